@@ -1,0 +1,136 @@
+"""The commit contract: a folder is either whole or not there.
+
+Write into a temporary sibling, fsync every file and the folder, write the manifest last (sizes,
+SHA-256, schema version), rename.  Readers ignore a folder without a valid manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DiskError, ModelError
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+@contextlib.contextmanager
+def committed_folder(final: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write into; on success it becomes `final`, replacing any older one.
+
+    Raises:
+        DiskError: no space, no permission, or another failure of the file system.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    except OSError as error:
+        raise disk_error(error, final) from error
+    try:
+        yield draft
+        _seal(draft)
+        _replace(draft, final)
+    except OSError as error:
+        raise disk_error(error, final) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace one small file whole: temporary sibling, fsync, rename.  Raises DiskError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+
+
+def verify(folder: Path) -> None:
+    """Check `folder` against its manifest.
+
+    Raises:
+        ModelError: no manifest, another schema, or a file that is missing, short or altered.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version, files = manifest["schema_version"], manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError("has no valid manifest: it was never finished", where=str(folder)) from None
+    if version != SCHEMA_VERSION:
+        raise ModelError(f"has schema version {version}, this program reads {SCHEMA_VERSION}", where=str(folder))
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            raise ModelError(f"'{name}' is missing or cut short", where=str(folder))
+        if _sha256(path) != entry["sha256"]:
+            raise ModelError(f"'{name}' is not what was written (SHA-256 differs)", where=str(folder))
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether `folder` passes `verify`."""
+    try:
+        verify(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def disk_error(error: OSError, path: Path) -> DiskError:
+    """Translate an OSError into advice."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError("no space left", where=str(path), advice="free some, or choose another --out")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiskError("cannot be written", where=str(path), advice="check permissions, or choose another --out")
+    return DiskError(f"cannot be written: {error.strerror or error}", where=str(path))
+
+
+def _seal(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = {}
+    for path in files:
+        _sync(path)
+        entries[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+    manifest = folder / MANIFEST
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "files": entries}, indent=1)
+    manifest.write_text(text, encoding="utf-8")
+    for path in [manifest, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+        _sync(path)
+    folder.chmod(0o755)
+
+
+def _replace(draft: Path, final: Path) -> None:
+    if final.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
+        final.rename(old / "folder")
+        draft.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        draft.rename(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,206 @@
+"""TOML configs with errors that name file, line and column, and suggest the key that was meant.
+
+Enters: a TOML text (or a dict from Python).  Leaves: plain dicts, and validated frozen sections.
+Every component has a nested `class Config(Section)`; which sections there are is decided above
+(`sensorium.model.config`), where the registries are known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sensorium.core.errors import ConfigError, DataError
+
+
+class Section(BaseModel):
+    """A frozen, keyword-only group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], source: Source | None = None, prefix: str = "") -> Self:
+        """Validate `values`; errors name the key and its place in `source`.
+
+        Raises:
+            ConfigError: an unknown key (with the nearest known one) or an invalid value.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _first_error(error, cls, source or Source(), prefix) from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a config's keys stand: a name, and (line, column) by dotted key, both from 1."""
+
+    name: str = "config"
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """Return 'file:line:column' of `key`, or of the nearest enclosing key."""
+        parts = key.split(".")
+        for end in range(len(parts), 0, -1):
+            if place := self.places.get(".".join(parts[:end])):
+                return f"{self.name}:{place[0]}:{place[1]}"
+        return self.name
+
+
+def _first_error(error: ValidationError, cls: type[Section], source: Source, prefix: str) -> ConfigError:
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    key = ".".join([prefix, *path] if prefix else path)
+    if fault["type"] == "extra_forbidden":
+        known = known_keys(cls, path[:-1])
+        return unknown_key(key, known, source)
+    if fault["type"] == "missing":
+        return ConfigError(f"'{key}' is missing", where=source.where(key))
+    message = fault["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(fault["input"], Mapping) else f", not {fault['input']!r}"
+    return ConfigError(f"'{key}': {message[:1].lower()}{message[1:]}{given}", where=source.where(key))
+
+
+def known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """List the keys of the section that `path` leads to."""
+    for part in path:
+        known = cls.model_fields.get(part)
+        if known is None or not isinstance(known.annotation, type):
+            return []
+        if not issubclass(known.annotation, BaseModel):
+            return []
+        cls = known.annotation
+    return [info.alias or name for name, info in cls.model_fields.items()]
+
+
+def unknown_key(key: str, known: Sequence[str], source: Source) -> ConfigError:
+    """Make the error for a key that nobody reads."""
+    leaf = key.rpartition(".")[2]
+    close = difflib.get_close_matches(leaf, known, n=1, cutoff=0.5)
+    advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(sorted(known))}"
+    return ConfigError(f"unknown key '{key}'", where=source.where(key), advice=advice)
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], Source]:
+    """Read a config file.
+
+    Raises:
+        ConfigError: not readable, or not TOML; the parser's line and column are kept.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no such config file", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, name: str = "config") -> tuple[dict[str, Any], Source]:
+    """Parse TOML text; returns its values and where its keys stand."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        where = f"{name}:{place[1]}:{place[2]}" if place else name
+        raise ConfigError(str(error).split(" (at ")[0].lower(), where=where) from None
+    return values, Source(name, _places(text))
+
+
+_HEADER = re.compile(r"^\s*\[+\s*([^\]\[]+?)\s*\]+")
+_KEY = re.compile(r"^(\s*)((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"))*)\s*=")
+
+
+def _places(text: str) -> dict[str, tuple[int, int]]:
+    places: dict[str, tuple[int, int]] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            section = _dotted(header[1])
+            places.setdefault(section, (number, header.start(1) + 1))
+        elif key := _KEY.match(line):
+            dotted = _dotted(key[2])
+            full = f"{section}.{dotted}" if section else dotted
+            places.setdefault(full, (number, len(key[1]) + 1))
+    return places
+
+
+def _dotted(name: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in name.split("."))
+
+
+def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `--set a.b=c` assignments; c is read as TOML, else as a string.
+
+    Raises:
+        ConfigError: an assignment without '=', or through a key that is not a section.
+    """
+    result = _deep_copy(values)
+    for assignment in assignments:
+        key, equals, raw = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError("expected KEY=VALUE", where=f"--set {assignment}")
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = raw
+        *sections, leaf = key.strip().split(".")
+        node = result
+        for part in sections:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"'{part}' is not a section", where=f"--set {assignment}")
+        node[leaf] = value
+    return result
+
+
+def _deep_copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _deep_copy(part) for key, part in value.items()}
+    return [_deep_copy(part) for part in value] if isinstance(value, list) else value
+
+
+def write_toml(values: Mapping[str, Any]) -> str:
+    """Write nested dicts of plain values as TOML; None values are left out.
+
+    Raises:
+        DataError: a value that TOML cannot hold.
+    """
+    lines: list[str] = []
+    _write_section(values, "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _write_section(values: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+    plain = {k: v for k, v in values.items() if v is not None and not isinstance(v, Mapping)}
+    if prefix and (plain or not any(isinstance(v, Mapping) for v in values.values())):
+        lines += ["", f"[{prefix}]"]
+    lines += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _write_section(value, f"{prefix}.{_key(key)}" if prefix else _key(key), lines)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | Path):
+        escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+        text = "".join(escapes.get(c, c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in str(value))
+        return f'"{text}"'
+    if isinstance(value, Sequence):
+        return f"[{', '.join(_value(part) for part in value)}]"
+    raise DataError(f"a config cannot hold a {type(value).__name__}")

@@ -1,0 +1,123 @@
+"""The seams: Preparer, Encoder, Fusion, Scorer.
+
+A component is a class with a nested pydantic `Config` (see `core.config.Section`), named by one line
+in a registry (`core.registry`) and proven by one contract suite (`sensorium.testing`):
+
+    Preparer   one medium or text -> one tensor, in a loader process; no gradient
+    Encoder    MediaBatch -> Encoded
+    Fusion     many Encoded -> one Conditioning
+    Scorer     Conditioning + tokens so far -> log p(next token)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from sensorium.core.types import Conditioning, Encoded, Item, MediaBatch
+from sensorium.core.vocabulary import Vocab
+
+
+@runtime_checkable
+class Preparer(Protocol):
+    """Turn one table cell into one tensor at the size its encoder wants.
+
+    A preparer is pickled into loader processes, so it holds plain data only.
+    """
+
+    modality: str
+
+    def item(self, cell: str, folder: Path) -> Item:
+        """Read a table cell: text as it is, a path relative to `folder`; None where empty."""
+        ...
+
+    def fit(self, items: Iterable[Item]) -> Self:
+        """Learn from training items what has to be learned (a vocabulary); most learn nothing."""
+        ...
+
+    def __call__(self, item: Any) -> Tensor:
+        """Prepare one item, Media or str by modality.  Raises MediaError or DataError."""
+        ...
+
+    def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Stack or pad U prepared items: (U, ...) and mask (U, T) or None.  U may be 0."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Name this preparation: equal fingerprints give equal tensors for equal bytes."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `fit` learned into `folder` (which exists)."""
+        ...
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote; returns self.  Raises ModelError."""
+        ...
+
+
+class Encoder(Protocol):
+    """Encode one modality.  Built as `Encoder(config, preparer, width)`.
+
+    `config.preparer()` makes the unfitted Preparer that this encoder reads from.
+    """
+
+    modality: str
+    width: int
+
+    def __call__(self, media: MediaBatch) -> Encoded:
+        """Encode U media and hand them to B rows (`core.types.per_row`): (B, T, width)."""
+        ...
+
+
+class Fusion(Protocol):
+    """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`."""
+
+    width: int
+
+    def __call__(self, parts: Mapping[str, Encoded]) -> Conditioning:
+        """Fuse; the memory has M >= 1 positions of `width`.  Padding never changes the result."""
+        ...
+
+
+State = Any  # a pytree (dataclass, tuple, list, dict) of tensors, rows first; see core.pytree
+
+
+class Scorer(Protocol):
+    """Score the next token.  Built as `Scorer(config, vocab, width)`, an nn.Module.
+
+    Sequences begin with BOS, which the caller feeds; `log p` of PAD and BOS is -inf.
+    A state may be extended again from an older copy only after `core.pytree.select`: scorers may
+    reuse the memory of the state they are given.
+    """
+
+    vocab: Vocab
+    fitted_by: str  # "counting" (has `fit`), "gradient" (score is differentiable) or "parts"
+
+    def start(self, cond: Conditioning) -> State:
+        """Begin B rows."""
+        ...
+
+    def extend(self, state: State, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, State]:
+        """Feed T >= 1 tokens (prefill and step alike; each row has a real one, padding is on the right).
+
+        Returns log p(next) (B, V) with logsumexp 0, and the new state.
+        """
+        ...
+
+    def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(token_t | token_<t, cond), (B, T); 0 at t = 0 (BOS) and at padding."""
+        ...
+
+
+@runtime_checkable
+class CountingScorer(Protocol):
+    """A scorer that is fitted by counting token sequences."""
+
+    def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
+        """Count; each sequence runs from BOS to EOS."""
+        ...

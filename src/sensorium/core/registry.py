@@ -1,0 +1,49 @@
+"""Registries: plain dicts from a name to 'module:Class', plus one entry-point group each.
+
+A registry is data, so listing what exists imports nothing heavy; `load` imports the one that is
+asked for.  Third parties add names from their own package:
+
+    [project.entry-points."sensorium.encoders"]
+    "image.swin" = "my_package.swin:SwinEncoder"
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from sensorium.core.errors import ConfigError, ModelError
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Return advice that names the likeliest intended one, or lists all."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
+
+
+def names(registry: Mapping[str, str], group: str) -> list[str]:
+    """List every name: ours, then those that installed packages add under `group`."""
+    return sorted({*registry, *(entry.name for entry in entry_points(group=group))})
+
+
+def load(registry: Mapping[str, str], group: str, name: str, *, where: str = "") -> Any:
+    """Import and return the component called `name`.
+
+    Raises:
+        ConfigError: nobody registered `name`; the advice names the nearest.
+        ModelError: a third party registered it, but it does not import.
+    """
+    if name in registry:
+        module, _, attribute = registry[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for entry in entry_points(group=group):
+        if entry.name == name:
+            try:
+                return entry.load()
+            except Exception as error:
+                raise ModelError(f"'{name}' from '{entry.value}' does not import: {error}", where=where) from error
+    kind = group.removeprefix("sensorium.").removesuffix("s").replace("_", " ")
+    raise ConfigError(f"no {kind} '{name}'", where=where, advice=nearest(name, names(registry, group)))

@@ -1,0 +1,183 @@
+"""The words everybody shares: Sample, MediaBatch, Batch, Encoded, Conditioning.
+
+Letters in tensor names: B rows, U distinct media of a batch, T tokens or frames, M memory positions,
+D width, V vocabulary.  Masks: True = real.  Log-probabilities are nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Name one image, sound or video: a local path, or bytes in memory.
+
+    The bytes are untrusted; only `sensorium.media` opens them.
+    """
+
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.data is None):
+            raise ValueError("a Media has either a path or data")
+
+    def __str__(self) -> str:
+        return f"'{self.path}'" if self.path is not None else f"<{len(self.data or b'')} bytes>"
+
+
+Item = Media | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row: an identity, its inputs by name (None = this row lacks it), and its target text."""
+
+    id: str
+    inputs: Mapping[str, Item]
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaBatch:
+    """The distinct media of one input in a batch, and which row uses which.
+
+    Attributes:
+        values: (U, ...) what the input's preparer made of each medium, padded.
+        mask_UT: (U, T) bool, True = real; None where media have no length (images).
+        row_B: (B,) int64 index into U, -1 where the row lacks this input.
+    """
+
+    values: Tensor
+    mask_UT: Tensor | None
+    row_B: Tensor
+
+    def to(self, device: torch.device) -> MediaBatch:
+        """Return the same media on `device`."""
+        mask = None if self.mask_UT is None else self.mask_UT.to(device, non_blocking=True)
+        return MediaBatch(self.values.to(device, non_blocking=True), mask, self.row_B.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows ready for a model.
+
+    Attributes:
+        row_id_B: (B,) int64 row numbers in the table they came from.
+        inputs: one MediaBatch an input name.
+        token_BT: (B, T) int64 target ids, each row from BOS to EOS, padded; None when unknown.
+        mask_BT: (B, T) bool, True = real; None when the target is unknown.
+    """
+
+    row_id_B: Tensor
+    inputs: Mapping[str, MediaBatch]
+    token_BT: Tensor | None = None
+    mask_BT: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Count the rows."""
+        return int(self.row_id_B.shape[0])
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same rows on `device`."""
+        return Batch(
+            self.row_id_B.to(device, non_blocking=True),
+            {name: media.to(device) for name, media in self.inputs.items()},
+            None if self.token_BT is None else self.token_BT.to(device, non_blocking=True),
+            None if self.mask_BT is None else self.mask_BT.to(device, non_blocking=True),
+        )
+
+    def only(self, names: frozenset[str]) -> Batch:
+        """Return the same rows with every input outside `names` marked absent."""
+        inputs = {
+            name: media if name in names else replace(media, row_B=torch.full_like(media.row_B, -1))
+            for name, media in self.inputs.items()
+        }
+        return replace(self, inputs=inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A sequence of vectors a row.
+
+    Attributes:
+        x_BTD: (B, T, D) float.
+        mask_BT: (B, T) bool, True = real.
+        present_B: (B,) bool; an absent row holds one real position, the learned absent token.
+    """
+
+    x_BTD: Tensor
+    mask_BT: Tensor
+    present_B: Tensor
+
+    def mean_BD(self) -> Tensor:
+        """Average over real positions; a row without any gives zeros.  Returns (B, D)."""
+        weight_BT = self.mask_BT.to(self.x_BTD.dtype)
+        total_BD = torch.einsum("btd,bt->bd", torch.where(self.mask_BT[..., None], self.x_BTD, 0), weight_BT)
+        return total_BD / weight_BT.sum(1, keepdim=True).clamp_min(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What a scorer may condition on.
+
+    Attributes:
+        memory: the fused positions (B, M, D); M may be 0.
+        parts: the encodings before fusion, by input name.
+        evidence: further tensors, rows first, for statistical scorers (counts, emissions, ...).
+    """
+
+    memory: Encoded
+    parts: Mapping[str, Encoded] = field(default_factory=dict)
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        """Count the rows."""
+        return int(self.memory.present_B.shape[0])
+
+    @classmethod
+    def empty(cls, num_rows: int, width: int = 1, device: torch.device | None = None) -> Conditioning:
+        """Condition on nothing: a memory of no positions."""
+        return cls(
+            Encoded(
+                torch.zeros(num_rows, 0, width, device=device),
+                torch.zeros(num_rows, 0, dtype=torch.bool, device=device),
+                torch.zeros(num_rows, dtype=torch.bool, device=device),
+            )
+        )
+
+
+def per_row(x_UTD: Tensor, mask_UT: Tensor | None, row_B: Tensor, absent_D: Tensor) -> Encoded:
+    """Give each row the encoding of its medium, and absent rows the absent token.
+
+    This is where "a medium is encoded once" happens: U media, B >= U rows.
+
+    Args:
+        x_UTD: (U, T, D) encodings of the distinct media; U may be 0.
+        mask_UT: (U, T) bool or None for all real.
+        row_B: (B,) index into U, -1 = absent.
+        absent_D: (D,) the learned vector of a missing input.
+    """
+    num_media, length, width = x_UTD.shape
+    present_B = row_B >= 0
+    if num_media == 0 or length == 0:
+        x_UTD, mask_UT = x_UTD.new_zeros(max(num_media, 1), 1, width), None
+        present_B = torch.zeros_like(present_B)
+    if mask_UT is None:
+        mask_UT = torch.ones(x_UTD.shape[:2], dtype=torch.bool, device=x_UTD.device)
+    index_B = row_B.clamp_min(0)
+    mask_BT = mask_UT[index_B]
+    first_T = torch.arange(mask_BT.shape[1], device=mask_BT.device) == 0
+    x_BTD = torch.where(mask_BT[..., None], x_UTD[index_B], 0)
+    absent_1TD = torch.where(first_T[:, None], absent_D.to(x_BTD.dtype), 0)[None]
+    x_BTD = torch.where(present_B[:, None, None], x_BTD, absent_1TD)
+    mask_BT = torch.where(present_B[:, None], mask_BT, first_T[None])
+    return Encoded(x_BTD, mask_BT, present_B)
