@@ -1,0 +1,1 @@
+"""One short file a command; nothing here imports torch at import time."""

@@ -1,0 +1,1 @@
+"""Types, protocols and arithmetic that every room shares; imports nothing of ours."""

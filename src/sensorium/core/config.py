@@ -142,7 +142,7 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
     Raises:
         ConfigError: an assignment without '=', or through a key that is not a section.
     """
-    result = _deep_copy(values)
+    result: dict[str, Any] = _deep_copy(values)
     for assignment in assignments:
         key, equals, raw = assignment.partition("=")
         if not equals or not key.strip():

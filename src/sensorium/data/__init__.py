@@ -1,0 +1,1 @@
+"""Tables of rows to Sample to Batch: readers, tokenizers, preparers, caches, loading."""

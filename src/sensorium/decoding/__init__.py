@@ -1,0 +1,1 @@
+"""From any Scorer to token ids: one loop, search, filters."""

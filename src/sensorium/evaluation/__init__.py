@@ -1,0 +1,1 @@
+"""Metrics, the runner, and the baselines beside every run."""

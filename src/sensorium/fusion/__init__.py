@@ -1,0 +1,1 @@
+"""Many Encoded to one Conditioning."""

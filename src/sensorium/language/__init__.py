@@ -1,0 +1,1 @@
+"""Next-token scorers: counted, neural, and mixtures of both."""

@@ -1,0 +1,1 @@
+"""Untrusted bytes to arrays: the only room that opens media files or codecs."""

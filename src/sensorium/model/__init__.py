@@ -1,0 +1,1 @@
+"""Assembles encoders, fusion and scorers from a config; saves and loads them."""

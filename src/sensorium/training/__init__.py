@@ -1,0 +1,1 @@
+"""Fitting by gradient: the loop, checkpoints, exact resume."""

@@ -1,0 +1,5 @@
+"""Every fusion by name; third parties add theirs under the entry-point group."""
+
+ENTRY_POINTS = "sensorium.fusions"
+
+FUSIONS: dict[str, str] = {}
