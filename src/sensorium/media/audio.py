@@ -1,0 +1,96 @@
+"""Sounds: untrusted bytes to mono samples at one rate.
+
+Enters: a `Media` holding WAV, FLAC, Ogg, MP3, AIFF, AU or CAF (libsndfile), or MP4, Matroska/WebM, AAC,
+ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts).  Leaves: float32 (N,).
+
+    channels       the mean over them
+    sample rate    windowed-sinc polyphase, `sensorium.media.resample`
+    full scale     1.0 for integer formats; floats as they are, and what overshoots 1 is clipped
+    NaN, infinity  refused; so is a peak beyond 8, which is no overshoot but another scale
+    lengths        a file that holds less sound than its header declares is refused
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.core.errors import MediaError
+from sensorium.media.bytes import read_bytes
+from sensorium.media.content_type import CONTAINERS, SOUNDS, content_type
+from sensorium.media.policy import MediaPolicy
+from sensorium.media.resample import Resampler
+from sensorium.media.sound_stream import SoundStream
+
+if TYPE_CHECKING:
+    from sensorium.core.types import Media
+
+MAX_PEAK = 8.0
+
+
+def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDArray[np.float32]:
+    """Decode a sound to mono at `rate_hz`, float32 (N,) in [-1, 1], N >= 1.
+
+    Raises:
+        MediaError: not a sound, cut short, damaged, without samples, or beyond the policy; it names
+            the medium.
+    """
+    try:
+        data = read_bytes(media, policy, policy.max_audio_bytes)
+        kind = content_type(data)
+        blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
+        if not blocks:
+            raise MediaError(f"is a {kind} without samples")
+        samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return np.clip(samples_N, -1, 1, out=samples_N)
+    except MediaError as error:
+        raise error.at(str(media)) from None
+
+
+def _open(data: bytes, kind: str) -> SoundStream:
+    """Choose a decoder by content; the libraries are imported when first needed."""
+    if kind in SOUNDS:
+        from sensorium.media.sndfile import open_sndfile
+
+        return open_sndfile(data, kind)
+    if kind in CONTAINERS:
+        from sensorium.media.ffmpeg import open_ffmpeg
+
+        return open_ffmpeg(data, kind)
+    known = ", ".join(sorted(SOUNDS | CONTAINERS))
+    raise MediaError(f"is {kind}, not a sound", advice=f"a sound is one of {known}")
+
+
+def _at_rate(stream: SoundStream, policy: MediaPolicy, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    stream.check(policy)
+    if stream.rate_hz == rate_hz:
+        yield from _mono(stream, policy)
+        return
+    resampler = Resampler(stream.rate_hz, rate_hz)
+    for block in _mono(stream, policy):
+        yield resampler.push(block)
+    yield resampler.flush()
+
+
+def _mono(stream: SoundStream, policy: MediaPolicy) -> Iterator[NDArray[np.float32]]:
+    """Yield the channel mean, block by block, holding length and values against the policy."""
+    num_samples = 0
+    for block_NC in stream.blocks:
+        num_samples += len(block_NC)
+        if num_samples > policy.max_audio_seconds * stream.rate_hz:
+            raise stream.too_long(policy)
+        mono_N = block_NC[:, 0].copy() if block_NC.shape[1] == 1 else block_NC.mean(axis=1, dtype=np.float32)
+        _check_values(mono_N)
+        yield mono_N
+    stream.check_complete(num_samples)
+
+
+def _check_values(mono_N: NDArray[np.float32]) -> None:
+    peak = float(np.abs(mono_N).max(initial=0))
+    if not np.isfinite(peak):
+        raise MediaError("has samples that are NaN or infinite", advice="export it again, as 16-bit for example")
+    if peak > MAX_PEAK:
+        raise MediaError(f"has samples as large as {peak:g}, where full scale is 1", advice="scale it to [-1, 1]")

@@ -1,0 +1,125 @@
+"""The one place that opens media files: a path in, its bytes out, under the policy.
+
+Enters: a `Media`, untrusted.  Leaves: at most `max_bytes` bytes, or a `MediaError` that says why not.
+Nothing but a regular file is ever opened: a FIFO would wait for ever, `/dev/zero` would never end, and
+opening a device can act on it.  The kind is asked before opening (stat) and again after (fstat), so
+that a file exchanged in between changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sensorium.core.errors import MediaError
+from sensorium.media.policy import MediaPolicy
+
+if TYPE_CHECKING:  # core.types imports torch, which a loader process need not pay for
+    from sensorium.core.types import Media
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[^/]*[,;]", re.IGNORECASE)
+
+_KINDS = (
+    (stat.S_ISDIR, "is a folder, not a file"),
+    (stat.S_ISFIFO, "is a named pipe, not a file"),
+    (stat.S_ISSOCK, "is a socket, not a file"),
+    (stat.S_ISCHR, "is a device, not a file"),
+    (stat.S_ISBLK, "is a device, not a file"),
+)
+
+_REASONS = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.EACCES: "may not be read: permission denied",
+    errno.EPERM: "may not be read: permission denied",
+    errno.ELOOP: "is a symbolic link that leads back to itself",
+    errno.ENAMETOOLONG: "no such file: the name is too long",
+}
+
+
+def read_bytes(media: Media, policy: MediaPolicy, max_bytes: int) -> bytes:
+    """Return the bytes of `media`.
+
+    Raises:
+        MediaError: empty, larger than `max_bytes`, outside the granted folders, remote, missing, or
+            not a regular file.  It does not name the medium; the caller adds that.
+    """
+    if media.data is not None:
+        _check_size(len(media.data), max_bytes)
+        return media.data
+    assert media.path is not None
+    with os.fdopen(_open(media.path, policy), "rb") as file:
+        _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+        data = file.read(max_bytes + 1)
+    _check_size(len(data), max_bytes)
+    return data
+
+
+def digest(media: Media, policy: MediaPolicy | None = None) -> str:
+    """Return the SHA-256 of the content of `media`, 64 hex digits: the name that caches know it by.
+
+    Raises:
+        MediaError: as `read_bytes`, with the larger of the policy's size caps.
+    """
+    policy = policy or MediaPolicy()
+    try:
+        data = read_bytes(media, policy, max(policy.max_image_bytes, policy.max_audio_bytes))
+    except MediaError as error:
+        raise error.at(str(media)) from None
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size == 0:
+        raise MediaError("is empty (0 bytes)")
+    if size > max_bytes:
+        raise MediaError(
+            f"has {size:,} bytes, more than the {max_bytes:,} that the policy allows",
+            advice="make it smaller, or raise the byte cap of the media policy",
+        )
+
+
+def _open(path: Path, policy: MediaPolicy) -> int:
+    """Open a regular file below the granted folders; return its descriptor."""
+    if _URL.match(str(path)):
+        raise MediaError("is a remote address, and nothing is fetched", advice="download it and name the file")
+    try:
+        real = path.resolve(strict=True)
+        _check_roots(real, policy)
+        _check_kind(real.stat().st_mode)
+        # O_NOFOLLOW: the resolved path has no link left, so one that shows up now was put there since.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(real, flags)
+    except OSError as error:
+        raise MediaError(_REASONS.get(error.errno or 0, f"cannot be read: {error.strerror}")) from None
+    except RuntimeError:  # Python 3.11 and 3.12 report a loop of links so
+        raise MediaError(_REASONS[errno.ELOOP]) from None
+    except ValueError:
+        raise MediaError("no such file: the name holds a NUL character") from None
+    try:
+        _check_kind(os.fstat(descriptor).st_mode)
+    except MediaError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_roots(real: Path, policy: MediaPolicy) -> None:
+    if policy.roots and not any(real.is_relative_to(root.resolve()) for root in policy.roots):
+        granted = ", ".join(f"'{root}'" for root in policy.roots)
+        raise MediaError(
+            f"lies outside the granted folders ({granted})", advice="move it there, or grant its folder"
+        )
+
+
+def _check_kind(mode: int) -> None:
+    for is_kind, what in _KINDS:
+        if is_kind(mode):
+            raise MediaError(what)
+    if not stat.S_ISREG(mode):
+        raise MediaError("is not a regular file")

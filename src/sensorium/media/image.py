@@ -1,0 +1,94 @@
+"""Images: untrusted bytes to upright 8-bit RGB.
+
+Enters: a `Media` holding JPEG, PNG, WebP, GIF, TIFF or BMP.  Leaves: uint8 (H, W, 3), by the rules of
+`sensorium.media.pixels`; of an animation or a many-page file, the first picture.
+The header is read first and held against the policy; only then are pixels decoded.  A picture that
+ends early is an error, never half a picture.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from sensorium.core.errors import MediaError
+from sensorium.media.bytes import read_bytes
+from sensorium.media.content_type import IMAGES, content_type
+from sensorium.media.pixels import to_rgb
+from sensorium.media.policy import MediaPolicy
+from sensorium.media.quiet import pillow_warnings_ignored
+
+if TYPE_CHECKING:
+    from sensorium.core.types import Media
+
+
+def read_image(media: Media, policy: MediaPolicy, fit: int | None = None) -> NDArray[np.uint8]:
+    """Decode an image to upright RGB, uint8 (H, W, 3).
+
+    Args:
+        fit: the smallest side wanted.  A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, as
+            long as neither side falls below `fit`; that is several times faster.
+
+    Raises:
+        MediaError: not an image, cut short, damaged, or beyond the policy; it names the medium.
+    """
+    try:
+        data = read_bytes(media, policy, policy.max_image_bytes)
+        kind = content_type(data)
+        if kind not in IMAGES:
+            raise MediaError(f"is {kind}, not an image", advice=f"an image is one of {', '.join(sorted(IMAGES))}")
+        with pillow_warnings_ignored():
+            return _decode(data, kind, policy, fit)
+    except MediaError as error:
+        raise error.at(str(media)) from None
+
+
+def _decode(data: bytes, kind: str, policy: MediaPolicy, fit: int | None) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+            _check_size(image.size, policy)
+            if fit is not None:
+                image.draft(image.mode, (fit, fit))
+            image.load()
+            return to_rgb(image, _orientation(image))
+    except MediaError:
+        raise
+    except Image.DecompressionBombError:
+        raise _too_large("more pixels than can be counted", policy) from None
+    except UnidentifiedImageError:
+        raise MediaError(f"has a damaged {kind} header") from None
+    except Exception as error:  # a decoder may raise anything on hostile bytes
+        raise MediaError(f"is a damaged {kind}: {error}") from None
+
+
+def _check_size(size: tuple[int, int], policy: MediaPolicy) -> None:
+    width, height = size
+    if width * height > policy.max_pixels:
+        raise _too_large(f"{width} x {height} pixels", policy)
+    if width == 0 or height == 0:
+        raise MediaError(f"has no pixels ({width} x {height})")
+    if max(size) > policy.max_aspect * min(size):
+        raise MediaError(
+            f"is {width} x {height}: one side is more than {policy.max_aspect:g} times the other",
+            advice="crop it, or raise max_aspect of the media policy",
+        )
+
+
+def _too_large(what: str, policy: MediaPolicy) -> MediaError:
+    return MediaError(
+        f"has {what}, more than the {policy.max_pixels:,} that the policy allows",
+        advice="make it smaller, or raise max_pixels of the media policy",
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read EXIF orientation 1..8; an EXIF block that cannot be read counts as upright."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF is a TIFF inside the file, with its own ways to be broken
+        return 1
+    return value if isinstance(value, int) else 1

@@ -1,0 +1,93 @@
+"""Any Pillow mode to 8-bit RGB, by declared rules.
+
+Enters: a decoded Pillow image.  Leaves: uint8 (H, W, 3).
+
+    transparency     laid over white; palette, grey and colour keys alike
+    16-bit samples   the high byte, x >> 8, so that an 8-bit value widened by 257 comes back exactly
+    32-bit integers  as 16-bit; white is 65535, and a pixel beyond it is refused
+    floats           white is 1.0, black 0.0; a pixel beyond them, or NaN, is refused
+    CMYK             255 - ink, times 255 - black (Pillow's own rule); ICC profiles are not applied
+    1-bit, grey      0 and 255; three equal channels
+    orientation      EXIF 2.32 tag 0x0112, as the eight views of an array
+
+Conversion goes by strips of rows, so that the peak is the decoded image plus the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sensorium.core.errors import MediaError
+
+STRIP_PIXELS = 1 << 20
+
+# What makes the stored picture out of the upright one, each a view: EXIF 6 is stored a quarter turn
+# counter-clockwise of upright, 8 clockwise; the others undo themselves.
+_STORED_VIEW: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, 1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: np.rot90(x, -1),
+}
+
+
+def to_rgb(image: Image.Image, orientation: int = 1) -> NDArray[np.uint8]:
+    """Convert a loaded image to upright RGB, uint8 (H, W, 3).
+
+    Raises:
+        MediaError: integer or float pixels outside their declared range.
+    """
+    width, height = image.size
+    is_turned = orientation in (5, 6, 7, 8)
+    upright = np.empty((width, height, 3) if is_turned else (height, width, 3), np.uint8)
+    stored = _STORED_VIEW[orientation](upright) if orientation in _STORED_VIEW else upright
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        stored[top:bottom] = _strip_to_rgb(strip, image.info)
+    return upright
+
+
+def _strip_to_rgb(strip: Image.Image, info: dict[str | tuple[int, int], object]) -> NDArray[np.uint8]:
+    if strip.mode in ("I", "F") or strip.mode.startswith("I;16"):
+        return _deep_grey(strip, info.get("transparency"))
+    if strip.has_transparency_data:
+        return _over_white(np.asarray(strip.convert("RGBA")))
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+
+
+def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite over white: (a x + (255 - a) 255) / 255, rounded."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    total = rgba[..., :3] * alpha + (255 - alpha) * np.uint16(255)
+    return ((total + np.uint16(127)) // 255).astype(np.uint8)
+
+
+def _deep_grey(strip: Image.Image, colour_key: object) -> NDArray[np.uint8]:
+    values = np.asarray(strip)
+    if strip.mode == "F":
+        _check_range(values, 1.0, "floats between 0 and 1")
+        grey = np.rint(values * 255).astype(np.uint8)
+    else:
+        _check_range(values, 65535, "integers between 0 and 65535")
+        grey = (values >> 8).astype(np.uint8)
+    if isinstance(colour_key, int):
+        grey = np.where(values == colour_key, np.uint8(255), grey)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _check_range(values: NDArray[np.generic], white: float, expected: str) -> None:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= white):  # so written, NaN fails too
+        raise MediaError(
+            f"has pixels from {low} to {high}; its white level is not in the file",
+            advice=f"scale it to {expected}, or save it with 8 bits",
+        )

@@ -1,0 +1,67 @@
+"""What a sound decoder hands over: a rate, a declared length, and blocks of samples.
+
+Enters: nothing; the decoders fill it.  Leaves: `SoundStream`, checked against the policy in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.core.errors import MediaError
+from sensorium.media.policy import MediaPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class SoundStream:
+    """An opened sound.
+
+    Attributes:
+        kind: content type, for messages.
+        rate_hz: samples a second, as the header declares.
+        num_channels: as the header declares.
+        declared_samples: length by the header; None where the format states none.
+        slack_samples: how far the decoded length may stay behind, for formats that state it loosely.
+        blocks: float32 (n, num_channels) each.
+    """
+
+    kind: str
+    rate_hz: int
+    num_channels: int
+    declared_samples: int | None
+    slack_samples: int
+    blocks: Iterable[NDArray[np.float32]]
+
+    def check(self, policy: MediaPolicy) -> None:
+        """Hold the header against the policy.  Raises MediaError."""
+        if self.rate_hz < 1:
+            raise MediaError(f"is a {self.kind} whose header declares a sample rate of {self.rate_hz} Hz")
+        if self.rate_hz > policy.max_rate_hz:
+            raise MediaError(
+                f"is a {self.kind} at {self.rate_hz:,} Hz; the policy allows up to {policy.max_rate_hz:,}"
+            )
+        if not 1 <= self.num_channels <= policy.max_channels:
+            raise MediaError(
+                f"is a {self.kind} of {self.num_channels} channels; the policy allows 1 to {policy.max_channels}"
+            )
+        if self.declared_samples is not None and self.declared_samples > policy.max_audio_seconds * self.rate_hz:
+            raise self.too_long(policy)
+
+    def check_complete(self, num_samples: int) -> None:
+        """Compare what was decoded with what was declared.  Raises MediaError."""
+        declared = self.declared_samples
+        if declared is not None and num_samples < declared - self.slack_samples:
+            raise MediaError(
+                f"{self.kind} ends at {100 * num_samples / declared:.0f} % of the {declared / self.rate_hz:.2f} s "
+                "that its header declares"
+            )
+
+    def too_long(self, policy: MediaPolicy) -> MediaError:
+        """Make the error for a sound beyond the policy's length."""
+        return MediaError(
+            f"lasts longer than the {policy.max_audio_seconds:g} s that the policy allows",
+            advice="cut it, or raise max_audio_seconds of the media policy",
+        )
