@@ -1,5 +1,15 @@
-"""Every next-token scorer by name; third parties add theirs under the entry-point group."""
+"""Every next-token scorer by name; third parties add theirs under the entry-point group.
+
+`SCORERS` are built as `Scorer(config, vocab, width)`, `COMPOSITIONS` as `Composition(parts)`.
+"""
 
 ENTRY_POINTS = "sensorium.scorers"
 
-SCORERS: dict[str, str] = {}
+SCORERS: dict[str, str] = {
+    "ngram": "sensorium.language.ngram:Ngram",
+    "transformer": "sensorium.language.transformer:Transformer",
+}
+
+COMPOSITIONS: dict[str, str] = {
+    "mixture": "sensorium.language.mixture:Mixture",
+}

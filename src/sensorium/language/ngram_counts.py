@@ -1,0 +1,123 @@
+"""Count every n-gram of a corpus into one forward trie of sorted integers.
+
+Enters: token sequences from BOS to EOS.  Leaves: a trie and the adjusted counts of its n-grams
+(Heafield et al. 2013, "Scalable Modified Kneser-Ney Language Model Estimation", section 3.2).
+
+A node is an n-gram.  Nodes 0..V-1 are the unigrams, node = token id.  A longer n-gram has the key
+`node(all but its last word) * V + last word`; keys of all lengths stand in one ascending array, and
+the node of `key_N[i]` is `V + i`.  Shorter n-grams come first, because their prefixes do.  So any
+order fits into 64 bits, and finding the successors of a whole batch is one binary search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.core.errors import DataError
+from sensorium.core.vocabulary import BOS, EOS, PAD
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NgramCounts:
+    """A trie of n-grams with what Kneser-Ney estimation needs to know of each.
+
+    Attributes:
+        num_tokens: V.
+        level_start: node at which the n-grams of length 1, 2, ..., order begin, then the number of nodes.
+        key_N: (nodes - V,) keys, ascending; the n-gram of `key_N[i]` is node V + i.
+        suffix_N: (nodes - V,) node of the same n-gram without its first word.
+        count_N: (nodes,) adjusted counts: at the highest order and after BOS, how often the n-gram
+            occurs; elsewhere, how many distinct words precede it.  PAD and BOS, never predicted, have 0.
+    """
+
+    num_tokens: int
+    level_start: tuple[int, ...]
+    key_N: Ints
+    suffix_N: Ints
+    count_N: Ints
+
+    @property
+    def order(self) -> int:
+        """Return the longest n-gram's length."""
+        return len(self.level_start) - 1
+
+
+def count_ngrams(sequences: Iterable[Sequence[int]], order: int, num_tokens: int) -> NgramCounts:
+    """Count all n-grams up to length `order`.
+
+    Raises:
+        DataError: no sequence, or one that does not run from BOS to EOS over ids 0..num_tokens-1.
+    """
+    token_T, place_T = _join(sequences, num_tokens)
+    node_T = token_T
+    starts, keys, suffixes = [0, num_tokens], [], []
+    occurrences = [np.bincount(token_T, minlength=num_tokens)]
+    after_bos = [np.arange(num_tokens) == BOS]
+    for length in range(2, order + 1):
+        end_E = np.flatnonzero(place_T >= length - 1)
+        key_N, index_E = _number(node_T[end_E - 1] * num_tokens + token_T[end_E])
+        suffix_N, bos_N = np.empty(len(key_N), np.int64), np.empty(len(key_N), bool)
+        suffix_N[index_E] = node_T[end_E]
+        bos_N[index_E] = place_T[end_E] == length - 1
+        node_T = np.full(len(token_T), -1)
+        node_T[end_E] = starts[-1] + index_E
+        starts.append(starts[-1] + len(key_N))
+        keys.append(key_N)
+        suffixes.append(suffix_N)
+        occurrences.append(np.bincount(index_E, minlength=len(key_N)))
+        after_bos.append(bos_N)
+    adjusted = _adjust(occurrences, after_bos, suffixes, starts)
+    none = np.empty(0, np.int64)
+    return NgramCounts(
+        num_tokens, tuple(starts), np.concatenate([none, *keys]), np.concatenate([none, *suffixes]), adjusted
+    )
+
+
+def _join(sequences: Iterable[Sequence[int]], num_tokens: int) -> tuple[Ints, Ints]:
+    """Lay the sequences end to end; returns the tokens and each one's place in its sequence."""
+    arrays = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
+    if not arrays:
+        raise DataError("an n-gram model cannot be counted from no sequences")
+    for number, ids_T in enumerate(arrays):
+        if len(ids_T) < 2 or ids_T[0] != BOS or ids_T[-1] != EOS:
+            raise DataError("does not run from BOS to EOS", where=f"sequence {number}")
+    token_T = np.concatenate(arrays)
+    lengths = np.array([len(ids_T) for ids_T in arrays])
+    starts = np.cumsum(lengths) - lengths
+    place_T = np.arange(len(token_T)) - np.repeat(starts, lengths)
+    bad_T = (token_T < 0) | (token_T >= num_tokens) | (token_T == PAD) | ((token_T == BOS) & (place_T > 0))
+    if bad_T.any():
+        at = int(np.flatnonzero(bad_T)[0])
+        number = int(np.searchsorted(starts, at, side="right")) - 1
+        raise DataError(f"has id {token_T[at]} at place {place_T[at]}", where=f"sequence {number}")
+    return token_T, place_T
+
+
+def _number(key_E: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct keys in ascending order, and for each given key its index among them."""
+    order_E = np.argsort(key_E)
+    sorted_E = key_E[order_E]
+    is_new_E = np.ones(len(key_E), bool)
+    is_new_E[1:] = sorted_E[1:] != sorted_E[:-1]
+    index_E = np.empty(len(key_E), np.int64)
+    index_E[order_E] = np.cumsum(is_new_E) - 1
+    return sorted_E[is_new_E], index_E
+
+
+def _adjust(
+    occurrences: list[Ints], after_bos: list[NDArray[np.bool_]], suffixes: list[Ints], starts: list[int]
+) -> Ints:
+    """Replace occurrences by the number of distinct preceding words, except at the ends."""
+    adjusted = []
+    for level, occurrence_N in enumerate(occurrences[:-1]):
+        preceding_N = np.bincount(suffixes[level] - starts[level], minlength=len(occurrence_N))
+        adjusted.append(np.where(after_bos[level], occurrence_N, preceding_N))
+    count_N = np.concatenate([*adjusted, occurrences[-1]])
+    count_N[BOS] = 0
+    return count_N
