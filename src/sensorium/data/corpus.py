@@ -1,0 +1,341 @@
+"""A corpus: rows as compact integer arrays, from which a batch is plain indexing.
+
+Enters: a table and what its columns mean (`Corpus.build`), or samples in memory (`Corpus.from_samples`).
+Leaves: `core.types.Batch` for any rows.  Rows that share a photo, clip or text share one unit, which is
+prepared once and appears once in a batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sensorium.core.errors import DataError, SensoriumError
+from sensorium.core.protocols import Preparer
+from sensorium.core.types import Batch, Item, MediaBatch, Sample
+from sensorium.data.quarantine import Quarantine
+from sensorium.data.scan import ABSENT, InputSpec, TargetSpec, scan_rows
+from sensorium.data.stores import ListStore, Store
+from sensorium.data.table import Table
+from sensorium.data.targets import TargetEncoder, TargetIds, Tokenizer
+from sensorium.data.units import prepare_units
+
+__all__ = ["Corpus", "Failure", "InputSpec", "StoreChoice", "TargetSpec"]
+
+logger = logging.getLogger(__name__)
+
+StoreChoice = Literal["auto", "memory", "cache", "none"]
+
+
+class Failure(NamedTuple):
+    """A row of the corpus that a batch could not use: its index, the input at fault, and why."""
+
+    row: int
+    input: str
+    message: str
+
+
+class Origin(Protocol):
+    """Where rows came from: their places and target texts, by row number."""
+
+    def where(self, number: int) -> str:
+        """Return the place of a row, such as 'train.csv:812'."""
+        ...
+
+    def target_text(self, number: int) -> str | None:
+        """Return the target text of a row, None where it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class CorpusInput:
+    """One input of all rows.
+
+    Attributes:
+        unit_N: (N,) int32 which unit each row has, -1 = absent.
+        items: the distinct items, by unit.
+        store: their prepared values.
+    """
+
+    unit_N: npt.NDArray[np.int32]
+    items: Sequence[Item]
+    store: Store
+
+    def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str]]:
+        """Fetch what the rows have; also returns, by position in `row_B`, why a row's item failed."""
+        unit_B = self.unit_N[row_B]
+        unit_U, position_B = np.unique(unit_B, return_inverse=True)
+        if len(unit_U) and unit_U[0] == ABSENT:
+            unit_U, position_B = unit_U[1:], position_B - 1
+        fetched = self.store.fetch(unit_U.astype(np.int64))
+        position_B = position_B.astype(np.int64, copy=False)
+        failures: dict[int, str] = {}
+        if fetched.failures:
+            failures = {b: fetched.failures[u] for b, u in enumerate(position_B.tolist()) if u in fetched.failures}
+            is_good_U = np.array([u not in fetched.failures for u in range(len(unit_U))])
+            new_U = np.append(np.where(is_good_U, np.cumsum(is_good_U) - 1, ABSENT), ABSENT)  # [-1] = absent
+            position_B = new_U[position_B]
+        return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B)), failures
+
+
+class Corpus:
+    """Rows ready for batching; made by `build` or `from_samples`.
+
+    Attributes:
+        counts: what was left out, cut or absent, by name, for the log and the report.
+        quarantine: the rows that could not be used, and why.
+    """
+
+    def __init__(
+        self,
+        row_number_N: npt.NDArray[np.int64],
+        inputs: Mapping[str, CorpusInput],
+        targets: TargetIds | None,
+        origin: Origin | None,
+        counts: dict[str, int],
+        quarantine: Quarantine,
+    ) -> None:
+        self._row_number_N = row_number_N
+        self._inputs = dict(inputs)
+        self._targets = targets
+        self._origin = origin
+        self.counts = counts
+        self.quarantine = quarantine
+
+    @classmethod
+    def build(
+        cls,
+        table: Table,
+        row_numbers: Iterable[int],
+        inputs: Mapping[str, InputSpec],
+        target: TargetSpec | None,
+        folder: Path | None = None,
+        cache: Path | None = None,
+        workers: int = 0,
+        quarantine: Quarantine | None = None,
+        *,
+        store: StoreChoice = "auto",
+        keep_rows_without_target: bool = False,
+    ) -> Corpus:
+        """Read the rows, prepare their distinct items, and set aside what cannot be used.
+
+        Args:
+            folder: where relative media paths start; None = the table's own folder.
+            cache: keep prepared media here for the next run.
+            workers: processes that prepare media; 0 = this one.
+            quarantine: collects unusable rows; by default the table's.
+            store: where prepared media live: "memory", mapped from the "cache", or "none" (prepared at
+                batch time); "auto" takes the cache if there is one, memory if they fit, else none.
+            keep_rows_without_target: keep rows whose target is empty (for prediction).
+
+        Raises:
+            DataError: a column is missing, no row is left, or too many rows are bad.
+            LockedError: another process is filling the cache and does not finish.
+            DiskError: the cache cannot be written.
+        """
+        folder = folder if folder is not None else table.folder
+        quarantine = quarantine if quarantine is not None else table.quarantine
+        scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
+        is_good_N = np.ones(len(scan.row_number_N), bool)
+        prepared = {}
+        for name, spec in inputs.items():
+            units = prepare_units(scan.items[name], spec.preparer, cache=cache, workers=workers, choice=store)
+            prepared[name] = units
+            is_bad_N = units.is_bad(scan.unit_N[name])
+            for row in np.flatnonzero(is_bad_N):
+                reason = units.failures[int(scan.unit_N[name][row])]
+                quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
+            is_good_N &= ~is_bad_N
+        quarantine.check(scan.num_seen)
+        good_K = np.flatnonzero(is_good_N)
+        corpus_inputs = {
+            name: CorpusInput(units.renumber(scan.unit_N[name][good_K]), units.items, units.store)
+            for name, units in prepared.items()
+        }
+        counts = scan.counts | {
+            "rows_quarantined": scan.num_seen - scan.counts["rows_without_target"] - len(good_K)
+        }
+        for name, corpus_input in corpus_inputs.items():
+            counts[f"absent.{name}"] = int((corpus_input.unit_N == ABSENT).sum())
+        origin = _TableRows(table, target.column if target else None)
+        targets = scan.targets.only(good_K) if scan.targets else None
+        corpus = cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, counts, quarantine)
+        corpus._log(table.name)
+        return corpus
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Sequence[Sample],
+        inputs: Mapping[str, InputSpec | Preparer],
+        tokenizer: Tokenizer | None = None,
+    ) -> Corpus:
+        """Prepare samples in memory, for prediction and scoring.
+
+        Batches have targets where a tokenizer is given and every sample has a target.
+
+        Raises:
+            MediaError, DataError: an item cannot be prepared; names the sample and the input.
+            DataError: some samples have a target and some have none.
+        """
+        corpus_inputs = {
+            name: _input_of(samples, name, spec.preparer if isinstance(spec, InputSpec) else spec)
+            for name, spec in inputs.items()
+        }
+        targets = _targets_of(samples, tokenizer) if tokenizer is not None else None
+        return cls(np.arange(len(samples)), corpus_inputs, targets, _SampleRows(samples), {}, Quarantine())
+
+    @property
+    def num_rows(self) -> int:
+        """Count the rows."""
+        return len(self._row_number_N)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """List the inputs."""
+        return tuple(self._inputs)
+
+    def batch(self, row_N: npt.NDArray[np.int64]) -> Batch:
+        """Gather rows; those whose items fail only now are quarantined and left out.
+
+        Raises:
+            DataError: too many rows are bad.
+        """
+        batch, failures = self.load(row_N)
+        self.set_aside(failures)
+        return batch
+
+    def load(self, row_N: npt.NDArray[np.int64]) -> tuple[Batch, list[Failure]]:
+        """Gather rows, returning beside the batch those that had to be left out."""
+        row_N = np.asarray(row_N, np.int64)
+        inputs: dict[str, MediaBatch] = {}
+        failures: list[Failure] = []
+        is_good_N = np.ones(len(row_N), bool)
+        for name, corpus_input in self._inputs.items():
+            inputs[name], failed = corpus_input.fetch(row_N)
+            failures += [Failure(int(row_N[b]), name, message) for b, message in failed.items()]
+            is_good_N[list(failed)] = False
+        if failures:
+            keep_B = torch.from_numpy(np.flatnonzero(is_good_N))
+            inputs = {n: MediaBatch(m.values, m.mask_UT, m.row_B[keep_B]) for n, m in inputs.items()}
+            row_N = row_N[is_good_N]
+        token_BT, mask_BT = self._targets.padded(row_N) if self._targets else (None, None)
+        return Batch(torch.from_numpy(self._row_number_N[row_N]), inputs, token_BT, mask_BT), failures
+
+    def set_aside(self, failures: Iterable[Failure]) -> None:
+        """Quarantine rows that failed at batch time.  Raises DataError: too many are bad."""
+        failures = list(failures)
+        for failure in failures:
+            self.quarantine.add(self.where(failure.row), failure.input, failure.message)
+        if failures:
+            self.quarantine.check(self.num_rows)
+
+    def sample(self, i: int) -> Sample:
+        """Return row `i` with its items unprepared."""
+        inputs = {
+            name: None if (unit := int(part.unit_N[i])) == ABSENT else part.items[unit]
+            for name, part in self._inputs.items()
+        }
+        return Sample(self.where(i), inputs, self.target_text(i))
+
+    def row_number(self, i: int) -> int:
+        """Return the number, in its table, of row `i`."""
+        return int(self._row_number_N[i])
+
+    def where(self, i: int) -> str:
+        """Return the place of row `i`, such as 'train.csv:812'."""
+        return self._known_origin().where(self.row_number(i))
+
+    def targets(self) -> Iterator[list[int]]:
+        """Iterate over all rows' target ids, BOS to EOS.  Raises DataError: there is no target."""
+        if self._targets is None:
+            raise DataError("these rows have no target")
+        return iter(self._targets)
+
+    def target_text(self, i: int) -> str | None:
+        """Return the target text of row `i` as it stands in its cell; None where it has none."""
+        return self._known_origin().target_text(self.row_number(i))
+
+    def group_N(self, input_name: str) -> npt.NDArray[np.int32]:
+        """Return (N,) which unit of an input each row has, -1 = absent: rows of equal number share it."""
+        return self._inputs[input_name].unit_N
+
+    def sharing(self) -> dict[str, float]:
+        """Return, by input, how many rows share one item on average."""
+        return {
+            name: float((part.unit_N != ABSENT).sum() / max(1, len(np.unique(part.unit_N[part.unit_N != ABSENT]))))
+            for name, part in self._inputs.items()
+        }
+
+    def _known_origin(self) -> Origin:
+        if self._origin is None:
+            raise DataError("a corpus in a loader process does not know its table")
+        return self._origin
+
+    def _log(self, name: str) -> None:
+        told = ", ".join(f"{count:,} {what}" for what, count in self.counts.items() if count)
+        logger.info("%s: %s rows%s", name, f"{self.num_rows:,}", f" ({told})" if told else "")
+        if self.num_rows == 0:
+            raise DataError(f"no row can be used ({told or 'it has none'})", where=name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Loader processes need arrays alone; a mapped table cannot travel.
+        return self.__dict__ | {"_origin": None, "quarantine": Quarantine()}
+
+
+def _input_of(samples: Sequence[Sample], name: str, preparer: Preparer) -> CorpusInput:
+    unit_of_item: dict[Item, int] = {}
+    values = []
+    units = []
+    for sample in samples:
+        item = sample.inputs.get(name)
+        if item is not None and item not in unit_of_item:
+            try:
+                values.append(preparer(item))
+            except SensoriumError as error:
+                raise error.at(f"{sample.id} {name}".strip()) from None
+            unit_of_item[item] = len(unit_of_item)
+        units.append(ABSENT if item is None else unit_of_item[item])
+    return CorpusInput(np.array(units, np.int32), list(unit_of_item), ListStore(values, preparer))
+
+
+def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | None:
+    num_known = sum(sample.target is not None for sample in samples)
+    if num_known == 0:
+        return None
+    if num_known < len(samples):
+        raise DataError(
+            f"{num_known} of {len(samples)} samples have a target", advice="give all of them one, or none"
+        )
+    encoder = TargetEncoder(tokenizer, None)
+    return encoder.finish(np.array([encoder.add(sample.target or "") for sample in samples], np.int64))
+
+
+class _TableRows:
+    def __init__(self, table: Table, target_column: str | None) -> None:
+        self._table = table
+        self._target_column = target_column
+
+    def where(self, number: int) -> str:
+        return self._table.where(number)
+
+    def target_text(self, number: int) -> str | None:
+        return self._table.row(number)[self._target_column] or None if self._target_column else None
+
+
+class _SampleRows:
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def where(self, number: int) -> str:
+        return self._samples[number].id
+
+    def target_text(self, number: int) -> str | None:
+        return self._samples[number].target

@@ -1,0 +1,151 @@
+"""Readers: a table on disk -> a stream of rows of text cells, each with its line number.
+
+Enters: the path of a CSV, TSV, JSONL or Parquet file, or of a folder of class folders.
+Leaves: `RowStream`: column names, and one `Row` or `BadLine` after the other; never the whole table.
+
+Policies, the same for every format:
+- a cell is text; missing (JSON null, NaN, an absent key, a Parquet null) is the empty text;
+- numbers and booleans become their JSON text, lists and objects their JSON;
+- a row that cannot be read is a `BadLine` with its number and reason; a file whose rows cannot be told
+  apart (a quote never closed, no header, not UTF-8 at all) is a DataError;
+- a cell has no NUL character and at most 10 MB.
+
+Third parties add a format under the entry-point group "sensorium.readers", named by suffix (".arrow")
+or prefix ("coco:"); it is a function from a path to a RowStream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sensorium.core import registry
+from sensorium.core.errors import ConfigError, DataError
+
+ENTRY_POINTS = "sensorium.readers"
+
+READERS: dict[str, str] = {
+    ".csv": "sensorium.data.readers_delimited:read_csv",
+    ".tsv": "sensorium.data.readers_delimited:read_tsv",
+    ".jsonl": "sensorium.data.readers_json:read_jsonl",
+    ".ndjson": "sensorium.data.readers_json:read_jsonl",
+    ".parquet": "sensorium.data.readers_parquet:read_parquet",
+    "folder:": "sensorium.data.readers_folder:read_class_folders",
+}
+
+MAX_CELL_BYTES = 10_000_000
+MAX_LINE_BYTES = 64_000_000
+
+
+class Row(NamedTuple):
+    """One row: its line number from 1 (row number where a format has no lines) and its cells."""
+
+    line: int
+    cells: dict[str, str]
+
+
+class BadLine(NamedTuple):
+    """One row that cannot be read, and why."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """An open table.
+
+    Attributes:
+        columns: the names; where a format has no header the list grows while rows are read.
+        rows: the rows, once.
+    """
+
+    columns: list[str]
+    rows: Iterator[Row | BadLine]
+
+
+Reader = Callable[[Path], RowStream]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a table spec such as 'train.csv' or 'folder:pets' means.
+
+    Attributes:
+        name: the spec as messages show it.
+        path: the file or folder.
+        kind: its name in READERS.
+    """
+
+    name: str
+    path: Path
+    kind: str
+
+    @classmethod
+    def parse(cls, spec: str, folder: Path) -> TableSpec:
+        """Resolve `spec` relative to `folder`.
+
+        Raises:
+            ConfigError: no reader for its prefix or suffix.
+        """
+        kinds = registry.names(READERS, ENTRY_POINTS)
+        for kind in kinds:
+            if kind.endswith(":") and spec.startswith(kind):
+                return cls(spec, folder / Path(spec.removeprefix(kind)).expanduser(), kind)
+        path = folder / Path(spec).expanduser()
+        if path.suffix.lower() in kinds:
+            return cls(spec, path, path.suffix.lower())
+        if path.is_dir():
+            raise ConfigError("is a folder", where=spec, advice=f"for class folders write 'folder:{spec}'")
+        raise ConfigError(
+            f"no reader for '{path.suffix or path.name}' tables", where=spec, advice=f"known: {', '.join(kinds)}"
+        )
+
+    @property
+    def media_folder(self) -> Path:
+        """Return the folder that relative paths in the table's cells start from."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+
+def open_rows(spec: TableSpec) -> RowStream:
+    """Open a table for streaming.
+
+    Raises:
+        DataError: no such file, not readable, empty, or not of its format.
+    """
+    reader: Reader = registry.load(READERS, ENTRY_POINTS, spec.kind, where=spec.name)
+    try:
+        return reader(spec.path)
+    except FileNotFoundError:
+        raise DataError("no such table", where=str(spec.path)) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(spec.path)) from None
+
+
+def cell_fault(cell: str) -> str:
+    """Return why `cell` is refused, or ''."""
+    if "\0" in cell:
+        return "holds a NUL character"
+    if len(cell) * 4 > MAX_CELL_BYTES and len(cell.encode("utf-8", "surrogatepass")) > MAX_CELL_BYTES:
+        return f"is larger than {MAX_CELL_BYTES // 1_000_000} MB"
+    if not cell.isascii() and not _is_encodable(cell):
+        return "is not valid UTF-8 text"
+    return ""
+
+
+def row_of(line: int, cells: dict[str, str]) -> Row | BadLine:
+    """Make the row, or name its first refused cell."""
+    for name, cell in cells.items():
+        if fault := cell_fault(cell):
+            return BadLine(line, f"the cell of '{name}' {fault}")
+    return Row(line, cells)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

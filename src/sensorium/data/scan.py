@@ -1,0 +1,197 @@
+"""Scan a table into integers: which distinct item and which distinct target each row has.
+
+Enters: a table, the row numbers to take, and what its columns mean.
+Leaves: `Scan`: one int32 unit number a row and input (-1 = absent), the distinct cells, target ids, and
+counts of everything that was left out.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from sensorium.core.errors import SensoriumError
+from sensorium.core.protocols import Preparer
+from sensorium.core.types import Item
+from sensorium.data.quarantine import Quarantine
+from sensorium.data.table import Table
+from sensorium.data.targets import TargetEncoder, TargetIds, Tokenizer
+
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input: the column it is read from, and the (fitted) preparer of its encoder."""
+
+    column: str
+    preparer: Preparer
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """The target: its column, the fitted tokenizer, and the most tokens a text may have (None = any).
+
+    BOS and EOS are not counted.
+    """
+
+    column: str
+    tokenizer: Tokenizer
+    max_tokens: int | None = None
+
+
+class CellItems(Sequence[Item]):
+    """The distinct items of one input, kept as table cells and resolved when asked for."""
+
+    def __init__(self, cells: Sequence[str], preparer: Preparer, folder: Path) -> None:
+        self.cells = cells
+        self._preparer = preparer
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            return CellItems(self.cells[index], self._preparer, self._folder)
+        return self._preparer.item(self.cells[index], self._folder)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a table's rows hold, as integers.
+
+    Attributes:
+        row_number_N: (N,) int64 row numbers in the table.
+        unit_N: by input, (N,) int32 which distinct item each row has, -1 = absent.
+        items: by input, the distinct items.
+        targets: the rows' target ids, None without a target.
+        num_seen: rows asked for, those left out included.
+        counts: what was left out, cut or absent, by name.
+    """
+
+    row_number_N: npt.NDArray[np.int64]
+    unit_N: Mapping[str, npt.NDArray[np.int32]]
+    items: Mapping[str, CellItems]
+    targets: TargetIds | None
+    num_seen: int
+    counts: dict[str, int]
+
+
+def scan_rows(
+    table: Table,
+    row_numbers: Iterable[int],
+    inputs: Mapping[str, InputSpec],
+    target: TargetSpec | None,
+    folder: Path,
+    quarantine: Quarantine,
+    keep_rows_without_target: bool = False,
+) -> Scan:
+    """Read the named rows once.
+
+    Raises:
+        DataError: a column that the table lacks.
+    """
+    for column in [spec.column for spec in inputs.values()] + ([target.column] if target else []):
+        table.position(column)
+    scanner = _Scanner(inputs, target, folder, keep_rows_without_target)
+    for number in row_numbers:
+        try:
+            scanner.add(int(number), table.row(int(number)))
+        except _Refused as refused:
+            quarantine.add(table.where(int(number)), refused.name, refused.message)
+    return scanner.finish()
+
+
+class _Refused(Exception):
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(name, message)
+        self.name, self.message = name, message
+
+
+class _Scanner:
+    def __init__(
+        self, inputs: Mapping[str, InputSpec], target: TargetSpec | None, folder: Path, keep_untargeted: bool
+    ) -> None:
+        self._inputs = {name: _Units(name, spec, folder) for name, spec in inputs.items()}
+        self._target = target
+        self._encoder = TargetEncoder(target.tokenizer, target.max_tokens) if target else None
+        self._keep_untargeted = keep_untargeted
+        self._row_numbers = array("q")
+        self._target_units = array("q")
+        self._num_seen = self._num_untargeted = self._num_cut = self._num_empty = 0
+
+    def add(self, number: int, cells: Mapping[str, str]) -> None:
+        self._num_seen += 1
+        text = cells[self._target.column] if self._target else ""
+        if self._target and not text.strip():
+            self._num_untargeted += 1
+            if not self._keep_untargeted:
+                return
+        units = [units.number(cells[units.column]) for units in self._inputs.values()]
+        for unit, distinct in zip(units, self._inputs.values(), strict=True):
+            distinct.append(unit)
+        self._num_empty += bool(units) and max(units) == ABSENT
+        self._row_numbers.append(number)
+        if self._encoder:
+            target_unit = self._encoder.add(text)
+            self._num_cut += self._encoder.is_cut(target_unit)
+            self._target_units.append(target_unit)
+
+    def finish(self) -> Scan:
+        counts = {
+            "rows_without_target": self._num_untargeted,
+            "rows_without_input": self._num_empty,
+            "targets_truncated": self._num_cut,
+        }
+        targets = self._encoder.finish(np.array(self._target_units, np.int64)) if self._encoder else None
+        return Scan(
+            np.array(self._row_numbers, np.int64),
+            {name: np.array(units.unit_of_row, np.int32) for name, units in self._inputs.items()},
+            {name: units.items() for name, units in self._inputs.items()},
+            targets,
+            self._num_seen,
+            counts,
+        )
+
+
+class _Units:
+    """Number the distinct cells of one input."""
+
+    def __init__(self, name: str, spec: InputSpec, folder: Path) -> None:
+        self.column = spec.column
+        self.unit_of_row = array("i")
+        self._name, self._preparer, self._folder = name, spec.preparer, folder
+        self._unit_of_cell: dict[str, int] = {}
+        self._cells: list[str] = []
+
+    def number(self, cell: str) -> int:
+        """Return the number of `cell`, ABSENT where the preparer finds nothing in it."""
+        unit = self._unit_of_cell.get(cell)
+        if unit is None:
+            unit = ABSENT
+            try:
+                present = self._preparer.item(cell, self._folder) is not None
+            except SensoriumError as error:
+                raise _Refused(self._name, str(error)) from None
+            if present:
+                unit = len(self._cells)
+                self._cells.append(cell)
+            self._unit_of_cell[cell] = unit
+        return unit
+
+    def append(self, unit: int) -> None:
+        self.unit_of_row.append(unit)
+
+    def items(self) -> CellItems:
+        return CellItems(self._cells, self._preparer, self._folder)
