@@ -1,0 +1,105 @@
+"""The `[decoding]` section of a config, and what it builds.
+
+Enters: plain settings.  Leaves: a Decoder: search, filters and length limit in one callable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, cast
+
+from pydantic import Field, model_validator
+
+from sensorium.core.config import Section
+from sensorium.core.protocols import Scorer
+from sensorium.core.registry import load
+from sensorium.core.types import Conditioning
+from sensorium.core.vocabulary import UNK
+from sensorium.decoding.allowed import AllowedSequences
+from sensorium.decoding.filters import Filter, ForbiddenTokens, MinLength, NoRepeatNgram, RepetitionPenalty
+from sensorium.decoding.generate import generate
+from sensorium.decoding.generated import Generated
+from sensorium.decoding.registry import ENTRY_POINTS, SEARCHES
+from sensorium.decoding.search import Search
+
+_READ_BY = {
+    "sample": ("temperature", "top_k", "top_p", "seed"),
+    "beam": ("beam_width", "length_penalty", "n_best", "early_stopping"),
+}
+
+
+class DecodingConfig(Section):
+    """How a model's words are chosen.  A setting that the chosen search does not read is refused."""
+
+    search: str = "greedy"
+    max_tokens: int = Field(64, ge=1, description="longest text, its end included")
+    min_tokens: int = Field(0, ge=0, description="shortest text, its end not counted")
+    beam_width: int = Field(4, ge=1)
+    length_penalty: float = Field(0.6, ge=0, description="0 ranks by log p, 1 by log p per token")
+    n_best: int = Field(1, ge=1)
+    early_stopping: bool = Field(False, description="stop at the first beam_width ended texts")
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0, description="0 = all")
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = Field(0, ge=0)
+    repetition_penalty: float = Field(1.0, gt=0, description="above 1, seen tokens become less likely")
+    no_repeat_ngram: int = Field(0, ge=0, description="0 = off")
+    allow_unknown: bool = Field(False, description="whether the unknown word may be generated")
+
+    @model_validator(mode="after")
+    def _is_meant(self) -> Self:
+        for search, names in _READ_BY.items():
+            for name in names:
+                changed = getattr(self, name) != type(self).model_fields[name].default
+                if changed and self.search in SEARCHES and self.search != search:
+                    raise ValueError(f"'{name}' is read by search = '{search}' only, not by '{self.search}'")
+        if self.n_best > self.beam_width:
+            raise ValueError(f"n_best = {self.n_best} is more than beam_width = {self.beam_width}")
+        if self.min_tokens >= self.max_tokens:
+            raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A search, its filters and the longest text, ready for any scorer."""
+
+    search: Search
+    filters: Sequence[Filter]
+    max_tokens: int
+
+    def __call__(self, scorer: Scorer, cond: Conditioning) -> Generated:
+        """Generate a text for every row of `cond`; see `generate`."""
+        return generate(scorer, cond, search=self.search, filters=self.filters, max_tokens=self.max_tokens)
+
+
+def build(config: DecodingConfig, *, allowed: Sequence[Sequence[int]] | None = None) -> Decoder:
+    """Build the decoder that `config` describes.
+
+    Args:
+        config: the settings.
+        allowed: the only texts that may be generated, as ids without BOS and EOS; None = any text.
+
+    Raises:
+        ConfigError: no search of that name.
+        UsageError: `allowed` is empty, or a text in it holds PAD or BOS.
+    """
+    search = cast("type[Search]", load(SEARCHES, ENTRY_POINTS, config.search, where="decoding.search"))
+    return Decoder(search.from_config(config), filters(config, allowed), config.max_tokens)
+
+
+def filters(config: DecodingConfig, allowed: Sequence[Sequence[int]] | None = None) -> tuple[Filter, ...]:
+    """List the filters that `config` switches on, in the order in which they apply."""
+    chosen: list[Filter] = []
+    if config.repetition_penalty != 1:
+        chosen.append(RepetitionPenalty(config.repetition_penalty))
+    if config.no_repeat_ngram:
+        chosen.append(NoRepeatNgram(config.no_repeat_ngram))
+    if config.min_tokens:
+        chosen.append(MinLength(config.min_tokens))
+    if not config.allow_unknown:
+        chosen.append(ForbiddenTokens((UNK,)))
+    if allowed is not None:
+        chosen.append(AllowedSequences(allowed))
+    return tuple(chosen)
