@@ -1,0 +1,77 @@
+"""`sensorium check CONFIG|TABLE`: find what is wrong before any time is spent on training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorium.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from sensorium.data.quarantine import Quarantine
+
+
+def check(
+    what: Annotated[str, typer.Argument(metavar="CONFIG|TABLE", help="A TOML config, or a table.")],
+    bad: Annotated[bool, typer.Option("--bad", help="List every bad row.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Read every key, row and medium; say what is there, what is missing and what is bad."""
+    facts, quarantine = _check_config(Path(what)) if what.endswith(".toml") else _check_table(what)
+    facts["bad"] = [str(row) for row in quarantine]
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        if key not in ("bad", "columns"):
+            print(f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}")
+    if columns := facts.get("columns"):
+        rows = [[c["name"], c["kind"], f"{c['filled']:.1%}", f"{c['distinct']:,}"] for c in columns]
+        print_table(["column", "kind", "filled", "distinct"], rows)
+    shown = facts["bad"] if bad else facts["bad"][:5]
+    for line in shown:
+        print(f"bad: {line}")
+    if len(shown) < len(facts["bad"]):
+        print(f"... and {len(facts['bad']) - len(shown):,} more: add --bad")
+    say("ok" if not facts["bad"] else f"{len(quarantine):,} bad rows")
+
+
+def _check_config(path: Path) -> tuple[dict[str, Any], Quarantine]:
+    from sensorium.data.quarantine import Quarantine
+    from sensorium.model.saving import num_parameters
+    from sensorium.workflow.config import load_config
+    from sensorium.workflow.prepare import prepare
+
+    config = load_config(path)
+    # Everything bad is to be listed here, so no share of it stops the check.
+    quarantine = Quarantine(1.0)
+    prepared = prepare(config, None, quarantine=quarantine)
+    facts: dict[str, Any] = {
+        "config": str(path),
+        "task": prepared.task.name,
+        "parameters": num_parameters(prepared.model),
+        "vocabulary": len(prepared.model.vocab),
+        "answers": len(prepared.answers) if prepared.answers else "open",
+        "train rows": prepared.train.num_rows,
+        "validation rows": prepared.validation.num_rows,
+    }
+    if prepared.test is not None:
+        facts["test rows"] = prepared.test.num_rows
+    for name, count in prepared.train.counts.items():
+        facts[f"train: {name}"] = count
+    return facts, quarantine
+
+
+def _check_table(spec: str) -> tuple[dict[str, Any], Quarantine]:
+    import dataclasses
+
+    from sensorium.data.quarantine import Quarantine
+    from sensorium.data.table import Table
+    from sensorium.workflow.inspect import look_at
+
+    quarantine = Quarantine(1.0)
+    table = Table.open(spec, Path(), quarantine=quarantine)
+    columns = [dataclasses.asdict(column) for column in look_at(table)]
+    return {"table": spec, "rows": len(table), "columns": columns}, quarantine

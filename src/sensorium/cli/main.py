@@ -1,0 +1,78 @@
+"""The `sensorium` command: one file a subcommand, errors as sentences, exit codes by kind.
+
+Importing this file imports neither torch nor numpy; commands import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from sensorium.cli.check import check
+from sensorium.cli.demo import demo
+from sensorium.cli.doctor import doctor
+from sensorium.cli.evaluate import evaluate
+from sensorium.cli.init import init
+from sensorium.cli.predict import predict
+from sensorium.cli.train import train
+from sensorium.core.errors import SensoriumError
+from sensorium.version import __version__
+
+app = typer.Typer(
+    name="sensorium",
+    help="Turn your own paired text, images and audio into a language model that sees and hears.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, init, check, train, evaluate, predict, doctor):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Say the version."),
+) -> None:
+    """Turn your own paired text, images and audio into a language model that sees and hears."""
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one sentence on stderr and an exit code.
+
+    Exit codes: 2 usage, 3 data, 4 model, 5 disk, 6 memory, 7 locked, 130 interrupted.
+    """
+    try:
+        app()
+    except SensoriumError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except MemoryError:
+        _fail("out of memory (lower training.batch_rows)", 6)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, but stdout cannot be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        _fail(f"{error.filename or 'disk'}: {error.strerror}", 5)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"sensorium: error: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What commands print: lines and tables for people on stderr and stdout, one object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def say(line: str) -> None:
+    """Tell the person something in passing, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print exactly one JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print an aligned plain-text table; the first column is text, the others are numbers."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        cells = [
+            str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def number(value: float | None) -> str:
+    """Write a metric with four significant digits."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def share(value: float | None) -> str:
+    """Write a 0..1 metric in per cent."""
+    return "" if value is None else f"{100 * value:.2f} %"

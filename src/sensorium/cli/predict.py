@@ -1,0 +1,94 @@
+"""`sensorium predict RUN`: answer one row given by --input, or every row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorium.cli.output import print_json
+from sensorium.core.errors import SensoriumError, UsageError
+
+if TYPE_CHECKING:
+    from sensorium.tasks.task import Prediction
+    from sensorium.workflow.predictor import Predictor
+
+BATCH_ROWS = 64
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="NAME=VALUE: text, or a media path.")] = None,
+    table: Annotated[str | None, typer.Option(help="Answer every row of this table.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Answer with a fitted model; any subset of its inputs may be given."""
+    if bool(inputs) == (table is not None):
+        raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
+    from sensorium.workflow.predictor import Predictor
+
+    predictor = Predictor.load(run)
+    if table is not None:
+        answers = list(_answer_table(predictor, table))
+        if as_json:
+            print_json({"task": predictor.task.name, "rows": len(answers), "predictions": answers})
+        else:
+            for answer in answers:
+                print("\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""]))
+        return
+    prediction = predictor.predict([dict(_pair(pair) for pair in inputs or [])])[0]
+    if as_json:
+        print_json({"task": predictor.task.name, **_facts(prediction)})
+    else:
+        print(f"{prediction.text}    ({100 * prediction.probability:.1f} %)")
+        for text, probability in prediction.alternatives[1:4]:
+            print(f"    {text}    ({100 * probability:.1f} %)")
+
+
+def _pair(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name:
+        raise UsageError("expected NAME=VALUE", where=f"--input {pair}")
+    return name, value
+
+
+def _answer_table(predictor: Predictor, spec: str) -> Iterator[dict[str, Any]]:
+    from sensorium.data.table import Table
+
+    table = Table.open(spec, Path())
+    predictor.folder = table.folder
+    columns = {name: choice.column for name, choice in predictor.model.config.inputs.items()}
+    for start in range(0, len(table), BATCH_ROWS):
+        numbers = range(start, min(start + BATCH_ROWS, len(table)))
+        rows = [{name: table.row(i).get(column) for name, column in columns.items()} for i in numbers]
+        wheres = [table.where(i) for i in numbers]
+        yield from _answer_rows(predictor, rows, wheres)
+
+
+def _answer_rows(
+    predictor: Predictor, rows: list[dict[str, str | None]], wheres: list[str]
+) -> Iterator[dict[str, Any]]:
+    try:
+        for where, prediction in zip(wheres, predictor.predict(rows), strict=True):
+            yield {"row": where, **_facts(prediction)}
+    except SensoriumError:
+        # One bad row must not take its neighbours with it: answer one by one and name the bad one.
+        for where, row in zip(wheres, rows, strict=True):
+            try:
+                yield {"row": where, **_facts(predictor.predict([row])[0])}
+            except SensoriumError as error:
+                yield {"row": where, "text": None, "probability": None, "error": str(error)}
+
+
+def _facts(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "text": prediction.text,
+        "probability": prediction.probability,
+        "alternatives": [{"text": text, "probability": p} for text, p in prediction.alternatives],
+    }
+
+
+def _share(answer: dict[str, Any]) -> str:
+    return "" if answer["probability"] is None else f"{answer['probability']:.4f}"

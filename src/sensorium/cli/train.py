@@ -1,0 +1,83 @@
+"""`sensorium train CONFIG`: fit a model into a run folder and judge it beside its baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sensorium.cli.output import number, print_json, print_table, say
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML config, or a finished run's config.toml.")],
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set a.b=c.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The exact run folder; new or empty.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest whole checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Two batches; estimate memory and time.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Train for so many seconds.")] = None,
+    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Skip the single-input models.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds; report mean and spread.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Train a model: CONFIG in, a run folder with model, metrics and baselines out."""
+    from sensorium.training.console import console_progress
+    from sensorium.workflow.config import load_config
+    from sensorium.workflow.seeds import train_seeds
+    from sensorium.workflow.train import estimate, train as train_run
+
+    changes = list(assignments or [])
+    if seconds is not None:
+        changes.append(f"training.seconds={seconds}")
+    if no_baselines:
+        changes.append("evaluation.baselines=false")
+    parsed = load_config(config, changes)
+    if dry_run:
+        facts = estimate(parsed, say=say)
+        print_json(facts) if as_json else _print_estimate(facts)
+        return
+    if seeds > 1:
+        summary = train_seeds(parsed, seeds, out=out, progress=console_progress(), say=say)
+        print_json(summary) if as_json else _print_seeds(summary)
+        return
+    result = train_run(parsed, out=out, resume=resume, progress=console_progress(), say=say)
+    summary = result.summary()
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print a run's metrics beside its baselines, and what to do next."""
+    names = list(summary["metrics"])
+    rows = [
+        [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), f"{b['seconds']:.1f}"]
+        for b in summary["baselines"]
+    ]
+    fitting = sum(value for key, value in summary["seconds"].items() if key != "evaluation")
+    rows.append(
+        ["this model", f"{summary['rows']:,}", *(number(summary["metrics"][n]) for n in names), f"{fitting:.1f}"]
+    )
+    print(f"\n{summary['task']}, judged on the {summary['judged_on']} rows:")
+    print_table(["", "rows", *names, "seconds"], rows)
+    if summary["mixture_weights"]:
+        print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
+    if summary["quarantined"]:
+        print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
+    print(f"\nrun folder: {summary['run']}\nask it:     sensorium predict {summary['run']} --input NAME=VALUE ...")
+
+
+def _print_estimate(facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        print(f"{key.replace('_', ' ')}: {value:,.4g}" if isinstance(value, float) else f"{key}: {value}")
+
+
+def _print_seeds(summary: dict[str, Any]) -> None:
+    rows = [
+        [name, number(stats["mean"]), number(stats["spread"]), *(number(v) for v in stats["values"])]
+        for name, stats in summary["metrics"].items()
+    ]
+    print_table(["metric", "mean", "std", *(f"seed {s}" for s in summary["seeds"])], rows)
+    print(f"\nrun folder: {summary['run']}")

@@ -1,0 +1,227 @@
+"""What a model is made of, as config sections: inputs, target, fusion, language.
+
+Enters: nested dicts from TOML or Python.  Leaves: `ModelConfig`, in which every component's own
+options have been validated by the component's own `Config`, and written out with their defaults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from sensorium.core import registry
+from sensorium.core.config import Section, Source, unknown_key
+from sensorium.core.errors import ConfigError
+from sensorium.data.tokenizers import ENTRY_POINTS as TOKENIZER_GROUP
+from sensorium.data.tokenizers import TOKENIZERS
+from sensorium.encoders.registry import ENCODERS
+from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
+from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
+from sensorium.fusion.registry import FUSIONS
+from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
+from sensorium.language.registry import SCORERS
+
+
+class InputSection(Section):
+    """`[inputs.NAME]`: one column of the table and how it is encoded; other keys are the encoder's."""
+
+    modality: str
+    encoder: str
+    column: str | None = None
+    frozen: bool = False
+
+
+class TargetSection(Section):
+    """`[target]`: the text to be produced; other keys are the tokenizer's."""
+
+    column: str
+    task: str = "answer"
+    tokenizer: str | None = None
+    max_tokens: int = Field(64, ge=1, le=100_000)
+    closed: bool | None = None
+    """Choose among the training targets (True), write freely (False), or let the task decide."""
+
+
+class FusionSection(Section):
+    """`[fusion]`: how parts meet, and the width they meet at; other keys are the fusion's."""
+
+    features: str = "concat"
+    width: int = Field(128, ge=1, le=65_536)
+    input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Chance, in training, that a row's input is hidden (never all of them)."""
+
+
+class LanguageSection(Section):
+    """`[language]`: which scorers, and how they are composed; `[language.NAME]` holds each one's options."""
+
+    scorers: tuple[str, ...] = ("transformer",)
+    mix: Literal["linear", "product"] = "linear"
+    weights: tuple[float, ...] | None = None
+    """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
+
+    @field_validator("scorers")
+    @classmethod
+    def _some_and_distinct(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
+        if not scorers or len(set(scorers)) != len(scorers):
+            raise ValueError("name one scorer or more, each once")
+        return scorers
+
+
+@dataclass(frozen=True)
+class InputChoice:
+    """A validated input: the common keys, the encoder's class and its options."""
+
+    section: InputSection
+    encoder: Any
+    options: Section
+
+    @property
+    def column(self) -> str:
+        """Name the table column (set by `parse`)."""
+        return str(self.section.column)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A validated model: every name resolved to its class, every option to its value."""
+
+    inputs: Mapping[str, InputChoice]
+    target: TargetSection
+    tokenizer: Any
+    tokenizer_options: Section
+    fusion: FusionSection
+    fusion_class: Any
+    fusion_options: Section
+    language: LanguageSection
+    scorers: Mapping[str, tuple[Any, Section]]
+
+    def dump(self) -> dict[str, Any]:
+        """Return nested plain dicts that `parse` reads back to an equal config."""
+        return {
+            "inputs": {n: _plain(c.section) | _plain(c.options) for n, c in self.inputs.items()},
+            "target": _plain(self.target) | _plain(self.tokenizer_options),
+            "fusion": _plain(self.fusion) | _plain(self.fusion_options),
+            "language": _plain(self.language) | {n: _plain(o) for n, (_, o) in self.scorers.items()},
+        }
+
+
+SECTIONS = ("inputs", "target", "fusion", "language")
+
+
+def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mapping[str, str]) -> ModelConfig:
+    """Validate the four model sections.
+
+    Args:
+        values: nested dicts; sections other than the four are ignored.
+        source: where the keys stand, for errors.
+        default_tokenizer: the tokenizer of each task that does not name one.
+
+    Raises:
+        ConfigError: an unknown key or name (with the nearest), or a value out of range.
+    """
+    raw_inputs = _table(values, "inputs", source)
+    if not raw_inputs:
+        raise ConfigError("no inputs: add a section [inputs.NAME]", where=source.name)
+    inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
+    target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
+    fusion, fusion_class, fusion_options = _fusion(values, source)
+    language, scorers = _language(values, source)
+    return ModelConfig(
+        inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
+    )
+
+
+def _input(name: str, raw: Any, source: Source) -> InputChoice:
+    prefix = f"inputs.{name}"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+        raise ConfigError("an input's name is letters, digits, '_' and '-'", where=source.where(prefix))
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"'{prefix}' must be a section", where=source.where(prefix))
+    common, rest = _split(raw, InputSection)
+    section = InputSection.parse({"column": name, **common}, source, prefix)
+    where = source.where(f"{prefix}.encoder")
+    key = f"{section.modality}.{section.encoder}"
+    modalities = {n.partition(".")[0] for n in registry.names(ENCODERS, ENCODER_GROUP)}
+    if section.modality not in modalities:
+        advice = registry.nearest(section.modality, sorted(modalities))
+        raise ConfigError(f"no modality '{section.modality}'", where=source.where(f"{prefix}.modality"), advice=advice)
+    encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
+    return InputChoice(section, encoder, _options(encoder.Config, rest, InputSection, source, prefix))
+
+
+def _target(
+    values: Mapping[str, Any], source: Source, default_tokenizer: Mapping[str, str]
+) -> tuple[TargetSection, Any, Section]:
+    common, rest = _split(_table(values, "target", source), TargetSection)
+    target = TargetSection.parse(common, source, "target")
+    if target.task not in default_tokenizer:
+        advice = registry.nearest(target.task, list(default_tokenizer))
+        raise ConfigError(f"no task '{target.task}'", where=source.where("target.task"), advice=advice)
+    if target.tokenizer is None:
+        target = target.model_copy(update={"tokenizer": default_tokenizer[target.task]})
+    where = source.where("target.tokenizer")
+    tokenizer = registry.load(TOKENIZERS, TOKENIZER_GROUP, str(target.tokenizer), where=where)
+    return target, tokenizer, _options(tokenizer.Config, rest, TargetSection, source, "target")
+
+
+def _fusion(values: Mapping[str, Any], source: Source) -> tuple[FusionSection, Any, Section]:
+    common, rest = _split(_table(values, "fusion", source), FusionSection)
+    fusion = FusionSection.parse(common, source, "fusion")
+    cls = registry.load(FUSIONS, FUSION_GROUP, fusion.features, where=source.where("fusion.features"))
+    return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
+
+
+def _language(
+    values: Mapping[str, Any], source: Source
+) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
+    raw = dict(_table(values, "language", source))
+    tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
+    language = LanguageSection.parse(raw, source, "language")
+    for name in tables:
+        if name not in language.scorers:
+            raise unknown_key(f"language.{name}", language.scorers, source)
+    if language.weights is not None and len(language.weights) != len(language.scorers):
+        raise ConfigError("one weight a scorer is needed", where=source.where("language.weights"))
+    scorers = {}
+    for name in language.scorers:
+        cls = registry.load(SCORERS, SCORER_GROUP, name, where=source.where("language.scorers"))
+        scorers[name] = (cls, cls.Config.parse(tables.get(name, {}), source, f"language.{name}"))
+    return language, scorers
+
+
+def _table(values: Mapping[str, Any], key: str, source: Source) -> Mapping[str, Any]:
+    table = values.get(key, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"'{key}' must be a section", where=source.where(key))
+    return table
+
+
+def _split(raw: Mapping[str, Any], common: type[Section]) -> tuple[dict[str, Any], dict[str, Any]]:
+    known = common.model_fields
+    return {k: v for k, v in raw.items() if k in known}, {k: v for k, v in raw.items() if k not in known}
+
+
+def _options(
+    cls: type[Section], rest: Mapping[str, Any], common: type[Section], source: Source, prefix: str
+) -> Section:
+    for key in rest:
+        if key not in cls.model_fields:
+            raise unknown_key(f"{prefix}.{key}", [*common.model_fields, *cls.model_fields], source)
+    return cls.parse(rest, source, prefix)
+
+
+def _plain(section: Section) -> dict[str, Any]:
+    return {k: _plain_value(v) for k, v in section.model_dump(exclude_none=True).items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {k: _plain_value(v) for k, v in value.items() if v is not None}
+    return [_plain_value(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,140 @@
+"""The multimodal language model: P(w_1..w_n | D_1..D_m) = prod_i P(w_i | w_<i, D_1..D_m).
+
+    Batch --encoders--> {name: Encoded} --fusion--> Conditioning --scorer--> log p(next token)
+
+Enters: batches.  Leaves: conditioning for decoding, and per-row negative log-likelihoods for training.
+The scorer is one Scorer, or a Mixture or Product of several; nothing here knows which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.core.errors import ModelError
+from sensorium.core.protocols import Preparer
+from sensorium.core.types import Batch, Conditioning, MediaBatch
+from sensorium.language.mixture import Mixture, Product
+from sensorium.model.config import ModelConfig
+from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+
+COMPOSITIONS = {"linear": Mixture, "product": Product}
+
+
+class MultimodalLM(nn.Module):
+    """Encoders, a fusion and a scorer, wired as the config says.
+
+    Args:
+        config: the validated model.
+        preparers: one fitted preparer an input; a frozen encoder's becomes a `FeaturePreparer`.
+        tokenizer: the fitted tokenizer of the target.
+    """
+
+    def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: object) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.preparers: dict[str, Preparer] = dict(preparers)
+        width = config.fusion.width
+        self.encoders = nn.ModuleDict()
+        for name, choice in config.inputs.items():
+            encoder = choice.encoder(choice.options, preparers[name], width)
+            if choice.section.frozen:
+                self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
+                encoder = FrozenEncoder(encoder, width)
+            self.encoders[name] = encoder
+        self.fusion = config.fusion_class(config.fusion_options, list(config.inputs), width)
+        self.vocab = tokenizer.vocab  # type: ignore[attr-defined]
+        parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
+        self.scorer = parts[0] if len(parts) == 1 else self._compose(parts)
+
+    def _compose(self, parts: list[nn.Module]) -> nn.Module:
+        composed = COMPOSITIONS[self.config.language.mix](parts)
+        if self.config.language.weights is not None:
+            composed.set_weights(self.config.language.weights)
+        return composed
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Return each scorer by its configured name."""
+        names = list(self.config.scorers)
+        return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))
+
+    @property
+    def learns(self) -> bool:
+        """Say whether any scorer is fitted by gradient (else training is counting alone)."""
+        return any(part.fitted_by == "gradient" for part in self.parts.values())
+
+    def condition(self, batch: Batch) -> Conditioning:
+        """Encode and fuse one batch: B rows of memory."""
+        if self.training and self.config.fusion.input_dropout > 0:
+            batch = drop_inputs(batch, self.config.fusion.input_dropout)
+        parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
+        cond: Conditioning = self.fusion(parts)
+        return cond
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.
+
+        In training only scorers fitted by gradient take part, each for itself (counts are held
+        fixed and have no gradient); in evaluation it is the composed scorer's likelihood.
+        """
+        token_BT, mask_BT = _target(batch)
+        cond = self.condition(batch)
+        num_tokens_B = mask_BT.sum(1) - 1
+        if not self.training:
+            return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
+        learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+        nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+        return nll_B, num_tokens_B
+
+    def fit_counts(self, sequences: Iterable[Sequence[int]]) -> None:
+        """Fit every counting scorer on token sequences (BOS..EOS)."""
+        counted = [part for part in self.parts.values() if part.fitted_by == "counting"]
+        if not counted:
+            return
+        kept = list(sequences) if len(counted) > 1 else sequences
+        for part in counted:
+            part.fit(kept)
+
+    @torch.no_grad()
+    def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
+        """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
+        if len(self.parts) == 1 or self.config.language.weights is not None:
+            return None
+        was_training = self.training
+        self.eval()
+        weights = self.scorer.fit_weights(
+            (*_target(batch), self.condition(batch)) for batch in batches
+        )
+        self.train(was_training)
+        return list(weights)
+
+    def train(self, mode: bool = True) -> MultimodalLM:
+        """Set training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for encoder in self.encoders.values():
+            if isinstance(encoder, FrozenEncoder):
+                encoder.encoder.eval()
+        return self
+
+
+def drop_inputs(batch: Batch, rate: float) -> Batch:
+    """Hide each row's inputs with chance `rate`, but never all that the row has."""
+    names = list(batch.inputs)
+    present_KB = torch.stack([batch.inputs[name].row_B >= 0 for name in names])
+    chance_KB = torch.rand(present_KB.shape, device=present_KB.device).masked_fill(~present_KB, -1.0)
+    keep_KB = present_KB & ((chance_KB >= rate) | (chance_KB == chance_KB.amax(0, keepdim=True)))
+    inputs = {
+        name: MediaBatch(media.values, media.mask_UT, torch.where(keep_B, media.row_B, -1))
+        for (name, media), keep_B in zip(batch.inputs.items(), keep_KB, strict=True)
+    }
+    return Batch(batch.row_id_B, inputs, batch.token_BT, batch.mask_BT)
+
+
+def _target(batch: Batch) -> tuple[Tensor, Tensor]:
+    if batch.token_BT is None or batch.mask_BT is None:
+        raise ModelError("these rows have no target to score")
+    return batch.token_BT, batch.mask_BT

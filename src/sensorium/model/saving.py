@@ -1,0 +1,97 @@
+"""A model on disk: one committed folder that holds all it needs to answer.
+
+    model/
+      config.toml            the model's sections, defaults written out
+      inputs/NAME/           what each input's preparer learned
+      target/                the target's tokenizer
+      answers.json           the distinct training targets, most frequent first, if the task is closed
+      weights.safetensors    every parameter and every counted table
+      README.md              the card
+      manifest.json          sizes and SHA-256, written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sensorium.core.commit import committed_folder, verify
+from sensorium.core.config import read_toml, write_toml
+from sensorium.core.errors import ModelError
+from sensorium.core.protocols import Preparer
+from sensorium.model.config import ModelConfig, parse
+from sensorium.model.multimodal import MultimodalLM
+
+
+def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, card: str) -> None:
+    """Commit `model` to `folder`, replacing an older one only when the new one is whole.
+
+    Raises:
+        DiskError: no space or no permission.
+    """
+    with committed_folder(folder) as draft:
+        (draft / "config.toml").write_text(write_toml(model.config.dump()), encoding="utf-8")
+        for name, preparer in model.preparers.items():
+            (draft / "inputs" / name).mkdir(parents=True)
+            preparer.save(draft / "inputs" / name)
+        (draft / "target").mkdir()
+        model.tokenizer.save(draft / "target")
+        if answers is not None:
+            (draft / "answers.json").write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+        save_file(tensors, draft / "weights.safetensors")
+        (draft / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_model(
+    folder: Path, *, default_tokenizer: Mapping[str, str], check: bool = True
+) -> tuple[MultimodalLM, list[str] | None]:
+    """Load a committed model folder; returns the model in evaluation mode, and its answers if closed.
+
+    Raises:
+        ModelError: not a model folder, damaged, or of parts that do not fit each other.
+    """
+    if not folder.is_dir():
+        raise ModelError("no such model folder", where=str(folder), advice="name a run folder or its model/")
+    if check:
+        verify(folder)
+    values, source = read_toml(folder / "config.toml")
+    config = parse(values, source, default_tokenizer=default_tokenizer)
+    preparers = build_preparers(config)
+    for name, preparer in preparers.items():
+        preparer.load(folder / "inputs" / name)
+    tokenizer = build_tokenizer(config).load(folder / "target")
+    model = MultimodalLM(config, preparers, tokenizer)
+    try:
+        tensors = load_file(folder / "weights.safetensors")
+        model.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"weights do not fit: {error}", where=str(folder)) from None
+    path = folder / "answers.json"
+    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return model.eval(), answers
+
+
+def build_preparers(config: ModelConfig, policy: Any = None) -> dict[str, Preparer]:
+    """Make the unfitted preparer of every input; media preparers obey `policy`, if one is given."""
+    preparers = {name: choice.options.preparer() for name, choice in config.inputs.items()}  # type: ignore[attr-defined]
+    for preparer in preparers.values():
+        if policy is not None and hasattr(preparer, "policy"):
+            preparer.policy = policy
+    return preparers
+
+
+def build_tokenizer(config: ModelConfig) -> Any:
+    """Make the unfitted tokenizer of the target."""
+    return config.tokenizer(config.tokenizer_options)
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    """Count the numbers that training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

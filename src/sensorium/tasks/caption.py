@@ -1,0 +1,16 @@
+"""Describe media in words: free text, judged against every reference of the same media."""
+
+from __future__ import annotations
+
+
+class Caption:
+    """Captioning of images or sounds."""
+
+    name = "caption"
+    tokenizer = "word"
+    metrics = ("bleu1", "bleu2", "bleu3", "bleu4")
+    many_references = True
+
+    def is_closed(self, num_answers: int) -> bool:
+        """Write freely."""
+        return False

@@ -1,0 +1,86 @@
+"""A task says how a request becomes text, and by which metrics the text is judged.
+
+Enters: a model and a batch.  Leaves: one Prediction a row.  Two ways of decoding serve every task:
+`choose` among known answers (exact probabilities over a trie) and `write` freely (search).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from sensorium.core.types import Batch
+from sensorium.core.vocabulary import EOS
+from sensorium.decoding.candidates import score_candidates
+from sensorium.decoding.config import DecodingConfig
+from sensorium.decoding.loop import generate
+from sensorium.model.multimodal import MultimodalLM
+
+CLOSED_LIMIT = 1_000
+"""A task that may be closed is, if training knew at most this many distinct answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer: its text, its probability, and the runners-up with theirs.
+
+    The probability is exact: among the allowed answers if the task is closed, else of the whole
+    text under the model, EOS included.
+    """
+
+    text: str
+    probability: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+class Task(Protocol):
+    """One kind of request."""
+
+    name: str
+    tokenizer: str
+    metrics: tuple[str, ...]
+    many_references: bool
+    """Rows with equal inputs are one request with several references (captions)."""
+
+    def is_closed(self, num_answers: int) -> bool:
+        """Say whether to choose among `num_answers` known answers, unless the config decides."""
+        ...
+
+
+def predict(
+    model: MultimodalLM, batch: Batch, answers: Sequence[str] | None, decoding: DecodingConfig
+) -> list[Prediction]:
+    """Answer every row of `batch`: choose among `answers`, or write freely if there are none."""
+    with torch.inference_mode():
+        return choose(model, batch, answers) if answers else write(model, batch, decoding)
+
+
+def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: int = 5) -> list[Prediction]:
+    """Give each row its likeliest allowed answer, by exact probabilities renormalised over them."""
+    candidates = [[*model.tokenizer.encode(text), EOS] for text in answers]
+    log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates).float()
+    p_BN = torch.softmax(log_p_BN, dim=1)
+    top = p_BN.topk(min(num_best, len(answers)), dim=1)
+    return [
+        Prediction(answers[index[0]], p[0], tuple((answers[i], q) for i, q in zip(index, p, strict=True)))
+        for index, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
+
+
+def write(model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
+    """Write each row's text by the configured search."""
+    search, filters = decoding.build()
+    result = generate(
+        model.scorer, model.condition(batch), search=search, filters=filters, max_tokens=decoding.max_tokens
+    )
+    predictions = []
+    for ids, mask, log_p in zip(
+        result.token_BT.tolist(), result.mask_BT.tolist(), result.log_p_B.tolist(), strict=True
+    ):
+        text = model.tokenizer.decode([i for i, real in zip(ids, mask, strict=True) if real])
+        predictions.append(Prediction(text, math.exp(log_p)))
+    return predictions

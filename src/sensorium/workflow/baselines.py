@@ -1,0 +1,104 @@
+"""The baselines beside every run: the majority, and each input alone.
+
+An input alone is the same model with that one input, trained anew with a share of the run's budget;
+what it reaches shows how much the rows can be guessed without the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sensorium.data.corpus import Corpus
+from sensorium.evaluation.baselines import majority_metrics
+from sensorium.evaluation.runner import evaluate
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.training.config import DEFAULT_EPOCHS, TrainingConfig
+from sensorium.training.progress import Progress
+from sensorium.training.seeding import seed_everything
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.fitting import fit_model
+from sensorium.workflow.prepare import Prepared, Say
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One baseline's result: its rows, metrics, and seconds of fitting."""
+
+    name: str
+    num_rows: int
+    metrics: dict[str, float]
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plain facts."""
+        return {"name": self.name, "rows": self.num_rows, "metrics": self.metrics, "seconds": self.seconds}
+
+
+def measure_baselines(
+    config: RunConfig, prepared: Prepared, corpus: Corpus, *, progress: Progress | None, say: Say
+) -> list[Baseline]:
+    """Measure the majority answer and each single input on `corpus`; none if the config says so."""
+    if not config.evaluation.baselines:
+        return []
+    found = [majority_baseline(config, prepared, corpus)]
+    if len(config.model.inputs) > 1 and prepared.model.learns:
+        for name in config.model.inputs:
+            say(f"baseline: {name} only")
+            found.append(single_input_baseline(config, prepared, corpus, name, progress=progress))
+    return found
+
+
+def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:
+    """Judge the most frequent training target as the answer to every row."""
+    started = time.perf_counter()
+    rows = range(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
+    references = [corpus.target_text(row) for row in rows]
+    train = (prepared.train.target_text(row) for row in range(prepared.train.num_rows))
+    test: Any = [[text] for text in references] if prepared.task.many_references else references
+    metrics = majority_metrics(train, test, prepared.task.metrics)
+    return Baseline("majority", len(references), metrics, time.perf_counter() - started)
+
+
+def single_input_baseline(
+    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None
+) -> Baseline:
+    """Train the same model with one input and a share of the budget, and judge it on the same rows."""
+    started = time.perf_counter()
+    model_config = dataclasses.replace(config.model, inputs={name: config.model.inputs[name]})
+    training = reduced_budget(config.training, config.evaluation.baseline_budget)
+    alone = config.replace(model=model_config, training=training)
+    seed_everything(training.seed)
+    model = MultimodalLM(model_config, {name: prepared.model.preparers[name]}, prepared.model.tokenizer)
+    with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
+        fit_model(alone, model, prepared.train, prepared.validation, Path(scratch), progress=progress)
+    seconds = time.perf_counter() - started
+    result = evaluate(
+        model,
+        prepared.task,
+        corpus,
+        answers=prepared.answers,
+        decoding=config.decoding,
+        batch_rows=config.evaluation.batch_rows,
+        max_rows=config.evaluation.max_rows,
+    )
+    return Baseline(f"{name} only", result.num_rows, result.metrics, seconds)
+
+
+def reduced_budget(training: TrainingConfig, share: float) -> TrainingConfig:
+    """Return the training section with `share` of its seconds, epochs or steps, and no checkpoints."""
+    changes: dict[str, Any] = {"checkpoint_every": None, "patience": None}
+    if training.seconds is not None:
+        changes["seconds"] = training.seconds * share
+    if training.max_steps is not None:
+        changes["max_steps"] = max(1, round(training.max_steps * share))
+    if training.epochs is not None:
+        changes["epochs"] = max(1, round(training.epochs * share))
+    if all(getattr(training, key) is None for key in ("seconds", "max_steps", "epochs")):
+        changes["epochs"] = max(1, round(DEFAULT_EPOCHS * share))
+    return training.model_copy(update=changes)
+

@@ -1,0 +1,55 @@
+"""The model card: what this model is, what it was fitted on, what was measured, how to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sensorium.version import __version__
+from sensorium.workflow.config import RunConfig
+
+
+def write_card(config: RunConfig, summary: Mapping[str, Any] | None) -> str:
+    """Return the card as Markdown; `summary` is what `evaluation.json` holds, None before judging."""
+    model = config.model
+    lines = [
+        f"# {config.name}",
+        "",
+        f"A multimodal language model made by Sensorium {__version__}: task *{model.target.task}*.",
+        "",
+        "| input | modality | encoder |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {choice.section.modality} | {choice.section.encoder} |"
+            for name, choice in model.inputs.items()
+        ),
+        "",
+        f"Fusion: {model.fusion.features}, width {model.fusion.width}.  "
+        f"Scorers: {', '.join(model.scorers)} ({model.language.mix}).",
+        "",
+        f"Fitted on `{config.data.train}`, target column `{model.target.column}`.",
+        "Any subset of the inputs may be given.",
+    ]
+    if summary is not None:
+        lines += ["", *_measured(summary)]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(summary: Mapping[str, Any]) -> list[str]:
+    names = list(summary["metrics"])
+    rows = [("this model", summary["rows"], summary["metrics"])]
+    rows += [(b["name"], b["rows"], b["metrics"]) for b in summary["baselines"]]
+    return [
+        f"Measured on the {summary['judged_on']} rows ({summary['quarantined']} bad rows quarantined):",
+        "",
+        f"| | rows | {' | '.join(names)} |",
+        "|---|---:|" + "---:|" * len(names),
+        *(
+            f"| {name} | {num_rows:,} | {' | '.join(_number(metrics.get(n)) for n in names)} |"
+            for name, num_rows, metrics in rows
+        ),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,146 @@
+"""A whole run as one config: where the rows are, what the model is, how it is fitted and judged.
+
+Enters: a TOML file or nested dicts.  Leaves: `RunConfig`; every key has been checked before any data
+is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
+from sensorium.core.errors import ConfigError
+from sensorium.decoding.config import DecodingConfig
+from sensorium.media.policy import MediaPolicy
+from sensorium.model import config as model_config
+from sensorium.model.config import ModelConfig
+from sensorium.tasks.registry import default_tokenizers
+from sensorium.training.config import TrainingConfig
+
+
+class DataConfig(Section):
+    """`[data]`: the tables.  Paths are relative to the config file."""
+
+    train: str
+    validation: str | None = None
+    """Rows for early stopping and for fitting mixture weights; None holds some of `train` back."""
+    test: str | None = None
+    validation_fraction: float = Field(0.1, gt=0.0, lt=1.0)
+    split_column: str | None = None
+    """A column whose values 'train', 'validation' (or 'dev') and 'test' say where each row belongs."""
+    folder: str | None = None
+    """Where media paths start; None: the folder of the table they stand in."""
+    cache: str | None = ".sensorium_cache"
+    """Where decoded media are kept; an empty string keeps them in memory."""
+    max_bad_fraction: float = Field(0.01, ge=0.0, le=1.0)
+
+
+class EvaluationConfig(Section):
+    """`[evaluation]`: what is measured beside the model."""
+
+    baselines: bool = True
+    baseline_budget: float = Field(0.15, gt=0.0, le=1.0)
+    """Share of the run's own training budget that each single-input baseline gets."""
+    batch_rows: int = Field(512, ge=1)
+    max_rows: int | None = Field(None, ge=1)
+
+
+class RunSection(Section):
+    """`[run]`: the run's name; folders are `runs/NAME-NNN`."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run needs, validated."""
+
+    name: str
+    folder: Path
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    decoding: DecodingConfig
+    evaluation: EvaluationConfig
+    media: MediaPolicy
+
+    def dump(self) -> dict[str, Any]:
+        """Return nested plain dicts that `parse` reads back; paths are absolute."""
+        data = self.data.model_dump(exclude_none=True)
+        for key in ("train", "validation", "test", "folder", "cache"):
+            if data.get(key):
+                data[key] = self.resolve(data[key])
+        return {
+            "run": {"name": self.name},
+            "data": data,
+            **self.model.dump(),
+            "training": self.training.model_dump(mode="json", exclude_none=True),
+            "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
+            "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
+            "media": self.media.model_dump(mode="json", exclude_none=True),
+        }
+
+    def resolve(self, spec: str) -> str:
+        """Make a table spec ('photos.csv', 'folder:shots') absolute, relative to the config's folder."""
+        prefix, colon, path = spec.partition(":")
+        if not colon or "/" in prefix or "\\" in prefix:
+            prefix, colon, path = "", "", spec
+        return f"{prefix}{colon}{(self.folder / Path(path).expanduser()).resolve()}"
+
+    def replace(self, **changes: Any) -> RunConfig:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "run": RunSection,
+    "data": DataConfig,
+    "training": TrainingConfig,
+    "decoding": DecodingConfig,
+    "evaluation": EvaluationConfig,
+    "media": MediaPolicy,
+}
+
+
+def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
+    """Read and validate a config file, after applying `--set` assignments.
+
+    Raises:
+        ConfigError: with file, line and column, and the nearest known key or name.
+    """
+    values, source = read_toml(path)
+    return parse(override(values, assignments), source, folder=path.parent, name=path.stem)
+
+
+def config_from_text(text: str, folder: Path, name: str = "config") -> RunConfig:
+    """Validate a config given as TOML text."""
+    values, source = parse_toml(text, name)
+    return parse(values, source, folder=folder, name=name)
+
+
+def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> RunConfig:
+    """Validate nested dicts; `folder` is where relative paths start, `name` the run's default name."""
+    known = [*_SECTIONS, *model_config.SECTIONS]
+    for key in values:
+        if key not in known:
+            raise unknown_key(key, known, source)
+    sections = {}
+    for key, cls in _SECTIONS.items():
+        raw = values.get(key, {})
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"'{key}' must be a section", where=source.where(key))
+        sections[key] = cls.parse(raw, source, key)
+    run = sections.pop("run")
+    model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
+    return RunConfig(
+        name=run.name or name,  # type: ignore[attr-defined]
+        folder=folder.resolve(),
+        model=model,
+        **sections,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,111 @@
+"""Fit one model three ways: count, descend, then weigh the scorers on held-out rows.
+
+Enters: a model that knows its vocabulary, and two corpora.  Leaves: the model fitted, and how long
+each way took.  Both a run and its baselines go through here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from sensorium.core.types import Batch
+from sensorium.data.corpus import Corpus
+from sensorium.data.loader import BatchOrder, Loader
+from sensorium.evaluation.runner import mean_nll
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.training.loop import FitReport, fit
+from sensorium.training.progress import Progress
+from sensorium.workflow.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a model was fitted: the loop's report (None if nothing descends), weights, seconds by way."""
+
+    report: FitReport | None
+    weights: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def fit_model(
+    config: RunConfig,
+    model: MultimodalLM,
+    train: Corpus,
+    validation: Corpus,
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
+    seconds = {}
+    started = time.perf_counter()
+    model.fit_counts(train.targets())
+    seconds["counting"] = time.perf_counter() - started
+    report = None
+    if model.learns:
+        started = time.perf_counter()
+        report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
+        seconds["training"] = time.perf_counter() - started
+    model.eval()
+    started = time.perf_counter()
+    weights = fit_weights(model, validation, config.evaluation.batch_rows)
+    seconds["weights"] = time.perf_counter() - started
+    return Fitted(report, weights, seconds)
+
+
+def _descend(
+    config: RunConfig,
+    model: MultimodalLM,
+    train: Corpus,
+    validation: Corpus,
+    run: Path,
+    *,
+    resume: bool,
+    progress: Progress | None,
+) -> FitReport:
+    with make_loader(config, train) as loader:
+        return fit(
+            model,
+            loader,
+            config.training,
+            run,
+            validate=lambda: mean_nll(model, validation, config.evaluation.batch_rows),
+            resume=resume,
+            progress=progress,
+            device=device(),
+            name_rows=lambda rows: ", ".join(train.where(int(row)) for row in rows),
+        )
+
+
+def fit_weights(model: MultimodalLM, validation: Corpus, batch_rows: int) -> dict[str, float]:
+    """Fit the mixture's weights on held-out rows; empty if there is one scorer."""
+    if len(model.parts) == 1:
+        return {}
+    model.fit_weights(batches(validation, batch_rows))
+    return dict(zip(model.parts, model.scorer.weights, strict=True))
+
+
+def batches(corpus: Corpus, batch_rows: int) -> Iterator[Batch]:
+    """Cut a corpus into batches in table order."""
+    order = BatchOrder(corpus.num_rows, batch_rows, seed=0, shuffle=False)
+    return (corpus.batch(row_N) for row_N in order.batches(0))
+
+
+def make_loader(config: RunConfig, corpus: Corpus) -> Loader:
+    """Load training batches; rows that share a costly medium travel together, so it is encoded once."""
+    shared = {name: ratio for name, ratio in corpus.sharing().items() if corpus.is_media(name)}
+    name = max(shared, key=lambda key: shared[key], default=None)
+    group_N = corpus.group_N(name) if name is not None and shared[name] > 1.5 else None
+    order = BatchOrder(corpus.num_rows, config.training.batch_rows, config.training.seed, group_N=group_N)
+    return Loader(corpus, order, workers=config.training.workers)
+
+
+def device() -> str:
+    """Name the device that models run on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

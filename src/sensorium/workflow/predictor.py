@@ -1,0 +1,118 @@
+"""A loaded model that answers: rows in, predictions out.
+
+Enters: rows as dicts (a path, bytes or text by input name; any subset).  Leaves: Predictions, or
+log-probabilities of given targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sensorium.core.config import read_toml
+from sensorium.core.errors import UsageError
+from sensorium.core.registry import nearest
+from sensorium.core.types import Batch, Item, Media, Sample
+from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.decoding.config import DecodingConfig
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import load_model
+from sensorium.tasks.registry import default_tokenizers, load_task
+from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.workflow.run_folder import model_folder
+
+
+class Predictor:
+    """Answer rows with a fitted model.
+
+    Args:
+        model: the fitted model, in evaluation mode.
+        answers: the allowed answers if the task is closed.
+        decoding: how to write if it is open.
+        folder: where relative media paths start.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalLM,
+        answers: list[str] | None,
+        decoding: DecodingConfig,
+        folder: Path = Path(),
+    ) -> None:
+        self.model = model
+        self.answers = answers
+        self.decoding = decoding
+        self.folder = folder
+        self.task: Task = load_task(model.config.target.task)
+        self._specs = {
+            name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Predictor:
+        """Load a run folder or a model folder.
+
+        Raises:
+            ModelError: there is no whole model.
+        """
+        folder = model_folder(path)
+        model, answers = load_model(folder, default_tokenizer=default_tokenizers())
+        decoding = DecodingConfig()
+        if folder != path and (path / "config.toml").exists():
+            values, source = read_toml(path / "config.toml")
+            decoding = DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
+        return cls(model, answers, decoding)
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Answer each row, a mapping from input names to a path, bytes, Media or text.
+
+        Raises:
+            UsageError: an unknown input name, or a row without any input.
+            MediaError: a medium that cannot be decoded.
+        """
+        if not rows:
+            return []
+        return predict(self.model, self.batch(rows), self.answers, self.decoding)
+
+    def score(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> list[float]:
+        """Return log P(target | row) in nats, EOS included, for each pair.
+
+        Raises:
+            UsageError: not one target a row.
+        """
+        if len(rows) != len(targets):
+            raise UsageError(f"{len(rows)} rows, but {len(targets)} targets")
+        if not rows:
+            return []
+        with torch.inference_mode():
+            nll_B, _ = self.model.losses(self.batch(rows, targets))
+        return [-value for value in nll_B.tolist()]
+
+    def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
+        """Prepare rows as one batch."""
+        samples = [
+            Sample(str(i), self._inputs(row), None if targets is None else targets[i])
+            for i, row in enumerate(rows)
+        ]
+        corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
+        return corpus.batch(np.arange(len(samples)))
+
+    def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item]:
+        for name in row:
+            if name not in self._specs:
+                raise UsageError(f"no input '{name}'", advice=nearest(name, list(self._specs)))
+        inputs = {name: self._item(name, row.get(name)) for name in self._specs}
+        if all(item is None for item in inputs.values()):
+            raise UsageError("a row without any input", advice=f"inputs: {', '.join(self._specs)}")
+        return inputs
+
+    def _item(self, name: str, value: Any) -> Item:
+        if value is None or isinstance(value, Media):
+            return value
+        if isinstance(value, bytes):
+            return Media(data=value)
+        return self._specs[name].preparer.item(str(value), self.folder)

@@ -1,0 +1,90 @@
+"""One output folder a run: `runs/NAME-NNN/`.
+
+    config.toml        the resolved config
+    metrics.jsonl      one line a logged step
+    checkpoints/       what --resume continues from
+    model/             what answers (see `sensorium.model.saving`)
+    evaluation.json    what was measured, beside the baselines
+    bad_rows.jsonl     the quarantined rows, if any
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sensorium.core.commit import disk_error, write_atomic
+from sensorium.core.errors import ModelError, UsageError
+
+RUNS = Path("runs")
+
+
+def new_run(name: str, out: Path | None = None) -> Path:
+    """Make and return a new run folder: `out`, which must be new or empty, or the next `runs/NAME-NNN`.
+
+    Raises:
+        UsageError: `out` holds something already.
+        DiskError: the folder cannot be made.
+    """
+    try:
+        if out is not None:
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                raise UsageError("is not empty", where=str(out), advice="choose a new --out, or add --resume")
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        RUNS.mkdir(exist_ok=True)
+        number = 1 + max((n for _, n in _numbered(name)), default=0)
+        while True:
+            run = RUNS / f"{name}-{number:03d}"
+            try:
+                run.mkdir()
+                return run
+            except FileExistsError:  # another process took this number in between
+                number += 1
+    except OSError as error:
+        raise disk_error(error, out or RUNS) from error
+
+
+def resumable_run(name: str, out: Path | None = None) -> Path:
+    """Return the run to continue: `out`, or the newest `runs/NAME-NNN`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if out is not None:
+        if not out.is_dir():
+            raise UsageError("no such run folder to resume", where=str(out))
+        return out
+    runs = sorted(_numbered(name), key=lambda pair: pair[1])
+    if not runs:
+        raise UsageError(f"no run '{name}-NNN' in '{RUNS}' to resume", advice="leave out --resume to start one")
+    return runs[-1][0]
+
+
+def model_folder(path: Path) -> Path:
+    """Return the model folder of a run folder, or `path` itself if it is one.
+
+    Raises:
+        ModelError: neither; the advice says what to do about an unfinished run.
+    """
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "weights.safetensors").exists():
+        return path
+    if (path / "checkpoints").is_dir():
+        advice = f"it was not finished: sensorium train {path / 'config.toml'} --out {path} --resume"
+        raise ModelError("holds no model", where=str(path), advice=advice)
+    raise ModelError("is not a run folder or a model folder", where=str(path), advice="look in runs/")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all.  Raises DiskError."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def _numbered(name: str) -> list[tuple[Path, int]]:
+    pattern = re.compile(re.escape(name) + r"-(\d{3,})")
+    folders = RUNS.iterdir() if RUNS.is_dir() else iter(())
+    return [(f, int(m[1])) for f in folders if f.is_dir() and (m := pattern.fullmatch(f.name))]

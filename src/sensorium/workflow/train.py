@@ -1,0 +1,129 @@
+"""Train: count, descend, fit the weights, save, judge; in one run folder.
+
+Enters: a RunConfig.  Leaves: a run folder with a model that answers, and `RunResult` with what was
+measured.  A resumed run repeats the cheap parts (they are deterministic) and continues the rest from
+its newest whole checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sensorium.core.commit import write_atomic
+from sensorium.core.config import read_toml, write_toml
+from sensorium.core.errors import ConfigError
+from sensorium.data.corpus import Corpus
+from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.model.saving import save_model
+from sensorium.training.lock import run_lock
+from sensorium.training.progress import Progress
+from sensorium.workflow.baselines import Baseline, measure_baselines
+from sensorium.workflow.card import write_card
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.fitting import Fitted, fit_model
+from sensorium.workflow.prepare import Prepared, Say, prepare
+from sensorium.workflow.run_folder import new_run, resumable_run, write_json
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run reports."""
+
+    run: Path
+    fitted: Fitted
+    evaluation: Evaluation
+    judged_on: str
+    baselines: list[Baseline]
+    prepared: Prepared = field(repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plain facts, as written to `evaluation.json`."""
+        return {
+            "task": self.evaluation.task,
+            "judged_on": self.judged_on,
+            "rows": self.evaluation.num_rows,
+            "metrics": self.evaluation.metrics,
+            "baselines": [baseline.summary() for baseline in self.baselines],
+            "mixture_weights": self.fitted.weights,
+            "seconds": self.fitted.seconds | {"evaluation": self.evaluation.seconds},
+            "quarantined": self.prepared.quarantine.count,
+            "run": str(self.run),
+        }
+
+
+def train(
+    config: RunConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say = lambda line: None,
+) -> RunResult:
+    """Train by `config` into a new run folder, or continue one.
+
+    Raises:
+        UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
+        DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
+    """
+    run = resumable_run(config.name, out) if resume else new_run(config.name, out)
+    say(f"run folder: {run}")
+    with run_lock(run):
+        _settle_config(config, run, resume)
+        prepared = prepare(config, run, say)
+        fitted = fit_model(
+            config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
+        )
+        corpus, judged_on = judged_corpus(prepared)
+        save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, None))
+        evaluation = evaluate(
+            prepared.model,
+            prepared.task,
+            corpus,
+            answers=prepared.answers,
+            decoding=config.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=config.evaluation.max_rows,
+        )
+        baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
+        result = RunResult(run, fitted, evaluation, judged_on, baselines, prepared)
+        summary = result.summary()
+        write_json(run / "evaluation.json", summary)
+        save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, summary))
+    return result
+
+
+def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:
+    """Return the rows the model is judged on: test if there are any, else validation."""
+    if prepared.test is not None:
+        return prepared.test, "test"
+    return prepared.validation, "validation"
+
+
+def _settle_config(config: RunConfig, run: Path, resume: bool) -> None:
+    text = write_toml(config.dump())
+    path = run / "config.toml"
+    if resume and path.exists():
+        values, _ = read_toml(path)
+        changed = _differences(values, config.dump())
+        if changed:
+            raise ConfigError(
+                f"differs from the run's own config in {', '.join(changed)}",
+                where=str(path),
+                advice="resume with the config it was begun with, or start a new run",
+            )
+        return
+    write_atomic(path, text.encode("utf-8"))
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            changed += _differences(before, after, f"{prefix}{key}.")
+        elif (list(after) if isinstance(after, tuple) else after) != before:
+            changed.append(f"{prefix}{key}")
+    return changed
