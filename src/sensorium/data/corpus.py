@@ -19,7 +19,7 @@ import torch
 
 from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Batch, Item, MediaBatch, Sample
+from sensorium.core.types import Batch, Item, Media, MediaBatch, Sample
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, TargetSpec, scan_rows
 from sensorium.data.stores import ListStore, Store
@@ -49,8 +49,8 @@ class Origin(Protocol):
         """Return the place of a row, such as 'train.csv:812'."""
         ...
 
-    def target_text(self, number: int) -> str | None:
-        """Return the target text of a row, None where it has none."""
+    def target_text(self, number: int) -> str:
+        """Return the target text of a row, empty where it has none."""
         ...
 
 
@@ -153,7 +153,8 @@ class Corpus:
                 reason = units.failures[int(scan.unit_N[name][row])]
                 quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
             is_good_N &= ~is_bad_N
-        quarantine.check(scan.num_seen)
+        quarantine.saw(scan.num_seen)
+        quarantine.check()
         good_K = np.flatnonzero(is_good_N)
         corpus_inputs = {
             name: CorpusInput(units.renumber(scan.unit_N[name][good_K]), units.items, units.store)
@@ -163,7 +164,7 @@ class Corpus:
             "rows_quarantined": scan.num_seen - scan.counts["rows_without_target"] - len(good_K)
         }
         for name, corpus_input in corpus_inputs.items():
-            counts[f"absent.{name}"] = int((corpus_input.unit_N == ABSENT).sum())
+            counts[f"rows without {name}"] = int((corpus_input.unit_N == ABSENT).sum())
         origin = _TableRows(table, target.column if target else None)
         targets = scan.targets.only(good_K) if scan.targets else None
         corpus = cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, counts, quarantine)
@@ -198,9 +199,14 @@ class Corpus:
         return len(self._row_number_N)
 
     @property
-    def input_names(self) -> tuple[str, ...]:
-        """List the inputs."""
-        return tuple(self._inputs)
+    def inputs(self) -> Mapping[str, CorpusInput]:
+        """Return the inputs by name."""
+        return self._inputs
+
+    def is_media(self, name: str) -> bool:
+        """Say whether an input's items are media, not text."""
+        items = self._inputs[name].items
+        return len(items) > 0 and isinstance(items[0], Media)
 
     def batch(self, row_N: npt.NDArray[np.int64]) -> Batch:
         """Gather rows; those whose items fail only now are quarantined and left out.
@@ -235,7 +241,7 @@ class Corpus:
         for failure in failures:
             self.quarantine.add(self.where(failure.row), failure.input, failure.message)
         if failures:
-            self.quarantine.check(self.num_rows)
+            self.quarantine.check()
 
     def sample(self, i: int) -> Sample:
         """Return row `i` with its items unprepared."""
@@ -243,7 +249,7 @@ class Corpus:
             name: None if (unit := int(part.unit_N[i])) == ABSENT else part.items[unit]
             for name, part in self._inputs.items()
         }
-        return Sample(self.where(i), inputs, self.target_text(i))
+        return Sample(self.where(i), inputs, self.target_text(i) or None)
 
     def row_number(self, i: int) -> int:
         """Return the number, in its table, of row `i`."""
@@ -253,14 +259,18 @@ class Corpus:
         """Return the place of row `i`, such as 'train.csv:812'."""
         return self._known_origin().where(self.row_number(i))
 
+    def place(self, row_number: int) -> str:
+        """Return the place of a row given by its number in the table, as batches name rows."""
+        return self._known_origin().where(row_number)
+
     def targets(self) -> Iterator[list[int]]:
         """Iterate over all rows' target ids, BOS to EOS.  Raises DataError: there is no target."""
         if self._targets is None:
             raise DataError("these rows have no target")
         return iter(self._targets)
 
-    def target_text(self, i: int) -> str | None:
-        """Return the target text of row `i` as it stands in its cell; None where it has none."""
+    def target_text(self, i: int) -> str:
+        """Return the target text of row `i` as it stands in its cell; empty where it has none."""
         return self._known_origin().target_text(self.row_number(i))
 
     def group_N(self, input_name: str) -> npt.NDArray[np.int32]:
@@ -326,8 +336,8 @@ class _TableRows:
     def where(self, number: int) -> str:
         return self._table.where(number)
 
-    def target_text(self, number: int) -> str | None:
-        return self._table.row(number)[self._target_column] or None if self._target_column else None
+    def target_text(self, number: int) -> str:
+        return self._table.row(number)[self._target_column] if self._target_column else ""
 
 
 class _SampleRows:
@@ -337,5 +347,5 @@ class _SampleRows:
     def where(self, number: int) -> str:
         return self._samples[number].id
 
-    def target_text(self, number: int) -> str | None:
-        return self._samples[number].target
+    def target_text(self, number: int) -> str:
+        return self._samples[number].target or ""
