@@ -2,4 +2,8 @@
 
 ENTRY_POINTS = "sensorium.encoders"
 
-ENCODERS: dict[str, str] = {}
+ENCODERS: dict[str, str] = {
+    "text.gru": "sensorium.encoders.text_gru:TextGRU",
+    "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
+    "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
+}

@@ -2,4 +2,7 @@
 
 ENTRY_POINTS = "sensorium.fusions"
 
-FUSIONS: dict[str, str] = {}
+FUSIONS: dict[str, str] = {
+    "concat": "sensorium.fusion.concat:Concat",
+    "mlp": "sensorium.fusion.mlp:MLP",
+}

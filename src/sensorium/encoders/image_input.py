@@ -1,0 +1,54 @@
+"""What all image encoders share: how an image is prepared, and how its bytes become numbers.
+
+Enters: (U, 3, S, S) uint8 from the preparer.  Leaves: (U, 3, S, S) float, channels normalised by ImageNet's mean
+and standard deviation (He et al. 2016 and every published network since; any fixed values would do for our own).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.core.config import Section
+from sensorium.core.protocols import Preparer
+
+MEAN_RGB = (0.485, 0.456, 0.406)
+STD_RGB = (0.229, 0.224, 0.225)
+
+
+class ImageInput(Section):
+    """How an image is prepared: its side in pixels, and how it is made square."""
+
+    size: int = Field(224, ge=8, le=4096)
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+
+    def preparer(self) -> Preparer:
+        """Make the (unfitted) preparer of these images."""
+        from sensorium.data.image_preparer import ImagePreparer
+
+        return ImagePreparer(size=self.size, resize=self.resize)
+
+
+class Normalise(nn.Module):
+    """Map bytes to (value / 255 - mean) / std, a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean_C, std_C = torch.tensor(MEAN_RGB), torch.tensor(STD_RGB)
+        self.register_buffer("scale_C11", (1 / (255 * std_C))[:, None, None], persistent=False)
+        self.register_buffer("shift_C11", (-mean_C / std_C)[:, None, None], persistent=False)
+        self.scale_C11: Tensor
+        self.shift_C11: Tensor
+
+    def forward(self, values_UCHW: Tensor) -> Tensor:
+        """Return float (U, 3, H, W) in channels-last memory, which CPU convolutions read fastest."""
+        x_UCHW = values_UCHW.to(self.scale_C11.dtype, memory_format=torch.channels_last)
+        return torch.addcmul(self.shift_C11, x_UCHW, self.scale_C11)
+
+
+def to_positions(x_UCHW: Tensor) -> Tensor:
+    """Read a grid row by row: (U, C, H, W) to (U, H*W, C)."""
+    return x_UCHW.flatten(2).transpose(1, 2)

@@ -1,0 +1,71 @@
+"""The last step of every encoder: from its own features to rows of the model's width.
+
+Enters: features (U, T, F) of the distinct media of a batch, and which row uses which.
+Leaves: Encoded (B, T, D).  What depends on the model around it (width, absent token) is here; what depends
+on the medium alone is the encoder's `features`, so a frozen encoder's features can be kept on disk.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.core.types import Encoded, MediaBatch, per_row
+
+Features = tuple[Tensor, Tensor | None]
+"""(U, T, F) features, and their mask (U, T) or None where all are real."""
+
+
+class Outlet(nn.Module):
+    """Project features to the model's width and hand them to their rows.
+
+    x = W norm(f) + b + position, norm a LayerNorm (features of a strange scale, such as those of a
+    published network, then need no scaling).
+
+    Args:
+        feature_width: F.
+        width: D.
+        num_positions: how many learned position vectors to add; 0 where order is already in the features.
+        norm: normalise the features first.
+    """
+
+    def __init__(self, feature_width: int, width: int, *, num_positions: int = 0, norm: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(feature_width) if norm else nn.Identity()
+        self.project = nn.Linear(feature_width, width)
+        self.absent_D = nn.Parameter(torch.randn(width) * 0.5)
+        self.position_TD = nn.Parameter(torch.randn(num_positions, width) * 0.02) if num_positions else None
+
+    def forward(self, x_UTF: Tensor, mask_UT: Tensor | None, row_B: Tensor) -> Encoded:
+        """Return (B, T, D).  A medium without one real position (an empty text) says nothing: it is absent."""
+        x_UTD = self.project(self.norm(x_UTF))
+        if self.position_TD is not None:
+            x_UTD = x_UTD + self.position_TD
+        if mask_UT is not None:
+            row_B = torch.where(mask_UT.any(1)[row_B.clamp_min(0)], row_B, -1)
+        return per_row(x_UTD, mask_UT, row_B, self.absent_D)
+
+    def none(self, row_B: Tensor) -> Encoded:
+        """Return the absent token for every row: (B, 1, D)."""
+        return per_row(self.absent_D.new_zeros(0, 1, len(self.absent_D)), None, row_B, self.absent_D)
+
+
+class FeatureEncoder(Protocol):
+    """What `encode` needs of an encoder."""
+
+    outlet: Outlet
+
+    def features(self, values: Tensor, mask_UT: Tensor | None) -> Features:
+        """Compute what depends on the media alone."""
+        ...
+
+
+def encode(encoder: FeatureEncoder, media: MediaBatch) -> Encoded:
+    """Run `features`, then `outlet`; a batch without media skips the first."""
+    if media.values.numel() == 0:
+        return encoder.outlet.none(media.row_B)
+    x_UTF, mask_UT = encoder.features(media.values, media.mask_UT)
+    encoded: Encoded = encoder.outlet(x_UTF, mask_UT, media.row_B)
+    return encoded

@@ -1,0 +1,43 @@
+"""What all text encoders share: how a text is prepared.
+
+Enters: (U, T) int64 token ids from the preparer, and their mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from sensorium.core.config import Section
+from sensorium.core.protocols import Preparer
+from sensorium.core.vocabulary import Vocab
+
+
+class TextInput(Section):
+    """How a text is prepared: its tokenizer, and how many tokens of it are read."""
+
+    tokenizer: str = "word"
+    max_tokens: int = Field(64, ge=1, le=100_000)
+
+    def preparer(self) -> Preparer:
+        """Make the (unfitted) preparer of these texts."""
+        from sensorium.data.text_preparer import TextPreparer
+
+        return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens)
+
+
+class VocabPreparer(Preparer, Protocol):
+    """A preparer that has learned a vocabulary, and in how many texts each token stands."""
+
+    vocab: Vocab
+    document_counts: Sequence[int]
+    num_documents: int
+
+
+def full_mask(token_UT: Tensor, mask_UT: Tensor | None) -> Tensor:
+    """Return the mask, all real where there is none."""
+    return torch.ones_like(token_UT, dtype=torch.bool) if mask_UT is None else mask_UT
