@@ -8,11 +8,14 @@ import unicodedata
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def encodable(text: str) -> str:
+    """Return `text` with lone surrogates, which no UTF-8 holds, as U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 def composed(text: str) -> str:
-    """Return `text` in Unicode normal form C; lone surrogates, which are no text, become U+FFFD."""
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
+    """Return `text` encodable, and in Unicode normal form C."""
+    return text if text.isascii() else unicodedata.normalize("NFC", encodable(text))
 
 
 def lowered(text: str) -> str:

@@ -16,6 +16,7 @@ TOKENIZERS: dict[str, str] = {
     "label": "sensorium.data.tokenizers.label:LabelTokenizer",
     "word": "sensorium.data.tokenizers.word:WordTokenizer",
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
+    "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",
 }
 
 

@@ -25,7 +25,8 @@ UNSPACED = (
 )
 _JOINERS = "\u200c\u200d"
 _EMOJI_MODIFIERS = "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\U000e0100-\U000e01ef"
-_CLITICS = "s|re|ve|ll|d|m"
+_CLITICS = ("s", "re", "ve", "ll", "d", "m")
+_LONGEST_CLITIC = 2
 
 _OPENING = frozenset("([{¿¡“‘«‹$€£¥₹₩#@")
 _CLOSING = frozenset(".,!?;:)]}”’»›%°…")
@@ -49,20 +50,20 @@ def _token_pattern() -> re.Pattern[str]:
     marks = _ranges(p for p in range(0x300, 0x1F000) if unicodedata.category(chr(p)).startswith("M"))
     extend = rf"[{marks}{_JOINERS}]"
     word = rf"(?:[^\W{UNSPACED}]++{extend}*+)++"
+    clitic = "|".join(_CLITICS)
     sign = rf"[^\w\s][{marks}{_JOINERS}{_EMOJI_MODIFIERS}]*+"
     return re.compile(
         rf"(?<!\w)[-+]?\d++(?:[.,:/]\d++)++|(?<!\w)[-+]\d++"  # 3,000.5  10:30  -5
         rf"|(?<!\w)(?:[A-Za-z]\.){{2,}}+(?!\w)"  # U.S.  p.m.
         rf"|{word}(?:['’-]{word})*+"
-        rf"|(?:(?<=\w )['’] |['’])(?i:{_CLITICS})(?! ?['’]|\w)"  # the dog 's and the dog ' s
+        rf"|['’](?i:{clitic})(?!['’\w])"  # the dog 's
+        rf"|(?<=\w )['’] (?i:{clitic})(?! ?['’]|\w)"  # the dog ' s
         rf"|[{UNSPACED}]{extend}*+"
         rf"|[\U0001f1e6-\U0001f1ff]{{2}}"
         rf"|{sign}(?:(?<=\u200d){sign})*+"
     )
 
 
-_CLITIC_END = re.compile(rf"(.+?)(n't|'(?:{_CLITICS}))", re.IGNORECASE)
-_CLITIC = re.compile(rf"n't|'(?:{_CLITICS})", re.IGNORECASE)
 _UNSPACED_START = re.compile(f"[{UNSPACED}]")
 
 
@@ -77,11 +78,26 @@ def split(text: str) -> list[str]:
 def _part_clitics(token: str) -> list[str]:
     if len(token) == 1:
         return [token]
-    stem, clitics = token.replace("’", "'").replace(" ", ""), []
-    while match := _CLITIC_END.fullmatch(stem):
-        stem = match[1]
-        clitics.append(match[2])
-    return [stem, *reversed(clitics)]
+    token = token.replace("’", "'").replace(" ", "")
+    parts: list[str] = []
+    end = len(token)
+    while (start := _clitic_start(token, end)) > 0:
+        parts.append(token[start:end])
+        end = start
+    return [token[:end], *reversed(parts)]
+
+
+def _clitic_start(token: str, end: int) -> int:
+    """Return where the clitic that ends `token[:end]` starts; 0 or less if there is none."""
+    apostrophe = token.rfind("'", 0, end)
+    tail = token[apostrophe + 1 : end].lower() if end - apostrophe <= _LONGEST_CLITIC + 1 else ""
+    if tail == "t" and token[apostrophe - 1] in "nN":
+        return apostrophe - 1
+    return apostrophe if tail in _CLITICS else -1
+
+
+def _is_clitic(token: str) -> bool:
+    return (token[0] == "'" and token[1:].lower() in _CLITICS) or token.lower() == "n't"
 
 
 def join(tokens: Sequence[str]) -> str:
@@ -121,7 +137,7 @@ def _pair_quotes(tokens: Sequence[str]) -> dict[int, str]:
 def _wants_no_blank(left: str, right: str) -> bool:
     if _UNSPACED_START.match(left[-1]) or _UNSPACED_START.match(right):
         return True
-    if right in _CLOSING or left in _OPENING or _CLITIC.fullmatch(right):
+    if right in _CLOSING or left in _OPENING or _is_clitic(right):
         return True
     return left in _TIGHT or right in _TIGHT or (left == right and left in "—-")
 
