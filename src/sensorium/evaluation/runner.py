@@ -120,7 +120,7 @@ def _judge(task: Task, outcome: list[tuple[int, Prediction, list[str]]]) -> dict
 
 
 def _requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
-    key_RK = np.stack([corpus.group_N(name)[rows] for name in corpus.inputs], axis=1)
+    key_RK = np.stack([corpus.group_N(name)[rows] for name in corpus.input_names], axis=1)
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in zip(rows.tolist(), map(tuple, key_RK.tolist()), strict=True):
         groups.setdefault(key, []).append(row)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Encoded, Item, MediaBatch, per_row
+from sensorium.core.types import Encoded, Item, MediaBatch
+from sensorium.encoders.outlet import Features, Outlet, encode
 
 
 class FeaturePreparer:
-    """Prepare a medium by its encoder's own preparer, then by the encoder: (T, D) float16."""
+    """Prepare a medium by its encoder's own preparer, then by the encoder: (T, F) float16."""
 
     def __init__(self, preparer: Preparer, encoder: Any, name: str) -> None:
         self.preparer = preparer
@@ -39,23 +40,24 @@ class FeaturePreparer:
 
     @torch.no_grad()
     def __call__(self, item: Any) -> Tensor:
-        """Encode one medium: (T, D) float16.  Raises MediaError or DataError."""
+        """Encode one medium: (T, F) float16.  Raises MediaError or DataError."""
         values, mask_1T = self.preparer.collate([self.preparer(item)])
         was_training = self.encoder.training
-        x_1TD, mask_1T = self.encoder.eval().features(values, mask_1T)
+        x_1TF, mask_1T = self.encoder.eval().features(values, mask_1T)
         self.encoder.train(was_training)
-        x_TD = x_1TD[0] if mask_1T is None else x_1TD[0][mask_1T[0]]
-        return x_TD.to(torch.float16)
+        x_TF = x_1TF[0] if mask_1T is None else x_1TF[0][mask_1T[0]]
+        features_TF: Tensor = x_TF.to(torch.float16)
+        return features_TF
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pad features to one length: (U, T, D) and the mask (U, T)."""
-        length = max((len(x_TD) for x_TD in values), default=0)
+        """Pad features to one length: (U, T, F) and the mask (U, T)."""
+        length = max((len(x_TF) for x_TF in values), default=0)
         mask_UT = torch.zeros(len(values), length, dtype=torch.bool)
-        x_UTD = torch.zeros(len(values), length, values[0].shape[1] if values else 1, dtype=torch.float16)
-        for u, x_TD in enumerate(values):
-            x_UTD[u, : len(x_TD)] = x_TD
-            mask_UT[u, : len(x_TD)] = True
-        return x_UTD, mask_UT
+        x_UTF = torch.zeros(len(values), length, values[0].shape[1] if values else 1, dtype=torch.float16)
+        for u, x_TF in enumerate(values):
+            x_UTF[u, : len(x_TF)] = x_TF
+            mask_UT[u, : len(x_TF)] = True
+        return x_UTF, mask_UT
 
     @property
     def fingerprint(self) -> str:
@@ -77,20 +79,19 @@ class FeaturePreparer:
 
 
 class FrozenEncoder(nn.Module):
-    """Read cached features (U, T, D) of a frozen encoder; learn a projection and the absent token."""
+    """Read cached features (U, T, F) of a frozen encoder; learn an outlet of its own (projection, absent token)."""
 
     def __init__(self, encoder: Any, width: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.modality: str = encoder.modality
         self.width = width
-        self.project = nn.Sequential(nn.LayerNorm(encoder.width), nn.Linear(encoder.width, width))
-        self.absent = nn.Parameter(torch.zeros(width))
+        self.outlet = Outlet(encoder.feature_width, width)
+
+    def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
+        """Return the cached features as they are, in full precision."""
+        return values_UTF.float(), mask_UT
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Project features and hand them to their rows: (B, T, width)."""
-        if media.values.shape[0] == 0:
-            empty = self.absent.new_zeros(0, 1, self.width)
-            return per_row(empty, None, media.row_B, self.absent)
-        x_UTD = self.project(media.values.to(self.absent.dtype))
-        return per_row(x_UTD, media.mask_UT, media.row_B, self.absent)
+        return encode(self, media)

@@ -9,6 +9,7 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Conditioning, MediaBatch
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.language.mixture import Mixture, Product
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
@@ -32,10 +34,11 @@ class MultimodalLM(nn.Module):
         tokenizer: the fitted tokenizer of the target.
     """
 
-    def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: object) -> None:
+    def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: Tokenizer) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.fusion: Any
         self.preparers: dict[str, Preparer] = dict(preparers)
         width = config.fusion.width
         self.encoders = nn.ModuleDict()
@@ -46,18 +49,18 @@ class MultimodalLM(nn.Module):
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
         self.fusion = config.fusion_class(config.fusion_options, list(config.inputs), width)
-        self.vocab = tokenizer.vocab  # type: ignore[attr-defined]
+        self.vocab = tokenizer.vocab
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
-        self.scorer = parts[0] if len(parts) == 1 else self._compose(parts)
+        self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
 
-    def _compose(self, parts: list[nn.Module]) -> nn.Module:
+    def _compose(self, parts: list[Any]) -> Any:
         composed = COMPOSITIONS[self.config.language.mix](parts)
         if self.config.language.weights is not None:
             composed.set_weights(self.config.language.weights)
         return composed
 
     @property
-    def parts(self) -> Mapping[str, nn.Module]:
+    def parts(self) -> Mapping[str, Any]:
         """Return each scorer by its configured name."""
         names = list(self.config.scorers)
         return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))

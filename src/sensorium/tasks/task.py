@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 
 from sensorium.core.types import Batch
-from sensorium.core.vocabulary import EOS
 from sensorium.decoding.candidates import score_candidates
-from sensorium.decoding.config import DecodingConfig
-from sensorium.decoding.loop import generate
+from sensorium.decoding.config import DecodingConfig, build
 from sensorium.model.multimodal import MultimodalLM
 
 CLOSED_LIMIT = 1_000
@@ -60,27 +59,31 @@ def predict(
 
 
 def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: int = 5) -> list[Prediction]:
-    """Give each row its likeliest allowed answer, by exact probabilities renormalised over them."""
-    candidates = [[*model.tokenizer.encode(text), EOS] for text in answers]
-    log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates).float()
-    p_BN = torch.softmax(log_p_BN, dim=1)
-    top = p_BN.topk(min(num_best, len(answers)), dim=1)
+    """Give each row its likeliest allowed answer, by exact probabilities renormalised over them.
+
+    Where no answer begins another, the first tokens already decide among the allowed ones: EOS is
+    then the only way on, has probability 1 under the constraint, and is not computed.
+    """
+    candidates = [model.tokenizer.encode(text) for text in answers]
+    whole = not _prefix_free(candidates)
+    log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates, whole=whole)
+    top = torch.softmax(log_p_BN.float(), dim=1).topk(min(num_best, len(answers)), dim=1)
     return [
         Prediction(answers[index[0]], p[0], tuple((answers[i], q) for i, q in zip(index, p, strict=True)))
         for index, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]
 
 
+def _prefix_free(candidates: Sequence[Sequence[int]]) -> bool:
+    ordered = sorted(map(tuple, candidates))
+    return all(longer[: len(text)] != text for text, longer in pairwise(ordered))
+
+
 def write(model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
     """Write each row's text by the configured search."""
-    search, filters = decoding.build()
-    result = generate(
-        model.scorer, model.condition(batch), search=search, filters=filters, max_tokens=decoding.max_tokens
-    )
-    predictions = []
-    for ids, mask, log_p in zip(
-        result.token_BT.tolist(), result.mask_BT.tolist(), result.log_p_B.tolist(), strict=True
-    ):
-        text = model.tokenizer.decode([i for i, real in zip(ids, mask, strict=True) if real])
-        predictions.append(Prediction(text, math.exp(log_p)))
-    return predictions
+    result = build(decoding)(model.scorer, model.condition(batch))
+    rows = zip(result.token_BT.tolist(), result.mask_BT.tolist(), result.total_B.tolist(), strict=True)
+    return [
+        Prediction(model.tokenizer.decode([i for i, real in zip(ids, mask, strict=True) if real]), math.exp(log_p))
+        for ids, mask, log_p in rows
+    ]

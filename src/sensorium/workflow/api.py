@@ -101,18 +101,14 @@ class Sensorium:
         """
         if self.config is None:
             raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
+        quarantine = Quarantine(self.config.data.max_bad_fraction)
         if table is None:
-            parts = open_parts(self.config)
+            parts = open_parts(self.config, quarantine)
             part = parts.get("test", parts["validation"])
         else:
-            opened = Table.open(str(table), Path())
+            opened = Table.open(str(table), Path(), quarantine=quarantine)
             part = Part(opened, np.arange(len(opened)))
-        corpus = build_corpus(
-            self.config,
-            self.predictor.model,
-            part,
-            quarantine=Quarantine(max_fraction=self.config.data.max_bad_fraction),
-        )
+        corpus = build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
         return evaluate(
             self.predictor.model,
             self.predictor.task,

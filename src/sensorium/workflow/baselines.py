@@ -47,7 +47,8 @@ def measure_baselines(
         return []
     found = [majority_baseline(config, prepared, corpus)]
     if len(config.model.inputs) > 1 and prepared.model.learns:
-        for name in config.model.inputs:
+        chosen = config.evaluation.baseline_inputs
+        for name in config.model.inputs if chosen is None else chosen:
             say(f"baseline: {name} only")
             found.append(single_input_baseline(config, prepared, corpus, name, progress=progress))
     return found

@@ -47,6 +47,8 @@ class EvaluationConfig(Section):
     baselines: bool = True
     baseline_budget: float = Field(0.15, gt=0.0, le=1.0)
     """Share of the run's own training budget that each single-input baseline gets."""
+    baseline_inputs: tuple[str, ...] | None = None
+    """The inputs that are tried alone; None tries each."""
     batch_rows: int = Field(512, ge=1)
     max_rows: int | None = Field(None, ge=1)
 

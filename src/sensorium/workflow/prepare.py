@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,9 @@ from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import RunConfig
 
 Say = Callable[[str], None]
+BAD_ROWS = "bad_rows.jsonl"
+SPLIT_VALUES = {"train": ["train"], "validation": ["validation", "valid", "val", "dev"], "test": ["test"]}
+"""What the cells of a split column may say."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,26 @@ class Prepared:
     quarantine: Quarantine
 
 
-def prepare(config: RunConfig, run: Path | None, say: Say = lambda line: None) -> Prepared:
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+def prepare(
+    config: RunConfig, run: Path | None = None, *, say: Say = quiet, quarantine: Quarantine | None = None
+) -> Prepared:
     """Open the tables and build everything up to the first step.
+
+    Args:
+        run: where the list of bad rows is written; None = nowhere.
+        say: told how many rows there are, and what was left out.
+        quarantine: collects bad rows; by default one that stops at the config's limit.
 
     Raises:
         DataError: a table or column is missing, no rows are left, or too many are bad.
         ModelError: parts of the model do not fit.
     """
-    parts = open_parts(config)
+    quarantine = quarantine if quarantine is not None else Quarantine(config.data.max_bad_fraction)
+    parts = open_parts(config, quarantine)
     _require_columns(config, parts)
     task: Task = load_task(config.model.target.task)
     preparers = build_preparers(config.model, config.media)
@@ -72,50 +86,51 @@ def prepare(config: RunConfig, run: Path | None, say: Say = lambda line: None) -
     tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
-    bad_list = None if run is None else run / "bad_rows.jsonl"
-    quarantine = Quarantine(max_fraction=config.data.max_bad_fraction, path=bad_list)
-    corpora = {
-        name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()
-    }
+    corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
+    if run is not None and len(quarantine):
+        quarantine.write(run / BAD_ROWS)
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
         say(f"{name}: {corpus.num_rows:,} rows{dropped}")
-    if not corpora["train"].num_rows:
-        raise DataError("no training rows are left", where=config.data.train)
     answers = _answers(config, task, corpora["train"])
     return Prepared(
         model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine
     )
 
 
-def open_parts(config: RunConfig) -> dict[str, Part]:
+def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
     """Open and split the tables into 'train', 'validation' and, if there is one, 'test'."""
     data = config.data
-    table = open_table(config, data.train)
-    every = np.arange(len(table))
-    parts = {"train": Part(table, every)}
+    table = open_table(config, data.train, quarantine)
+    parts = {"train": Part(table, np.arange(len(table)))}
     if data.split_column is not None:
-        sides = split_by_column(table, data.split_column)
-        parts = {name: Part(table, sides[name]) for name in ("train", "validation", "test") if len(sides.get(name, ()))}
-        if "train" not in parts:
-            raise DataError(f"column '{data.split_column}' names no row 'train'", where=data.train)
+        present = set(table.column(data.split_column))
+        sides = {side: values for side, values in SPLIT_VALUES.items() if present & set(values)}
+        if "train" not in sides:
+            raise DataError(f"column '{data.split_column}' says 'train' in no row", where=data.train)
+        parts = {name: Part(table, row_N) for name, row_N in split_by_column(table, data.split_column, sides).items()}
     for name in ("validation", "test"):
         spec = getattr(data, name)
         if spec is not None:
-            other = open_table(config, spec)
+            other = open_table(config, spec, quarantine)
             parts[name] = Part(other, np.arange(len(other)))
     if "validation" not in parts:
         parts |= _hold_back(config, parts["train"])
     return parts
 
 
-def open_table(config: RunConfig, spec: str) -> Table:
+def open_table(config: RunConfig, spec: str, quarantine: Quarantine) -> Table:
     """Open one table of the config, given as it stands there."""
-    return Table.open(config.resolve(spec), config.folder)
+    return Table.open(config.resolve(spec), config.folder, cache_folder(config), quarantine=quarantine)
+
+
+def cache_folder(config: RunConfig) -> Path | None:
+    """Return where decoded media and large tables are kept; None = nowhere."""
+    return Path(config.resolve(config.data.cache)) if config.data.cache else None
 
 
 def build_corpus(
-    config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine, keep_untargeted: bool = False
+    config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine
 ) -> Corpus:
     """Prepare the rows of `part` for `model`; bad ones go to `quarantine`."""
     target = config.model.target
@@ -128,7 +143,7 @@ def build_corpus(
         inputs,
         TargetSpec(target.column, model.tokenizer, target.max_tokens),
         folder=media_root(config, part.table),
-        cache=Path(config.resolve(config.data.cache)) if config.data.cache else None,
+        cache=cache_folder(config),
         workers=config.training.workers,
         quarantine=quarantine,
     )
@@ -140,30 +155,32 @@ def media_root(config: RunConfig, table: Table) -> Path:
 
 
 def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
-    keys = _shared_column(config)
-    fraction = config.data.validation_fraction
-    sides = split_by_hash(
-        list(train.cells(keys)) if keys else [str(i) for i in train.row_N],
-        {"train": 1 - fraction, "validation": fraction},
-        seed=0,
-    )
-    held = train.row_N[sides["validation"]]
-    kept = train.row_N[sides["train"]]
-    if not len(held) or not len(kept):  # a handful of rows, or one group: hold back the last tenth
-        cut = max(1, int(len(train.row_N) * (1 - fraction)))
-        kept, held = train.row_N[:cut], train.row_N[cut:]
-    if not len(held):
-        held = kept
-    return {"train": Part(train.table, kept), "validation": Part(train.table, held)}
+    shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
+    try:
+        sides = split_by_hash(train.table, shares, seed=0, group=_shared_column(config))
+    except DataError:  # a handful of rows, or of groups: hold back the last ones
+        cut = min(len(train.table) - 1, round(len(train.table) * shares["train"]))
+        every = np.arange(len(train.table))
+        sides = {"train": every[:cut], "validation": every[cut:]}
+    held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
+    if not all(len(row_N) for row_N in held.values()):
+        raise DataError(
+            f"{len(train.row_N)} rows are too few to hold some back for validation",
+            where=train.table.name,
+            advice="add rows, or name a validation table in [data]",
+        )
+    return {side: Part(train.table, row_N) for side, row_N in held.items()}
+
+
+def reads_media(preparer: Preparer) -> bool:
+    """Say whether an input's cells name media files, rather than hold text."""
+    return isinstance(preparer.item("probe", Path()), Media)
 
 
 def _shared_column(config: RunConfig) -> str | None:
     """Rows that share a medium must not fall on both sides: group by the first medium's column."""
     preparers = build_preparers(config.model)
-    for name, choice in config.model.inputs.items():
-        if isinstance(preparers[name].item("probe", Path()), Media):
-            return choice.column
-    return None
+    return next((c.column for name, c in config.model.inputs.items() if reads_media(preparers[name])), None)
 
 
 def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
@@ -185,9 +202,8 @@ def _items(part: Part, column: str, preparer: Preparer, config: RunConfig) -> It
 
 
 def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:
-    counts: Counter[str] = Counter(train.target_text(i) for i in range(train.num_rows))
+    counts = Counter(text for i in range(train.num_rows) if (text := train.target_text(i)) is not None)
     closed = config.model.target.closed
     if closed is None:
         closed = task.is_closed(len(counts))
-    ordered: list[Any] = sorted(counts, key=lambda text: (-counts[text], text))
-    return ordered if closed else None
+    return sorted(counts, key=lambda text: (-counts[text], text)) if closed else None

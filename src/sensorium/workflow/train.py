@@ -16,15 +16,16 @@ from sensorium.core.commit import write_atomic
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError
 from sensorium.data.corpus import Corpus
+from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
-from sensorium.training.lock import run_lock
+from sensorium.training.lock import locked
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
-from sensorium.workflow.prepare import Prepared, Say, prepare
+from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
 from sensorium.workflow.run_folder import new_run, resumable_run, write_json
 
 
@@ -38,6 +39,7 @@ class RunResult:
     judged_on: str
     baselines: list[Baseline]
     prepared: Prepared = field(repr=False)
+    decoding: DecodingConfig = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts, as written to `evaluation.json`."""
@@ -49,7 +51,7 @@ class RunResult:
             "baselines": [baseline.summary() for baseline in self.baselines],
             "mixture_weights": self.fitted.weights,
             "seconds": self.fitted.seconds | {"evaluation": self.evaluation.seconds},
-            "quarantined": self.prepared.quarantine.count,
+            "quarantined": len(self.prepared.quarantine),
             "run": str(self.run),
         }
 
@@ -60,7 +62,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-    say: Say = lambda line: None,
+    say: Say = quiet,
 ) -> RunResult:
     """Train by `config` into a new run folder, or continue one.
 
@@ -70,9 +72,9 @@ def train(
     """
     run = resumable_run(config.name, out) if resume else new_run(config.name, out)
     say(f"run folder: {run}")
-    with run_lock(run):
+    with locked(run):
         _settle_config(config, run, resume)
-        prepared = prepare(config, run, say)
+        prepared = prepare(config, run, say=say)
         fitted = fit_model(
             config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
         )
@@ -88,7 +90,7 @@ def train(
             max_rows=config.evaluation.max_rows,
         )
         baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
-        result = RunResult(run, fitted, evaluation, judged_on, baselines, prepared)
+        result = RunResult(run, fitted, evaluation, judged_on, baselines, prepared, config.decoding)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, summary))

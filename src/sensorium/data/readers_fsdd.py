@@ -1,0 +1,46 @@
+"""The Free Spoken Digit Dataset as a table: recordings named `{digit}_{speaker}_{index}.wav`.
+
+Enters: FOLDER/train or FOLDER/test.  Leaves: rows of `recording` (path), `digit`, `speaker`.
+Source: Jackson et al. 2018; the official test part is index 0 to 4 of every digit and speaker.
+
+    fsdd:recordings/train
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DataError
+from sensorium.data.readers import BadLine, Row, RowStream
+
+COLUMNS = ["recording", "digit", "speaker"]
+NUM_TEST_INDICES = 5
+_NAME = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
+
+
+def read_fsdd(path: Path) -> RowStream:
+    """Stream the recordings of the part that `path` ends in, in order of their names.
+
+    Raises:
+        DataError: no such part, or a folder without recordings.
+    """
+    if path.name not in ("train", "test"):
+        raise DataError(
+            f"FSDD has no part '{path.name}'", where=str(path), advice="end the spec in /train or /test"
+        )
+    names = sorted(file.name for file in path.parent.glob("*.wav") if _NAME.fullmatch(file.name))
+    if not names:
+        advice = "expected files such as 7_george_12.wav"
+        raise DataError("holds no FSDD recordings", where=str(path.parent), advice=advice)
+    return RowStream(list(COLUMNS), _rows(names, path.parent, path.name == "test"))
+
+
+def _rows(names: list[str], folder: Path, is_test: bool) -> Iterator[Row | BadLine]:
+    for number, name in enumerate(names, start=1):
+        match = _NAME.fullmatch(name)
+        assert match is not None
+        digit, speaker, index = match.groups()
+        if (int(index) < NUM_TEST_INDICES) == is_test:
+            yield Row(number, {"recording": str((folder / name).resolve()), "digit": digit, "speaker": speaker})

@@ -1,0 +1,30 @@
+"""A dry run: two batches, then what the whole run would take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium.model.saving import num_parameters
+from sensorium.training.dry_run import dry_run
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.fitting import device, make_loader
+from sensorium.workflow.prepare import Say, prepare, quiet
+
+
+def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
+    """Prepare the data, take two steps, and estimate memory and time; nothing is written.
+
+    Raises:
+        DataError, ModelError, OutOfMemoryError: what the real run would meet at its start.
+    """
+    prepared = prepare(config, say=say)
+    facts: dict[str, Any] = {
+        "train_rows": prepared.train.num_rows,
+        "parameters": num_parameters(prepared.model),
+        "vocabulary": len(prepared.model.vocab),
+    }
+    prepared.model.fit_counts(prepared.train.targets())
+    if prepared.model.learns:
+        with make_loader(config, prepared.model, prepared.train) as loader:
+            facts |= dry_run(prepared.model, loader, config.training, device=device()).facts()
+    return facts
