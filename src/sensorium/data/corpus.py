@@ -130,7 +130,7 @@ class Corpus:
             folder: where relative media paths start; None = the table's own folder.
             cache: keep prepared media here for the next run.
             workers: processes that prepare media; 0 = this one.
-            quarantine: collects unusable rows; by default the table's.
+            quarantine: collects unusable rows; by default one as strict as the table's.
             store: where prepared media live: "memory", mapped from the "cache", or "none" (prepared at
                 batch time); "auto" takes the cache if there is one, memory if they fit, else none.
             keep_rows_without_target: keep rows whose target is empty (for prediction).
@@ -141,7 +141,7 @@ class Corpus:
             DiskError: the cache cannot be written.
         """
         folder = folder if folder is not None else table.folder
-        quarantine = quarantine if quarantine is not None else table.quarantine
+        quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
         is_good_N = np.ones(len(scan.row_number_N), bool)
         prepared = {}

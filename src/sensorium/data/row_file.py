@@ -7,19 +7,23 @@ A row is written as UTF-8 'line NUL cell NUL cell ...'; cells hold no NUL.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import mmap
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.commit import disk_error
 
+_ROWS, _STARTS = "rows.bin", "starts.bin"
 _IN_MEMORY_BYTES = 32 << 20
 _INDEX_CHUNK = 1 << 16
 
@@ -36,6 +40,12 @@ class RowFile:
         self._data = data
         self._start_N = start_N
 
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map the two files that a RowFileWriter left in `folder`.  Raises OSError."""
+        with (folder / _ROWS).open("rb") as rows, (folder / _STARTS).open("rb") as starts:
+            return cls(_mapped(rows), np.frombuffer(_mapped(starts), np.uint64))
+
     def __len__(self) -> int:
         return len(self._start_N) - 1
 
@@ -48,66 +58,74 @@ class RowFile:
     def __iter__(self) -> Iterator[list[str]]:
         for first in range(0, len(self), _INDEX_CHUNK):
             bounds = self._start_N[first : first + _INDEX_CHUNK + 1].tolist()
-            for start, end in zip(bounds, bounds[1:], strict=False):
+            for start, end in itertools.pairwise(bounds):
                 yield self._data[start:end].decode("utf-8").split("\0")
 
 
 class RowFileWriter:
-    """Append rows; what outgrows 32 MiB moves to `folder`, or to unlinked temporary files.
+    """Append rows.
 
     Args:
-        folder: where 'rows.bin' and 'starts.bin' go if they go to disk; None = temporary and unlinked.
+        folder: where the two files go; None = memory, and unlinked temporary files beyond 32 MiB.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._rows: BinaryIO = io.BytesIO()
-        self._starts: BinaryIO = io.BytesIO()
+        self._rows: BinaryIO = io.BytesIO() if folder is None else (folder / _ROWS).open("w+b")
+        self._starts: BinaryIO = io.BytesIO() if folder is None else (folder / _STARTS).open("w+b")
         self._pending = array("Q", [0])
         self._size = 0
+        self._num_rows = 0
+
+    def __len__(self) -> int:
+        return self._num_rows
 
     def add(self, line: int, cells: Sequence[str]) -> None:
         """Append one row.  Raises DiskError."""
         data = "\0".join([str(line), *cells]).encode("utf-8")
         self._size += len(data)
+        self._num_rows += 1
         self._pending.append(self._size)
-        try:
+        with self._disk_errors():
             self._rows.write(data)
             if len(self._pending) >= _INDEX_CHUNK:
                 self._flush()
-        except OSError as error:
-            raise disk_error(error, self._folder or Path(tempfile.gettempdir())) from error
 
     def finish(self) -> RowFile:
-        """End the file and open it for reading.  Raises DiskError."""
-        try:
+        """End the files and open them for reading.  Raises DiskError."""
+        with self._disk_errors():
             self._flush()
-        except OSError as error:
-            raise disk_error(error, self._folder or Path(tempfile.gettempdir())) from error
-        if isinstance(self._rows, io.BytesIO):
-            return RowFile(self._rows.getvalue(), np.frombuffer(_bytes(self._starts), np.uint64))
-        return RowFile(_mapped(self._rows), np.frombuffer(_mapped(self._starts), np.uint64))
+            rows, starts = _contents(self._rows), _contents(self._starts)
+            self._rows.close()
+            self._starts.close()
+        return RowFile(rows, np.frombuffer(starts, np.uint64))
 
     def _flush(self) -> None:
         self._starts.write(self._pending.tobytes())
         self._pending = array("Q")
         if isinstance(self._rows, io.BytesIO) and self._size > _IN_MEMORY_BYTES:
-            self._rows = self._to_disk(self._rows, "rows.bin")
-            self._starts = self._to_disk(self._starts, "starts.bin")
+            self._rows, self._starts = _on_disk(self._rows), _on_disk(self._starts)
 
-    def _to_disk(self, memory: BinaryIO, name: str) -> BinaryIO:
-        file: BinaryIO = (self._folder / name).open("w+b") if self._folder else tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115
-        file.write(_bytes(memory))
-        return file
-
-
-def _bytes(file: BinaryIO) -> bytes:
-    assert isinstance(file, io.BytesIO)
-    return file.getvalue()
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(error, self._folder or Path(tempfile.gettempdir())) from error
 
 
-def _mapped(file: BinaryIO) -> mmap.mmap:
-    """Map a file; the map outlives the closed (and unlinked) file."""
+def _on_disk(memory: BinaryIO) -> BinaryIO:
+    file: Any = tempfile.TemporaryFile(prefix="sensorium-")  # noqa: SIM115  the map keeps it alive
+    file.write(_contents(memory))
+    return cast(BinaryIO, file)
+
+
+def _contents(file: BinaryIO) -> bytes | mmap.mmap:
+    return file.getvalue() if isinstance(file, io.BytesIO) else _mapped(file)
+
+
+def _mapped(file: BinaryIO) -> bytes | mmap.mmap:
+    """Map a file; the map outlives the closed, and unlinked, file."""
     file.flush()
-    with file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    size = os.fstat(file.fileno()).st_size
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""  # no map is empty

@@ -77,6 +77,7 @@ class Scan:
         items: by input, the distinct items.
         targets: the rows' target ids, None without a target.
         num_seen: rows asked for, those left out included.
+        num_refused: rows that went to quarantine.
         counts: what was left out, cut or absent, by name.
     """
 
@@ -85,6 +86,7 @@ class Scan:
     items: Mapping[str, CellItems]
     targets: TargetIds | None
     num_seen: int
+    num_refused: int
     counts: dict[str, int]
 
 
@@ -105,12 +107,14 @@ def scan_rows(
     for column in [spec.column for spec in inputs.values()] + ([target.column] if target else []):
         table.position(column)
     scanner = _Scanner(inputs, target, folder, keep_rows_without_target)
-    for number in row_numbers:
+    num_refused = 0
+    for number in map(int, row_numbers):
         try:
-            scanner.add(int(number), table.row(int(number)))
+            scanner.add(number, table.row(number))
         except _Refused as refused:
-            quarantine.add(table.where(int(number)), refused.name, refused.message)
-    return scanner.finish()
+            num_refused += 1
+            quarantine.add(table.where(number), refused.name, refused.message)
+    return scanner.finish(num_refused)
 
 
 class _Refused(Exception):
@@ -148,11 +152,11 @@ class _Scanner:
             self._num_cut += self._encoder.is_cut(target_unit)
             self._target_units.append(target_unit)
 
-    def finish(self) -> Scan:
+    def finish(self, num_refused: int) -> Scan:
         counts = {
-            "rows_without_target": self._num_untargeted,
-            "rows_without_input": self._num_empty,
-            "targets_truncated": self._num_cut,
+            "rows without target": self._num_untargeted,
+            "rows without any input": self._num_empty,
+            "targets cut short": self._num_cut,
         }
         targets = self._encoder.finish(np.array(self._target_units, np.int64)) if self._encoder else None
         return Scan(
@@ -161,6 +165,7 @@ class _Scanner:
             {name: units.items() for name, units in self._inputs.items()},
             targets,
             self._num_seen,
+            num_refused,
             counts,
         )
 

@@ -6,22 +6,31 @@ Leaves: rows by number, columns as streams, and 'train.csv:812' for every row.
 Rows are kept in a row file: each row is its line number and its cells, joined by NUL (which no cell may
 hold), in UTF-8; an index holds where each row starts.  Small tables keep both in memory; larger ones
 keep them in a folder under `cache` (commit contract, reused until the table changes) or, without a cache,
-in unlinked temporary files; both are memory-mapped.
+in unlinked temporary files; either is memory-mapped.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from sensorium.core.errors import DataError
+from sensorium.core.commit import committed_folder, verify
+from sensorium.core.errors import DataError, ModelError
+from sensorium.data.locking import exclusive
 from sensorium.data.quarantine import Quarantine
-from sensorium.data.readers import BadLine, Row, TableSpec, open_rows, row_of
+from sensorium.data.readers import Row, TableSpec, open_rows, row_of
 from sensorium.data.row_file import RowFile, RowFileWriter
 
 logger = logging.getLogger(__name__)
+
+_KEPT_BYTES = 32 << 20  # smaller files are read again in about a second
+_HOPELESS_ROWS = 1000
+_ROW_FILE_VERSION = 1
 
 
 class Table:
@@ -61,20 +70,14 @@ class Table:
         """
         parsed = TableSpec.parse(spec, folder)
         quarantine = quarantine if quarantine is not None else Quarantine()
-        stream = open_rows(parsed)
-        writer = RowFileWriter()
-        num_bad = 0
+        content = _kept(parsed, cache) if cache and _is_worth_keeping(parsed) else _read(parsed, RowFileWriter())
         short = parsed.path.name
-        for row in stream.rows:
-            if isinstance(row, BadLine):
-                num_bad += 1
-                quarantine.add(f"{short}:{row.line}", "", row.message)
-            else:
-                writer.add(row.line, [row.cells.get(column, "") for column in stream.columns])
-        rows = writer.finish()
-        quarantine.check(len(rows) + num_bad)
-        logger.info("%s: %s rows, columns %s", parsed.name, f"{len(rows):,}", ", ".join(stream.columns))
-        return cls(short, stream.columns, rows, parsed.media_folder, quarantine)
+        for line, message in content.bad:
+            quarantine.add(f"{short}:{line}", "", message)
+        quarantine.saw(len(content.rows) + len(content.bad))
+        quarantine.check()
+        logger.info("%s: %s rows, columns %s", parsed.name, f"{len(content.rows):,}", ", ".join(content.columns))
+        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine)
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], folder: Path | None = None, name: str = "rows") -> Table:
@@ -111,12 +114,6 @@ class Table:
         position = self.position(name)
         return (row[position] if position < len(row) else "" for row in self._rows)
 
-    def keys(self, position: int | None) -> Iterator[str]:
-        """Stream what identifies each row: its cell at `position`, or all its cells where that is empty."""
-        for row in self._rows:
-            cell = row[position] if position is not None and position < len(row) else ""
-            yield cell or "\0".join(["", *row[1:]])
-
     def position(self, name: str) -> int:
         """Return where a column stands, from 1.  Raises DataError: no such column."""
         if name in self._position:
@@ -124,3 +121,69 @@ class Table:
         close = difflib.get_close_matches(name, self.columns, n=1, cutoff=0.6)
         advice = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(self.columns) or 'none'}"
         raise DataError(f"no column '{name}'", where=self.name, advice=advice)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a reader found."""
+
+    columns: Sequence[str]
+    rows: RowFile
+    bad: Sequence[tuple[int, str]]
+
+
+def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
+    stream = open_rows(spec)
+    bad: list[tuple[int, str]] = []
+    for row in stream.rows:
+        if isinstance(row, Row):
+            writer.add(row.line, [row.cells.get(column, "") for column in stream.columns])
+        else:
+            bad.append((row.line, row.message))
+            _give_up_early(spec, bad, len(writer))
+    return _Content(tuple(stream.columns), writer.finish(), bad)
+
+
+def _give_up_early(spec: TableSpec, bad: Sequence[tuple[int, str]], num_good: int) -> None:
+    """Stop reading what is plainly no table, before its bad rows fill the memory."""
+    if len(bad) >= _HOPELESS_ROWS and len(bad) > num_good:
+        line, message = bad[0]
+        raise DataError(
+            f"{len(bad):,} of its first {len(bad) + num_good:,} rows cannot be read; the first one {message}",
+            where=f"{spec.path.name}:{line}",
+        )
+
+
+def _is_worth_keeping(spec: TableSpec) -> bool:
+    return spec.path.is_file() and spec.path.stat().st_size > _KEPT_BYTES
+
+
+def _kept(spec: TableSpec, cache: Path) -> _Content:
+    """Read the table, or reuse the row file that an earlier run kept of its present content."""
+    identity = _identity(spec)
+    folder = cache / "tables" / hashlib.sha256(str(spec.path.resolve()).encode()).hexdigest()[:24]
+    with exclusive(folder.with_suffix(".lock")):
+        if folder.is_dir():
+            try:
+                return _reopen(folder, identity)
+            except ModelError as error:
+                logger.warning("%s: reading it again, since its kept row file %s", spec.name, error.what)
+        with committed_folder(folder) as draft:
+            content = _read(spec, RowFileWriter(draft))
+            facts = {"identity": identity, "columns": content.columns, "bad": content.bad}
+            (draft / "table.json").write_text(json.dumps(facts), encoding="utf-8")
+    return content
+
+
+def _reopen(folder: Path, identity: Sequence[str | int]) -> _Content:
+    verify(folder)
+    facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    if facts["identity"] != list(identity):
+        raise ModelError("is of an older content")
+    return _Content(facts["columns"], RowFile.open(folder), [(line, message) for line, message in facts["bad"]])
+
+
+def _identity(spec: TableSpec) -> list[str | int]:
+    """Name the file's present content by size and time of change, as `make` does."""
+    status = spec.path.stat()
+    return [_ROW_FILE_VERSION, spec.kind, str(spec.path.resolve()), status.st_size, status.st_mtime_ns]

@@ -1,0 +1,58 @@
+"""A folder of class folders -> rows: one a file, its path in column `media`, its folder in `label`.
+
+    pets/cat/1.jpg    ->    media = "cat/1.jpg", label = "cat"
+    pets/dog/a/2.jpg  ->    media = "dog/a/2.jpg", label = "dog"
+
+Classes and files come in sorted order.  Hidden files and folders are no rows, nor are links to folders;
+a file that lies beside the class folders has no class, so it is a BadLine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DataError
+from sensorium.data.readers import BadLine, Row, RowStream, row_of
+
+_NOT_MEDIA = {"thumbs.db", "desktop.ini"}  # what file browsers leave behind; hidden files begin with a dot
+
+
+def read_class_folders(path: Path) -> RowStream:
+    """Open a folder of class folders.  Raises DataError: not a folder, or no class folder in it."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_dir():
+        raise DataError("is not a folder", where=str(path))
+    classes = [name for name in _names(path) if (path / name).is_dir()]
+    if not classes:
+        raise DataError("has no class folders", where=str(path), advice="expected FOLDER/CLASS/FILE")
+    return RowStream(["media", "label"], _rows(path))
+
+
+def _rows(root: Path) -> Iterator[Row | BadLine]:
+    number = 0
+    for name in _names(root):
+        files = _files(root / name) if (root / name).is_dir() else [root / name]
+        for file in files:
+            number += 1
+            relative = file.relative_to(root).as_posix()
+            if file == root / name:
+                yield BadLine(number, f"'{relative}' is in no class folder")
+            else:
+                yield row_of(number, {"media": relative, "label": name})
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for name in _names(folder):
+        path = folder / name
+        if path.is_dir():
+            if not path.is_symlink():  # a link to a folder above would never end
+                yield from _files(path)
+        else:
+            yield path
+
+
+def _names(folder: Path) -> list[str]:
+    names = (path.name for path in folder.iterdir())
+    return sorted(name for name in names if name[0] != "." and name.lower() not in _NOT_MEDIA)
