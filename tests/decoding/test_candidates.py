@@ -58,6 +58,20 @@ def test_common_beginnings_are_scored_once():
     assert scorer.fed_rows == 6, "BOS, 3, 4, 5 once, then 6 and 7"
 
 
+def test_memory_is_bounded_by_rows():
+    class Widest(MarkovTable):
+        widest = 0
+
+        def extend(self, state, token_BT, mask_BT):
+            self.widest = max(self.widest, len(token_BT))
+            return super().extend(state, token_BT, mask_BT)
+
+    scorer = Widest(8)
+    score_candidates(scorer, topics(0, 1), [(i, j) for i in range(4, 12) for j in range(4, 12)], max_rows=6)
+    assert scorer.widest == 6
+    assert scorer.fed_rows == 2 * (1 + 8 + 64), "in parts, but each node once"
+
+
 def test_a_prepared_trie_is_taken_as_it_is():
     scorer, texts = MarkovTable(4), [(3, 4), (5,), (3, 4)]
     direct = score_candidates(scorer, topics(0, 1), texts)

@@ -242,6 +242,19 @@ def test_nan_is_an_error_not_a_text(search):
         generate(scorer, topics(0), search=search, max_tokens=5)
 
 
+def test_what_a_scorer_says_of_the_impossible_does_not_matter():
+    """After a word of probability 0 (0 / 0 in a Bayes filter) anything may come, NaN too."""
+    scorer = MarkovTable(2)
+    scorer.log_p_[..., 4] = -math.inf
+    clean = generate(scorer, topics(0, 1), search=Beam(width=6, n_best=3), max_tokens=4)
+    scorer.log_p_[:, :, [PAD, BOS, EOS, 4]] = math.nan
+    scorer.log_p_[:, PAD, BOS] = MarkovTable(2).log_p_[:, PAD, BOS]
+    scorer.log_p_[:, PAD, BOS, 4] = -math.inf
+    found = generate(scorer, topics(0, 1), search=Beam(width=6, n_best=3), max_tokens=4)
+    assert torch.equal(found.token_BKT, clean.token_BKT)
+    assert torch.equal(found.score_BK, clean.score_BK)
+
+
 def test_log_p_is_the_scorers_own_whatever_the_search_prefers():
     scorer = MarkovTable(5, seed=8)
     for search in (Sample(temperature=3.0, top_k=2, seed=1), Greedy(), Beam(width=3)):

@@ -177,9 +177,7 @@ class _Beams:
         """Rank ended texts before those cut off, both best first; the rest is blank."""
         cut = _Texts(self._alive.token_BKT, self._alive.log_p_BKT, self._normalised(self._alive.score_BK))
         both = self._ended.beside(cut)
-        is_cut_K = torch.arange(both.score_BK.shape[1], device=both.score_BK.device) >= self._beam.width
-        rank_BK = torch.where(both.score_BK == NEG_INF, 2, is_cut_K.long())
-        order_BK = rank_BK.sort(stable=True).indices[:, : self._beam.n_best]
+        order_BK = (both.score_BK == NEG_INF).sort(stable=True).indices[:, : self._beam.n_best]
         best = both.take(order_BK)
         found_BK1 = (best.score_BK != NEG_INF)[..., None]
         return trimmed(best.token_BKT.where(found_BK1, PAD), best.log_p_BKT.where(found_BK1, 0), best.score_BK)
