@@ -167,17 +167,18 @@ def per_row(x_UTD: Tensor, mask_UT: Tensor | None, row_B: Tensor, absent_D: Tens
         absent_D: (D,) the learned vector of a missing input.
     """
     num_media, length, width = x_UTD.shape
-    present_B = row_B >= 0
     if num_media == 0 or length == 0:
-        x_UTD, mask_UT = x_UTD.new_zeros(max(num_media, 1), 1, width), None
-        present_B = torch.zeros_like(present_B)
+        x_UTD, mask_UT, num_media, length = x_UTD.new_zeros(0, 1, width), None, 0, 1
+        row_B = torch.full_like(row_B, -1)
     if mask_UT is None:
-        mask_UT = torch.ones(x_UTD.shape[:2], dtype=torch.bool, device=x_UTD.device)
-    index_B = row_B.clamp_min(0)
-    mask_BT = mask_UT[index_B]
-    first_T = torch.arange(mask_BT.shape[1], device=mask_BT.device) == 0
-    x_BTD = torch.where(mask_BT[..., None], x_UTD[index_B], 0)
-    absent_1TD = torch.where(first_T[:, None], absent_D.to(x_BTD.dtype), 0)[None]
-    x_BTD = torch.where(present_B[:, None, None], x_BTD, absent_1TD)
-    mask_BT = torch.where(present_B[:, None], mask_BT, first_T[None])
+        mask_UT = torch.ones(num_media, length, dtype=torch.bool, device=x_UTD.device)
+    else:
+        x_UTD = torch.where(mask_UT[..., None], x_UTD, 0)
+    # The absent token is one more medium, so that one copy (and one scatter on the way back) serves every row.
+    first_1T = torch.arange(length, device=x_UTD.device)[None] == 0
+    absent_1TD = torch.where(first_1T[..., None], absent_D.to(x_UTD.dtype), 0)
+    present_B = row_B >= 0
+    medium_B = torch.where(present_B, row_B, num_media)
+    x_BTD = torch.cat([x_UTD, absent_1TD]).index_select(0, medium_B)
+    mask_BT = torch.cat([mask_UT, first_1T]).index_select(0, medium_B)
     return Encoded(x_BTD, mask_BT, present_B)
