@@ -1,5 +1,6 @@
 """Round trips, ties, unknowns and storage of every tokenizer; and how words are split and joined."""
 
+import itertools
 import json
 import pickle
 import random
@@ -279,7 +280,7 @@ def test_bpe_follows_the_textbook_merges() -> None:
     for _ in range(3):
         pairs = Counter()
         for word, count in spelled.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += count
         best = max(pairs.values())
         tied = {pair for pair, count in pairs.items() if count == best}
@@ -393,7 +394,6 @@ def test_joined_words_split_alike(text: str) -> None:
                 "中",
                 "(",
                 ")",
-                "’",
                 "—",
                 "U.S.",
                 "s",

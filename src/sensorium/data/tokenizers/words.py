@@ -57,7 +57,7 @@ def _token_pattern() -> re.Pattern[str]:
         rf"|(?<!\w)(?:[A-Za-z]\.){{2,}}+(?!\w)"  # U.S.  p.m.
         rf"|{word}(?:['’-]{word})*+"
         rf"|['’](?i:{clitic})(?!['’\w])"  # the dog 's
-        rf"|(?<=\w )['’] (?i:{clitic})(?! ?['’]|\w)"  # the dog ' s
+        rf"|(?<=\s)['’]\s++(?i:{clitic})(?!\s*['’]|\w)"  # the dog ' s
         rf"|[{UNSPACED}]{extend}*+"
         rf"|[\U0001f1e6-\U0001f1ff]{{2}}"
         rf"|{sign}(?:(?<=\u200d){sign})*+"
@@ -78,7 +78,7 @@ def split(text: str) -> list[str]:
 def _part_clitics(token: str) -> list[str]:
     if len(token) == 1:
         return [token]
-    token = token.replace("’", "'").replace(" ", "")
+    token = "".join(token.replace("’", "'").split())
     parts: list[str] = []
     end = len(token)
     while (start := _clitic_start(token, end)) > 0:
@@ -122,15 +122,19 @@ def join(tokens: Sequence[str]) -> str:
 
 
 def _pair_quotes(tokens: Sequence[str]) -> dict[int, str]:
-    """Say of each straight quote, by its place, whether it opens or closes."""
+    """Say of each straight quote, by its place, whether it opens, closes or stands alone."""
     sides: dict[int, str] = {}
     for quote in ('"', "'"):
         places = [i for i, token in enumerate(tokens) if token == quote]
-        sides.update({place: "close" if n % 2 else "open" for n, place in enumerate(places)})
-        if len(places) % 2:  # the last has no partner: after an s it is a plural's apostrophe
+        if quote == "'":  # before "s" it keeps to its left: "dog ' s" would be read as "dog 's"
+            sides.update(
+                (i, "close") for i in places if tokens[i + 1 : i + 2] and tokens[i + 1].lower() in _CLITICS
+            )
+            places = [i for i in places if i not in sides]
+        sides.update((place, "close" if n % 2 else "open") for n, place in enumerate(places))
+        if len(places) % 2:  # the last has no partner: after a word it is a plural's apostrophe
             last = places[-1]
-            plural = quote == "'" and last > 0 and tokens[last - 1][-1:] in ("s", "S")
-            sides[last] = "close" if plural else "alone"
+            sides[last] = "close" if quote == "'" and last > 0 and tokens[last - 1][-1].isalpha() else "alone"
     return sides
 
 
