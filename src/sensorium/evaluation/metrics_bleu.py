@@ -1,0 +1,154 @@
+"""BLEU over a corpus (Papineni et al. 2002, doi:10.3115/1073083.1073135).
+
+Enters: texts and their references.  Leaves: 0..100, as sacrebleu gives it.
+
+    BLEU-N = 100 BP exp(1/N sum_n log p_n),  BP = min(1, exp(1 - r / c))
+
+p_n: clipped matches over n-grams of all predictions; c: their words; r: the words of the closest
+references (the shorter of two equally close).  The sums over rows suffice, so that an interval by
+resampling costs next to nothing: `bootstrap_interval(bleu_of, bleu_counts(...))`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sensorium.core.errors import DataError
+from sensorium.evaluation.metrics import References, paired
+
+Split = Callable[[str], list[str]]
+Smoothing = Literal["none", "exp"]
+
+
+@dataclass(frozen=True, slots=True)
+class BleuCounts:
+    """What BLEU needs to know of one row.
+
+    Attributes:
+        num_matches: clipped matches by order, from 1.
+        num_ngrams: n-grams of the prediction by order.
+        num_words: words of the prediction.
+        num_reference_words: words of the closest reference.
+    """
+
+    num_matches: tuple[int, ...]
+    num_ngrams: tuple[int, ...]
+    num_words: int
+    num_reference_words: int
+
+
+def bleu(
+    predictions: Sequence[str],
+    references: References,
+    *,
+    max_order: int = 4,
+    smoothing: Smoothing = "none",
+    split: Split = str.split,
+) -> float:
+    """Return BLEU, 0..100.
+
+    Args:
+        predictions: a text a row.
+        references: one text a row or several.
+        max_order: the longest n-gram.
+        smoothing: "none": 0 if an order has no match; "exp": the k-th such order counts 1 / 2^k
+            matches (Chen and Cherry 2014, NIST's mteval).
+        split: text to words; by default at blanks, as sacrebleu with tokenize="none".
+
+    Raises:
+        DataError: no rows, or predictions and references that do not pair.
+    """
+    return bleu_of(bleu_counts(predictions, references, max_order=max_order, split=split), smoothing)
+
+
+def bleu_counts(
+    predictions: Sequence[str], references: References, *, max_order: int = 4, split: Split = str.split
+) -> list[BleuCounts]:
+    """Count matches and lengths of every row; raises DataError as `bleu` does."""
+    pairs = paired(predictions, references)
+    return [
+        _count_row(split(prediction), [split(text) for text in texts], max_order) for prediction, texts in pairs
+    ]
+
+
+def bleu_of(rows: Sequence[BleuCounts], smoothing: Smoothing = "none") -> float:
+    """Sum the counts and return BLEU, 0..100.  Raises DataError if there are none."""
+    if not rows:
+        raise DataError("there are no predictions to judge")
+    matches = [sum(order) for order in zip(*(row.num_matches for row in rows), strict=True)]
+    ngrams = [sum(order) for order in zip(*(row.num_ngrams for row in rows), strict=True)]
+    precisions = _precisions(matches, ngrams, smoothing)
+    if not precisions or min(precisions) == 0:
+        return 0.0
+    num_words, num_reference_words = sum(r.num_words for r in rows), sum(r.num_reference_words for r in rows)
+    brevity = min(0.0, 1 - num_reference_words / num_words)
+    return 100 * math.exp(brevity + math.fsum(map(math.log, precisions)) / len(precisions))
+
+
+def _precisions(matches: Sequence[int], ngrams: Sequence[int], smoothing: Smoothing) -> list[float]:
+    """Divide; no order at all where nothing matches or texts are too short for the longest n-gram."""
+    if not any(matches) or not all(ngrams):
+        return []
+    precisions, share = [], 1.0
+    for num_matches, num_ngrams in zip(matches, ngrams, strict=True):
+        if num_matches == 0 and smoothing == "exp":
+            share /= 2
+            precisions.append(share / num_ngrams)
+        else:
+            precisions.append(num_matches / num_ngrams)
+    return precisions
+
+
+def _count_row(words: list[str], references: list[list[str]], max_order: int) -> BleuCounts:
+    matches, ngrams = [], []
+    for order in range(1, max_order + 1):
+        found = _ngrams(words, order)
+        most = Counter[tuple[str, ...]]()
+        for reference in references:
+            most |= _ngrams(reference, order)
+        matches.append((found & most).total())
+        ngrams.append(found.total())
+    closest = min((abs(len(reference) - len(words)), len(reference)) for reference in references)[1]
+    return BleuCounts(tuple(matches), tuple(ngrams), len(words), closest)
+
+
+def _ngrams(words: list[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[i:] for i in range(order)), strict=False))
+
+
+def caption_words(text: str) -> list[str]:
+    """Split as captions are compared: lower case, no punctuation, one word a Chinese or Japanese character.
+
+    Follows COCO's captioning evaluation (Chen et al. 2015, arXiv 1504.00325), without its Java tokenizer;
+    "t-shirt" and "it's" stay whole.
+    """
+    return _WORD.findall(text.lower())
+
+
+_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
+
+
+def bleu1(predictions: Sequence[str], references: References) -> float:
+    """Return BLEU-1 over `caption_words`, 0..100."""
+    return bleu(predictions, references, max_order=1, split=caption_words)
+
+
+def bleu2(predictions: Sequence[str], references: References) -> float:
+    """Return BLEU-2 over `caption_words`, 0..100."""
+    return bleu(predictions, references, max_order=2, split=caption_words)
+
+
+def bleu3(predictions: Sequence[str], references: References) -> float:
+    """Return BLEU-3 over `caption_words`, 0..100."""
+    return bleu(predictions, references, max_order=3, split=caption_words)
+
+
+def bleu4(predictions: Sequence[str], references: References) -> float:
+    """Return BLEU-4 over `caption_words`, 0..100."""
+    return bleu(predictions, references, max_order=4, split=caption_words)

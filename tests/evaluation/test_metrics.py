@@ -1,0 +1,131 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from sensorium.core.errors import ConfigError, DataError, UsageError
+from sensorium.core.registry import names
+from sensorium.evaluation.metrics import accuracy, exact_match, macro_f1, normalised, perplexity
+from sensorium.evaluation.metrics_interval import bootstrap_interval
+from sensorium.evaluation.registry import ENTRY_POINTS, METRICS, load_metric
+
+LABELS = st.lists(st.tuples(*[st.sampled_from(["red", "blue", "Blue", "tall", ""])] * 2), min_size=1, max_size=30)
+
+
+@given(LABELS)
+def test_accuracy_and_macro_f1_equal_scikit_learn(pairs):
+    predictions, references = (list(column) for column in zip(*pairs, strict=True))
+    assert accuracy(predictions, references) == pytest.approx(accuracy_score(references, predictions))
+    expected = f1_score(references, predictions, average="macro", zero_division=0)
+    assert macro_f1(predictions, references) == pytest.approx(expected)
+
+
+def test_any_of_several_references_is_right():
+    predictions, references = ["yes", "no", "blue"], [["yes", "yeah"], ["yes", "yeah"], ["navy", "blue"]]
+    assert accuracy(predictions, references) == pytest.approx(2 / 3)
+    assert exact_match(predictions, references) == pytest.approx(2 / 3)
+    # yes: TP 1, FN 1; no: FP 1; blue: TP 1
+    assert macro_f1(predictions, references) == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+def test_one_plain_reference_is_not_a_list_of_letters():
+    assert accuracy(["y"], ["yes"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The  Cat.", "cat"),
+        ("a man, an apple & the theatre", "man apple theatre"),
+        ("U.S.A.", "usa"),
+        ("twenty-one", "twentyone"),
+        ("\tanother\n", "another"),
+        ("the", ""),
+        ("你好。", "你好。"),
+    ],
+)
+def test_normalisation_is_squads(text, expected):
+    assert normalised(text) == expected
+
+
+def test_exact_match_forgives_what_accuracy_does_not():
+    assert exact_match(["The red ball!"], ["red ball"]) == 1
+    assert accuracy(["The red ball!"], ["red ball"]) == 0
+
+
+def test_perplexity_is_per_token():
+    uniform = [n * math.log(50) for n in (3, 1, 7)]
+    assert perplexity(uniform, [3, 1, 7]) == pytest.approx(50)
+    assert perplexity([math.log(2), 3 * math.log(8)], [1, 3]) == pytest.approx(2 ** (10 / 4))
+    assert perplexity([math.inf, 1.0], [2, 2]) == math.inf
+    assert perplexity([1e6], [1]) == math.inf
+    assert math.isnan(perplexity([math.nan], [1]))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_full_for_equals_and_refuses_nothing_to_judge(name):
+    metric = load_metric(name)
+    texts = ["a dog runs over the green lawn", "two men sit on a bench"]
+    top = 100 if name.startswith("bleu") else 1
+    assert metric(texts, texts) == pytest.approx(top)
+    assert metric(texts, [[text, "something else"] for text in texts]) == pytest.approx(top)
+    assert metric(["x y z u", "v w q r"], texts) == 0
+    for predictions, references in ([], []), (["a"], []), (["a"], ["a", "b"]), (["a"], [[]]):
+        with pytest.raises(DataError):
+            metric(predictions, references)
+
+
+def test_metrics_are_found_by_name():
+    assert set(METRICS) <= set(names(METRICS, ENTRY_POINTS))
+    with pytest.raises(ConfigError, match=r"no metric 'acuracy'.*did you mean 'accuracy'"):
+        load_metric("acuracy")
+
+
+def test_no_tokens_have_no_perplexity():
+    for arguments in ([], []), ([0.0], [0]), ([1.0], [1, 2]):
+        with pytest.raises(DataError):
+            perplexity(*arguments)
+
+
+def test_bootstrap_interval_of_a_mean_is_the_normal_one():
+    rows = np.random.default_rng(1).normal(3, 2, size=400).tolist()
+    interval = bootstrap_interval(lambda x: float(np.mean(x)), rows, num_resamples=2000)
+    half = 1.96 * np.std(rows) / math.sqrt(400)
+    assert interval.value == pytest.approx(np.mean(rows))
+    assert interval.low == pytest.approx(np.mean(rows) - half, abs=0.03)
+    assert interval.high == pytest.approx(np.mean(rows) + half, abs=0.03)
+
+
+def test_bootstrap_covers_the_truth_as_often_as_it_says():
+    draw, covered = random.Random(5), 0
+    for trial in range(200):
+        right = [draw.random() < 0.7 for _ in range(80)]
+        interval = bootstrap_interval(
+            lambda x: sum(x) / len(x), right, num_resamples=200, confidence=0.8, seed=trial
+        )
+        covered += interval.low <= 0.7 <= interval.high
+    assert 0.70 < covered / 200 < 0.90
+
+
+def test_bootstrap_keeps_rows_together_and_repeats_with_its_seed():
+    predictions, references = ["a", "b", "c", "d"] * 5, ["a", "b", "c", "d"] * 5
+    whole = bootstrap_interval(accuracy, predictions, references)
+    assert (whole.low, whole.value, whole.high) == (1, 1, 1)
+    references[:7] = "xyzxyzx"
+    first, again, other = (bootstrap_interval(macro_f1, predictions, references, seed=s) for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert first.low <= first.value <= first.high
+
+
+def test_bootstrap_refuses_what_cannot_be_meant():
+    for columns in ([],), ([1], [1, 2]), ():
+        with pytest.raises(DataError):
+            bootstrap_interval(lambda *x: 0.0, *columns)
+    for settings in {"confidence": 1.0}, {"confidence": 0}, {"num_resamples": 0}:
+        with pytest.raises(UsageError):
+            bootstrap_interval(lambda x: 0.0, [1], **settings)
