@@ -1,7 +1,7 @@
 """Sounds: untrusted bytes to mono samples at one rate.
 
-Enters: a `Media` holding WAV, FLAC, Ogg, MP3, AIFF, AU or CAF (libsndfile), or MP4, Matroska/WebM, AAC,
-ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts).  Leaves: float32 (N,).
+Enters: a `Media` holding WAV, FLAC, Ogg, AIFF, AU or CAF (libsndfile), or MP3, MP4, Matroska/WebM,
+AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts).  Leaves: float32 (N,).
 
     channels       the mean over them
     sample rate    windowed-sinc polyphase, `sensorium.media.resample`
@@ -23,6 +23,7 @@ from sensorium.media.bytes import read_bytes
 from sensorium.media.content_type import CONTAINERS, SOUNDS, content_type
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
+from sensorium.media.sound_layout import walk
 from sensorium.media.sound_stream import SoundStream
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
         kind = content_type(data)
         blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
         if not blocks:
-            raise MediaError(f"is a {kind} without samples")
+            raise MediaError(f"{kind} without samples")
         samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return np.clip(samples_N, -1, 1, out=samples_N)
     except MediaError as error:
@@ -55,13 +56,13 @@ def _open(data: bytes, kind: str) -> SoundStream:
     if kind in SOUNDS:
         from sensorium.media.sndfile import open_sndfile
 
-        return open_sndfile(data, kind)
+        return open_sndfile(data, kind, walk(data, kind))
     if kind in CONTAINERS:
         from sensorium.media.ffmpeg import open_ffmpeg
 
-        return open_ffmpeg(data, kind)
+        return open_ffmpeg(data, kind, walk(data, kind))
     known = ", ".join(sorted(SOUNDS | CONTAINERS))
-    raise MediaError(f"is {kind}, not a sound", advice=f"a sound is one of {known}")
+    raise MediaError(f"is {kind}, not a sound", advice=f"save it as one of {known}")
 
 
 def _at_rate(stream: SoundStream, policy: MediaPolicy, rate_hz: int) -> Iterator[NDArray[np.float32]]:
@@ -80,8 +81,7 @@ def _mono(stream: SoundStream, policy: MediaPolicy) -> Iterator[NDArray[np.float
     num_samples = 0
     for block_NC in stream.blocks:
         num_samples += len(block_NC)
-        if num_samples > policy.max_audio_seconds * stream.rate_hz:
-            raise stream.too_long(policy)
+        stream.check_length(num_samples, policy)
         mono_N = block_NC[:, 0].copy() if block_NC.shape[1] == 1 else block_NC.mean(axis=1, dtype=np.float32)
         _check_values(mono_N)
         yield mono_N

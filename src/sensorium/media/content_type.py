@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 
 IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "TIFF", "BMP"})
-SOUNDS = frozenset({"WAV", "FLAC", "Ogg", "MP3", "AIFF", "AU", "CAF"})
-CONTAINERS = frozenset({"MP4", "Matroska", "AAC", "ASF", "MPEG-PS", "AVI", "FLV", "AMR"})
+SOUNDS = frozenset({"WAV", "FLAC", "Ogg", "AIFF", "AU", "CAF"})
+OTHER_IMAGES = frozenset({"AVIF", "HEIC", "JPEG XL", "JPEG 2000", "an icon", "a Photoshop file", "an SVG drawing"})
+CONTAINERS = frozenset({"MP3", "MP4", "Matroska", "AAC", "ASF", "MPEG-PS", "MPEG-TS", "AVI", "FLV", "AMR"})
 
 HEAD = 4096  # bytes of a file that `content_type` looks at
 
@@ -59,7 +60,7 @@ _FTYP_IMAGES = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEI
 
 
 def content_type(data: bytes) -> str:
-    """Name what `data` begins as: a key of IMAGES, SOUNDS or CONTAINERS, or words such as 'an HTML page'.
+    """Name what `data` begins as: a member of IMAGES, SOUNDS or CONTAINERS, or words such as 'an HTML page'.
 
     Only the first `HEAD` bytes matter.  Never raises; bytes that nothing claims are 'unknown bytes'.
     """
@@ -78,6 +79,8 @@ def _chunked(data: bytes) -> str | None:
         return "AIFF"
     if data[4:8] == b"ftyp":
         return _FTYP_IMAGES.get(data[8:12], "MP4")
+    if data[:1] == b"G" and data[188:189] == b"G" and data[376:377] == b"G":
+        return "MPEG-TS"
     # 'BM' alone begins many texts; the header length that follows settles it.
     if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
         return "BMP"

@@ -1,4 +1,4 @@
-"""MP4, Matroska/WebM, AAC, ASF, MPEG, AVI, FLV and AMR through FFmpeg (PyAV), without its protocols.
+"""MP3, MP4, Matroska/WebM, AAC, ASF, MPEG, AVI, FLV and AMR through FFmpeg (PyAV), without its protocols.
 
 Enters: bytes whose content type is known.  Leaves: a `SoundStream` of float32 blocks.
 FFmpeg gets the bytes, never a name; the demuxer is the one that belongs to the content type, so that
@@ -18,62 +18,106 @@ from numpy.typing import NDArray
 from sensorium.core.errors import MediaError
 from sensorium.media.sound_stream import SoundStream
 
-_DEMUXERS = {
+DEMUXERS = {
+    "MP3": "mp3",
     "MP4": "mov",
     "Matroska": "matroska",
     "AAC": "aac",
     "ASF": "asf",
     "MPEG-PS": "mpeg",
+    "MPEG-TS": "mpegts",
     "AVI": "avi",
     "FLV": "flv",
     "AMR": "amr",
-    "Ogg": "ogg",
-    "WAV": "wav",
 }
 
+# Where the header states a length; elsewhere FFmpeg guesses one from the bit rate.
+_STATES_LENGTH = frozenset({"MP4", "Matroska", "AVI"})
+# Codecs add a start-up delay that containers count or do not count; an MP3 tag may count itself.
+_SLACK_S = 0.1
+_SLACK_MP3 = 1152
+BLOCK_SAMPLES = 1 << 16
 
-def open_ffmpeg(data: bytes, kind: str) -> SoundStream:
+
+def open_ffmpeg(data: bytes, kind: str, declared_s: float | None) -> SoundStream:
     """Open the first sound track of a container.
+
+    Args:
+        declared_s: length by a tag that FFmpeg does not hold the file to.
 
     Raises:
         MediaError: a damaged header or no sound track, at once; damaged packets, while reading.
     """
     try:
-        container = av.open(io.BytesIO(data), format=_DEMUXERS[kind], io_open=_refuse)
+        container = av.open(io.BytesIO(data), format=DEMUXERS[kind], io_open=_refuse)
     except Exception as error:  # a demuxer may raise anything on hostile bytes
-        raise MediaError(f"is a damaged {kind}: {_reason(error)}") from None
+        raise MediaError(f"{kind} cannot be decoded: {_reason(error)}") from None
     if not container.streams.audio:
         container.close()
-        raise MediaError(f"is a {kind} without a sound track")
+        raise MediaError(f"{kind} without a sound track")
     stream = container.streams.audio[0]
     rate_hz = stream.rate or 0
-    declared = None
-    if stream.duration is not None and stream.time_base is not None:
-        declared = int(stream.duration * stream.time_base * rate_hz)
+    if declared_s is None and kind in _STATES_LENGTH:
+        declared_s = _declared_s(container, stream)
     return SoundStream(
         kind=kind,
         rate_hz=rate_hz,
         num_channels=stream.channels,
-        declared_samples=declared,
-        slack_samples=rate_hz // 10,
+        declared_samples=None if declared_s is None else round(declared_s * rate_hz),
+        slack_samples=_SLACK_MP3 if kind == "MP3" else round(_SLACK_S * rate_hz),
         blocks=_blocks(container, stream, kind),
     )
 
 
+def _declared_s(container: Any, stream: Any) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # Matroska states one length for all tracks; it binds the sound only where nothing else is there.
+    if container.duration is not None and len(container.streams) == 1:
+        return float(container.duration / av.time_base)
+    return None
+
+
 def _blocks(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float32]]:
-    resampler = av.AudioResampler(format="fltp")
+    """Join the frames, of a thousand samples each, to blocks worth handing on."""
+    waiting: list[NDArray[np.float32]] = []
     with container:
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames, None)
-                parts = resampler.resample(frame)
-            except Exception as error:
-                raise MediaError(f"is a damaged {kind}: {_reason(error)}") from None
-            for part in parts:
-                yield np.ascontiguousarray(part.to_ndarray().T)
-            if frame is None:
-                return
+        for part_CN in _frames(container, stream, kind):
+            waiting.append(part_CN)
+            if sum(part.shape[1] for part in waiting) >= BLOCK_SAMPLES:
+                yield np.concatenate(waiting, axis=1).T
+                waiting.clear()
+    if waiting:
+        yield np.concatenate(waiting, axis=1).T
+
+
+def _frames(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float32]]:
+    """Yield decoded frames, (channels, n).
+
+    Bytes that do not decode are damage.  Only behind the last frame of an MP3, which has no end of its
+    own, they are a tag or junk: they count as damage once a frame follows them.
+    """
+    to_float = av.AudioResampler(format="fltp", rate=stream.rate)
+    packets = container.demux(stream)
+    damage: Exception | None = None
+    is_over = False
+    while not is_over:
+        parts = []
+        try:
+            packet = next(packets, None)
+            is_over = packet is None
+            frames = [] if packet is None else packet.decode()
+            parts = [_planes(part) for frame in frames for part in to_float.resample(frame)]
+        except Exception as error:  # a decoder may raise anything on hostile bytes
+            damage = error
+        if damage and (parts or kind != "MP3"):
+            raise MediaError(f"{kind} is cut short or damaged: {_reason(damage)}")
+        yield from parts
+    yield from (_planes(part) for part in to_float.resample(None))
+
+
+def _planes(frame: av.AudioFrame) -> NDArray[np.float32]:
+    return np.asarray(frame.to_ndarray(), np.float32)
 
 
 def _refuse(*_: object) -> None:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from sensorium.core.errors import MediaError
 from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import IMAGES, content_type
+from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type
+from sensorium.media.image_layout import Layout, walk
 from sensorium.media.pixels import to_rgb
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.quiet import pillow_warnings_ignored
@@ -39,30 +40,64 @@ def read_image(media: Media, policy: MediaPolicy, fit: int | None = None) -> NDA
     try:
         data = read_bytes(media, policy, policy.max_image_bytes)
         kind = content_type(data)
-        if kind not in IMAGES:
-            raise MediaError(f"is {kind}, not an image", advice=f"an image is one of {', '.join(sorted(IMAGES))}")
+        _check_kind(kind)
+        layout = walk(data, kind)
+        _check_layout(layout, kind, policy)
         with pillow_warnings_ignored():
-            return _decode(data, kind, policy, fit)
+            pixels = _decode(data, kind, layout, policy, fit)
+        if layout.late_fault:
+            raise MediaError(layout.late_fault)
+        return pixels
     except MediaError as error:
         raise error.at(str(media)) from None
 
 
-def _decode(data: bytes, kind: str, policy: MediaPolicy, fit: int | None) -> NDArray[np.uint8]:
+def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: int | None) -> NDArray[np.uint8]:
+    image = None
     try:
         with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
             _check_size(image.size, policy)
             if fit is not None:
                 image.draft(image.mode, (fit, fit))
             image.load()
-            return to_rgb(image, _orientation(image))
+            return to_rgb(image, layout.orientation)
     except MediaError:
         raise
     except Image.DecompressionBombError:
         raise _too_large("more pixels than can be counted", policy) from None
     except UnidentifiedImageError:
-        raise MediaError(f"has a damaged {kind} header") from None
+        raise MediaError(f"{kind} header is cut short or damaged") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
-        raise MediaError(f"is a damaged {kind}: {error}") from None
+        if "truncated" in str(error).lower():
+            raise MediaError(f"{kind} {_where_it_ends(image)}") from None
+        raise MediaError(f"{kind} cannot be decoded: {error}") from None
+
+
+def _where_it_ends(image: Image.Image | None) -> str:
+    """Estimate how far decoding came: the rows that it did not reach are black still."""
+    if image is None:
+        return "ends within its header"
+    try:
+        box = image.im.getbbox()
+    except Exception:  # not a row was begun
+        box = None
+    share = 100 * (box[3] - box[1]) // image.height if box else 0
+    return f"ends at {share} % of its rows" if 0 < share < 100 else "is cut short"
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in IMAGES:
+        problem = "an image format that is not read here" if kind in OTHER_IMAGES else "not an image"
+        raise MediaError(f"is {kind}, {problem}", advice=f"save it as one of {', '.join(sorted(IMAGES))}")
+
+
+def _check_layout(layout: Layout, kind: str, policy: MediaPolicy) -> None:
+    if layout.size:
+        _check_size(layout.size, policy)
+    if layout.tile_pixels > policy.max_pixels:
+        raise _too_large(f"tiles of {layout.tile_pixels:,} pixels", policy)
+    if layout.scan_pixels > policy.max_scans * policy.max_pixels:
+        raise MediaError(f"{kind} of too many scans for its size", advice="save it as a baseline JPEG")
 
 
 def _check_size(size: tuple[int, int], policy: MediaPolicy) -> None:
@@ -83,12 +118,3 @@ def _too_large(what: str, policy: MediaPolicy) -> MediaError:
         f"has {what}, more than the {policy.max_pixels:,} that the policy allows",
         advice="make it smaller, or raise max_pixels of the media policy",
     )
-
-
-def _orientation(image: Image.Image) -> int:
-    """Read EXIF orientation 1..8; an EXIF block that cannot be read counts as upright."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF is a TIFF inside the file, with its own ways to be broken
-        return 1
-    return value if isinstance(value, int) else 1

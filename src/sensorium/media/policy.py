@@ -24,22 +24,24 @@ class MediaPolicy(Section):
         max_pixels: width x height of an image, checked in its header.
         max_aspect: longest side over shortest; a 1 x 65535 strip scaled to a square model input would
             otherwise grow to billions of pixels on its way.
-        max_scans: passes of a progressive JPEG, each of which costs a whole decode.
+        max_scans: passes of a progressive JPEG of `max_pixels`, each of which costs a whole decode;
+            a smaller picture may have more.
         max_image_bytes: size of an image file.
         max_audio_bytes: size of a sound file.
         max_audio_seconds: length of a sound once decoded, checked in its header and while decoding.
         max_channels: channels of a sound.
-        max_rate_hz: sample rate of a sound.
+        min_rate_hz, max_rate_hz: sample rate of a sound.
         roots: granted folders; a path counts after its symlinks are followed.  Empty: no restriction,
             for tables that the user names himself.
     """
 
     max_pixels: int = Field(default=40_000_000, ge=1, le=_PILLOW_LIMIT)
     max_aspect: float = Field(default=200.0, ge=1)
-    max_scans: int = Field(default=64, ge=1)
+    max_scans: int = Field(default=16, ge=1)
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     max_audio_bytes: int = Field(default=25_000_000, ge=1)
     max_audio_seconds: float = Field(default=1800.0, gt=0)
     max_channels: int = Field(default=64, ge=1)
+    min_rate_hz: int = Field(default=1000, ge=1)
     max_rate_hz: int = Field(default=768_000, ge=1)
     roots: tuple[Path, ...] = ()

@@ -13,6 +13,7 @@ Outputs repeat their phases every `up`, so a run of phases over many periods is 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,6 +25,7 @@ BETA = 9.0  # Kaiser window: stop band at about -90 dB
 ROLLOFF = 0.91  # pass band ends here, as a share of the lower Nyquist rate; the stop band starts at 1
 MAX_TERM = 4096  # of up and down; other ratios are off by less than 1e-6 (2 ms in half an hour)
 _GROUP = 64  # outputs of one matrix product, a row
+_ROWS = 64  # periods of one matrix product
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def prototype(up: int, down: int) -> NDArray[np.float64]:
 @functools.lru_cache(maxsize=16)
 def _plan(rate_in_hz: int, rate_out_hz: int) -> _Plan:
     ratio = Fraction(rate_out_hz, rate_in_hz)
-    if max(ratio.numerator, ratio.denominator) > MAX_TERM:
-        ratio = 1 / (1 / ratio).limit_denominator(MAX_TERM) if ratio > 1 else ratio.limit_denominator(MAX_TERM)
+    limit = max(MAX_TERM, math.ceil(ratio), math.ceil(1 / ratio))
+    ratio = ratio.limit_denominator(limit) if ratio < 1 else 1 / (1 / ratio).limit_denominator(limit)
     up, down = ratio.numerator, ratio.denominator
     taps, half = prototype(up, down), NUM_ZEROS * max(up, down)
     periods = -(-_GROUP // up)
@@ -117,10 +119,19 @@ class Resampler:
         if periods == 0:
             return np.empty(0, np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(pending, plan.span)[:: plan.hop][:periods]
-        parts = [windows[:, g.start : g.start + g.weight.shape[0]] @ g.weight for g in plan.groups]
+        result = np.empty((periods, plan.num_out), np.float32)
+        for first in range(0, periods, _ROWS):
+            # BLAS wants rows that do not overlap; a copy of a few at a time stays in the cache.
+            rows = np.ascontiguousarray(windows[first : first + _ROWS])
+            place = 0
+            for group in plan.groups:
+                end = place + group.weight.shape[1]
+                view = rows[:, group.start : group.start + group.weight.shape[0]]
+                np.matmul(view, group.weight, out=result[first : first + _ROWS, place:end])
+                place = end
         self._pending = pending[periods * plan.hop :]
         self._num_out += periods * plan.num_out
-        return np.concatenate(parts, axis=1).reshape(-1)
+        return result.reshape(-1)
 
 
 def resample(samples_N: NDArray[np.float32], rate_in_hz: int, rate_out_hz: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""WAV, FLAC, Ogg, MP3, AIFF, AU and CAF through libsndfile.
+"""WAV, FLAC, Ogg, AIFF, AU and CAF through libsndfile.
 
 Enters: bytes whose content type is known.  Leaves: a `SoundStream` of float32 blocks.
 """
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from sensorium.core.errors import MediaError
 from sensorium.media.sound_stream import SoundStream
 
-BLOCK = 1 << 16
+BLOCK_SAMPLES = 1 << 16  # of all channels together
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's own sign for a stream that states no length
 
 
-def open_sndfile(data: bytes, kind: str) -> SoundStream:
+def open_sndfile(data: bytes, kind: str, declared_s: float | None) -> SoundStream:
     """Open a sound that libsndfile decodes.
+
+    Args:
+        declared_s: length by the container, where libsndfile sees only what is there.
 
     Raises:
         MediaError: a damaged header, at once; damaged samples, while the blocks are read.
@@ -27,24 +31,29 @@ def open_sndfile(data: bytes, kind: str) -> SoundStream:
     try:
         file = soundfile.SoundFile(io.BytesIO(data))
     except Exception as error:  # a decoder may raise anything on hostile bytes
-        raise MediaError(f"is a damaged {kind}: {_reason(error)}") from None
+        raise MediaError(f"{kind} cannot be decoded: {_reason(error)}") from None
+    declared = [file.frames] if 0 <= file.frames < _UNKNOWN_FRAMES else []
+    if declared_s is not None:
+        declared.append(round(declared_s * file.samplerate))
     return SoundStream(
         kind=kind,
         rate_hz=file.samplerate,
         num_channels=file.channels,
-        declared_samples=file.frames,
-        slack_samples=0,
+        declared_samples=max(declared, default=None),
+        # A Vorbis stream may begin and end inside a block, of 8192 samples at most.
+        slack_samples=8192 if kind == "Ogg" else 0,
         blocks=_blocks(file, kind),
     )
 
 
 def _blocks(file: soundfile.SoundFile, kind: str) -> Iterator[NDArray[np.float32]]:
+    num_frames = max(1, BLOCK_SAMPLES // file.channels)
     with file:
         while True:
             try:
-                block = file.read(BLOCK, dtype="float32", always_2d=True)
+                block = file.read(num_frames, dtype="float32", always_2d=True)
             except Exception as error:
-                raise MediaError(f"is a damaged {kind}: {_reason(error)}") from None
+                raise MediaError(f"{kind} is cut short or damaged: {_reason(error)}") from None
             if len(block) == 0:
                 return
             yield block

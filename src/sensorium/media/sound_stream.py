@@ -37,31 +37,33 @@ class SoundStream:
 
     def check(self, policy: MediaPolicy) -> None:
         """Hold the header against the policy.  Raises MediaError."""
-        if self.rate_hz < 1:
-            raise MediaError(f"is a {self.kind} whose header declares a sample rate of {self.rate_hz} Hz")
-        if self.rate_hz > policy.max_rate_hz:
+        low, high = policy.min_rate_hz, policy.max_rate_hz
+        if not low <= self.rate_hz <= high:
             raise MediaError(
-                f"is a {self.kind} at {self.rate_hz:,} Hz; the policy allows up to {policy.max_rate_hz:,}"
+                f"{self.kind} header declares a sample rate of {self.rate_hz:,} Hz; "
+                f"the policy allows {low:,} to {high:,}"
             )
         if not 1 <= self.num_channels <= policy.max_channels:
             raise MediaError(
-                f"is a {self.kind} of {self.num_channels} channels; the policy allows 1 to {policy.max_channels}"
+                f"{self.kind} header declares {self.num_channels} channels; "
+                f"the policy allows 1 to {policy.max_channels}"
             )
-        if self.declared_samples is not None and self.declared_samples > policy.max_audio_seconds * self.rate_hz:
-            raise self.too_long(policy)
+        if self.declared_samples is not None:
+            self.check_length(self.declared_samples, policy)
+
+    def check_length(self, num_samples: int, policy: MediaPolicy) -> None:
+        """Hold a length against the policy.  Raises MediaError."""
+        if num_samples > policy.max_audio_seconds * self.rate_hz:
+            raise MediaError(
+                f"lasts longer than the {policy.max_audio_seconds:g} s that the policy allows",
+                advice="cut it, or raise max_audio_seconds of the media policy",
+            )
 
     def check_complete(self, num_samples: int) -> None:
         """Compare what was decoded with what was declared.  Raises MediaError."""
         declared = self.declared_samples
         if declared is not None and num_samples < declared - self.slack_samples:
             raise MediaError(
-                f"{self.kind} ends at {100 * num_samples / declared:.0f} % of the {declared / self.rate_hz:.2f} s "
-                "that its header declares"
+                f"{self.kind} ends at {100 * num_samples // declared} % of the {declared / self.rate_hz:.2f} s "
+                "that its header declares: it is cut short or damaged"
             )
-
-    def too_long(self, policy: MediaPolicy) -> MediaError:
-        """Make the error for a sound beyond the policy's length."""
-        return MediaError(
-            f"lasts longer than the {policy.max_audio_seconds:g} s that the policy allows",
-            advice="cut it, or raise max_audio_seconds of the media policy",
-        )
