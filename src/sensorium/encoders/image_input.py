@@ -6,14 +6,12 @@ and standard deviation (He et al. 2016 and every published network since; any fi
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
-from sensorium.core.protocols import Preparer
+from sensorium.data.image_preparer import ImagePreparer, Resize
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
@@ -23,12 +21,10 @@ class ImageInput(Section):
     """How an image is prepared: its side in pixels, and how it is made square."""
 
     size: int = Field(224, ge=8, le=4096)
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    resize: Resize = "stretch"
 
-    def preparer(self) -> Preparer:
+    def preparer(self) -> ImagePreparer:
         """Make the (unfitted) preparer of these images."""
-        from sensorium.data.image_preparer import ImagePreparer
-
         return ImagePreparer(size=self.size, resize=self.resize)
 
 

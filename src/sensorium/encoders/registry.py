@@ -3,7 +3,16 @@
 ENTRY_POINTS = "sensorium.encoders"
 
 ENCODERS: dict[str, str] = {
+    "text.bag_of_words": "sensorium.encoders.text_bag_of_words:TextBagOfWords",
+    "text.tfidf": "sensorium.encoders.text_tfidf:TextTfidf",
+    "text.embedding": "sensorium.encoders.text_embedding:TextEmbedding",
+    "text.rnn": "sensorium.encoders.text_rnn:TextRNN",
+    "text.lstm": "sensorium.encoders.text_lstm:TextLSTM",
     "text.gru": "sensorium.encoders.text_gru:TextGRU",
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
     "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
+    "audio.dnn": "sensorium.encoders.audio_dnn:AudioDNN",
+    "audio.cnn": "sensorium.encoders.audio_cnn:AudioCNN",
+    "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
+    "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
 }

@@ -15,6 +15,7 @@ from torch import Tensor
 from sensorium.core.config import Section
 from sensorium.core.protocols import Preparer
 from sensorium.core.vocabulary import Vocab
+from sensorium.data.text_preparer import TextPreparer
 
 
 class TextInput(Section):
@@ -23,10 +24,8 @@ class TextInput(Section):
     tokenizer: str = "word"
     max_tokens: int = Field(64, ge=1, le=100_000)
 
-    def preparer(self) -> Preparer:
+    def preparer(self) -> TextPreparer:
         """Make the (unfitted) preparer of these texts."""
-        from sensorium.data.text_preparer import TextPreparer
-
         return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens)
 
 

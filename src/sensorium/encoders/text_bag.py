@@ -1,0 +1,64 @@
+"""A text as a weighted sum of word vectors: what `text.bag_of_words`, `text.tfidf` and `text.embedding` share.
+
+Enters: (U, T) int64 token ids.  Leaves: one position a text, x = sum_t w_t E[token_t].
+
+A linear map of counts is such a sum: with c the counts over the vocabulary, c E = sum_t E[token_t].  So the
+vector of counts, as long as the vocabulary, is never made.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.core.types import Encoded, MediaBatch
+from sensorium.encoders.outlet import Features, Outlet, encode
+from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask
+
+
+class TextBag(nn.Module):
+    """Encode a text as sum_t w_t E[token_t]; a subclass says `weights`.
+
+    Args:
+        config: sizes.
+        preparer: the fitted text preparer; its vocabulary is embedded.
+        width: D of the result.
+    """
+
+    class Config(TextInput):
+        """Options of the bags."""
+
+        hidden: int = Field(256, ge=1, le=65_536)
+
+    modality = "text"
+    normalises = False
+    """Whether the sum is normalised to one scale before it is projected."""
+
+    def __init__(self, config: Config, preparer: VocabPreparer, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.feature_width = config.hidden
+        self.embed = nn.Embedding(len(preparer.vocab), config.hidden)
+        self.outlet = Outlet(config.hidden, width, norm=self.normalises)
+
+    def weights(self, token_UT: Tensor, mask_UT: Tensor) -> Tensor:
+        """Return w (U, T), float."""
+        raise NotImplementedError
+
+    def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
+        """Return the sums (U, 1, hidden), and (U, 1) whether a text has any token."""
+        mask_UT = full_mask(token_UT, mask_UT)
+        weight_UT = torch.where(mask_UT, self.weights(token_UT, mask_UT), 0)
+        x_UF = torch.einsum("ut,utf->uf", weight_UT, self.embed(token_UT))
+        return x_UF[:, None], mask_UT.any(1, keepdim=True)
+
+    def forward(self, media: MediaBatch) -> Encoded:
+        """Encode: (B, 1, width)."""
+        return encode(self, media)
+
+
+def counts_in_text(token_UT: Tensor, mask_UT: Tensor) -> Tensor:
+    """Count, for each token, how often it stands in its own text: (U, T) float, at least 1 where real."""
+    same_UTT = (token_UT[:, :, None] == token_UT[:, None, :]) & mask_UT[:, None, :]
+    return same_UTT.sum(-1).to(torch.get_default_dtype())
