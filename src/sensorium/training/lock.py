@@ -20,7 +20,7 @@ _held: dict[Path, int] = {}  # run folder -> descriptor, in this process
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """Hold `run` exclusively; within one process it may be nested.
 
     Raises:

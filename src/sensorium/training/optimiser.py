@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
+from sensorium.training.config import TrainingConfig
 
 _FUSED_DEVICES = ("cpu", "cuda")
 
@@ -29,7 +30,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return named
 
 
-def build_adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def build_adamw(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Make AdamW with weight decay on matrices and filters only.
 
     Biases and gains (at most one axis longer than 1) and embedding tables are not decayed: pulling
@@ -46,11 +47,11 @@ def build_adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> 
     chosen = {id(p) for p in decayed}
     others = [p for p in parameters.values() if id(p) not in chosen]
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": weight_decay},
+        {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters.values())
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=fused)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=fused)
 
 
 def _num_axes(parameter: Tensor) -> int:

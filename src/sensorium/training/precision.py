@@ -1,6 +1,6 @@
 """Which arithmetic to train in: fp32, or bf16 by autocast with fp32 weights.
 
-Enters: the config's word, the device, the model.  Leaves: a dtype for `torch.autocast`, or None.
+Enters: the config's word, the device.  Leaves: a dtype for `torch.autocast`, or None.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from torch import nn
 
 
-def choose(precision: str, device: torch.device, model: nn.Module) -> torch.dtype | None:
+def choose(precision: str, device: torch.device) -> torch.dtype | None:
     """Return torch.bfloat16 to train under autocast, None to train in fp32.
 
     "auto" takes bf16 on a CUDA device with bf16 units, else fp32.

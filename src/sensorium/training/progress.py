@@ -1,14 +1,12 @@
-"""How a run tells a person where it is: a line that moves on a terminal, plain lines elsewhere.
+"""What a run tells about where it is, and who may listen.
 
-Enters: a `Status` about twice a second.  Leaves: text on stderr; stdout is left to answers.
+Enters: a `Status` about twice a second.  Leaves: nothing; `sensorium.training.console` shows it to a person.
 """
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +42,18 @@ class Status:
 
 
 class Progress(Protocol):
-    """Whoever shows a run's progress."""
+    """Whoever shows runs' progress; one after the other may use it."""
 
     def update(self, status: Status) -> None:
         """Show where the run is."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something once: a warning, a checkpoint that was resumed from."""
+        """Say something once: a warning, the checkpoint that was resumed from."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """End the showing of one run; the next `update` begins another."""
         ...
 
 
@@ -70,80 +68,6 @@ class Silent:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-class PlainLines:
-    """A line every `every_s` seconds, for logs and pipes."""
-
-    def __init__(self, stream: TextIO | None = None, every_s: float = 10.0) -> None:
-        self._stream = stream
-        self._every_s = every_s
-        self._next_s = 0.0
-        self._pending: Status | None = None
-
-    def update(self, status: Status) -> None:
-        """Print the status, if the last line is old enough."""
-        now = time.monotonic()
-        self._pending = status
-        if now >= self._next_s:
-            self._next_s = now + self._every_s
-            self._print()
-
-    def note(self, text: str) -> None:
-        """Print one line."""
-        print(text, file=self._stream or sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Print the last status, if it was not."""
-        if self._pending is not None:
-            self._print()
-
-    def _print(self) -> None:
-        status, self._pending = self._pending, None
-        if status is not None:
-            self.note(f"{status.fraction:4.0%}  {status}")
-
-
-class TerminalBar:
-    """A bar with the status beside it, redrawn in place."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        # Redrawn by `update` alone: rich's own refresh thread would take time from small steps.
-        self._bar = Bar(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=Console(stderr=True),
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task("training", total=1.0, status="")
-        self._started = False
-
-    def update(self, status: Status) -> None:
-        """Redraw."""
-        if not self._started:
-            self._bar.start()
-            self._started = True
-        self._bar.update(self._task, completed=status.fraction, status=str(status), refresh=True)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
-
-    def close(self) -> None:
-        """Leave the last state standing and give the cursor back."""
-        if self._started:
-            self._bar.stop()
-
-
-def console() -> Progress:
-    """Return the progress that fits stderr: a bar on a terminal, plain lines off one."""
-    return TerminalBar() if sys.stderr.isatty() else PlainLines()
 
 
 def clock(seconds: float) -> str:

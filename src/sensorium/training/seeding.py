@@ -29,7 +29,7 @@ class RandomState:
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's (CPU and every GPU) global generators; 0 <= seed < 2^32."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (the global generator is what third parties draw from)
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 

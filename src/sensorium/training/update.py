@@ -23,10 +23,14 @@ from torch import Tensor, nn
 
 from sensorium.core.errors import DataError, ModelError, OutOfMemoryError
 from sensorium.core.types import Batch
-from sensorium.training.precision import autocast
+from sensorium.training.config import TrainingConfig
+from sensorium.training.precision import autocast, choose
 
-NameRows = Callable[[Sequence[int]], Sequence[str]]
+NameRows = Callable[[Sequence[int]], str]
 _NAMED_ROWS = 8
+
+
+Losses = Callable[[Batch], tuple[Tensor, Tensor]]
 
 
 class LossModel(Protocol):
@@ -39,48 +43,46 @@ class LossModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step read and did: sums over its rows, and the gradient's norm before clipping."""
+    """What a step read and did: sums over its rows, the gradient's norm before clipping, the rate."""
 
     nll: float
     num_tokens: int
     num_rows: int
     grad_norm: float
+    rate: float
 
 
 class Updater:
-    """Make updates of one model.
+    """Make updates of one model, on the device its parameters are on.
 
     Args:
         model: has `losses` (see `LossModel`).
         optimiser: over its trainable parameters.
-        clip_norm: largest norm of the whole gradient, None = any.
-        dtype: of autocast, None = fp32.
-        device: where the model is; batches are brought there.
-        compiled: run `losses` through torch.compile.
+        config: clip_norm, precision and compile are read.
         name_rows: turns row numbers into places a person can find (``train.csv:812``).
+
+    Raises:
+        ModelError: the model has no `losses`.
     """
 
     def __init__(
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        *,
-        clip_norm: float | None,
-        dtype: torch.dtype | None,
-        device: torch.device,
-        compiled: bool = False,
+        config: TrainingConfig,
         name_rows: NameRows | None = None,
     ) -> None:
-        self._optimiser = optimiser
+        self.model = model
+        self.optimiser = optimiser
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        self._clip_norm = clip_norm
-        self._device = device
-        self._dtype = dtype
+        self._device = self._parameters[0].device
+        self._dtype = choose(config.precision, self._device)
+        self._clip_norm = math.inf if config.clip_norm is None else config.clip_norm
         self._name_rows = name_rows
-        losses = getattr(model, "losses", None)
+        losses: Losses | None = getattr(model, "losses", None)
         if losses is None:
             raise ModelError(f"a {type(model).__name__} has no losses(batch) to train by")
-        self._losses: Callable[[Batch], tuple[Tensor, Tensor]] = torch.compile(losses) if compiled else losses
+        self._losses: Losses = _compiled(losses) if config.compile else losses
 
     def step(self, batches: Iterable[Batch], rate: float) -> StepResult:
         """Update the weights once from all of `batches`.
@@ -90,7 +92,7 @@ class Updater:
                 weights are as before.
             DataError: no row has a token to learn from.
         """
-        self._optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         seen = [self._backward(batch.to(self._device)) for batch in batches]
         nll = torch.stack([part.nll_B.sum(dtype=torch.float64) for part in seen]).sum()
         tokens = torch.stack([part.num_tokens for part in seen]).sum()
@@ -99,12 +101,12 @@ class Updater:
         # The one moment the host waits for the device: everything it has to know, in one transfer.
         nll_sum, num_tokens, grad_norm = torch.stack([nll, tokens.double(), norm.double()]).tolist()
         self._check(nll_sum, num_tokens, grad_norm, seen)
-        clip = 1.0 if self._clip_norm is None else min(1.0, self._clip_norm / max(grad_norm, 1e-12))
+        clip = min(1.0, self._clip_norm / max(grad_norm, 1e-12))
         torch._foreach_mul_(grads, clip / num_tokens)
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self._optimiser.step()
-        return StepResult(nll_sum, int(num_tokens), sum(len(part.row_id_B) for part in seen), grad_norm)
+        self.optimiser.step()
+        return StepResult(nll_sum, int(num_tokens), sum(len(part.row_id_B) for part in seen), grad_norm, rate)
 
     def _backward(self, batch: Batch) -> _Part:
         with autocast(self._device, self._dtype):
@@ -130,9 +132,9 @@ class Updater:
 
     def _name(self, rows: Sequence[int]) -> str:
         shown = rows[:_NAMED_ROWS]
-        names = [f"row {row}" for row in shown] if self._name_rows is None else self._name_rows(shown)
+        names = self._name_rows(shown) if self._name_rows else ", ".join(f"row {row}" for row in shown)
         more = f" and {len(rows) - len(shown)} more rows" if len(rows) > len(shown) else ""
-        return ", ".join(names) + more
+        return names + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +146,38 @@ class _Part:
     num_tokens: Tensor
 
 
+def _compiled(losses: Losses) -> Losses:
+    """Compile at the first call; what torch.compile fails by becomes a ModelError."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    compiled: Losses = torch.compile(losses)
+
+    def run(batch: Batch) -> tuple[Tensor, Tensor]:
+        try:
+            return compiled(batch)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            advice = "set compile = false; on a CPU it needs a C++ compiler (g++)"
+            raise ModelError(f"torch.compile failed: {reason}", advice=advice) from error
+
+    return run
+
+
 @contextlib.contextmanager
 def named_memory_errors(batch_rows: int) -> Iterator[None]:
     """Turn whatever "out of memory" is called here into `OutOfMemoryError` with advice."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error)
-        # The CPU allocator raises a plain RuntimeError; its text is all that tells.
-        if type(error) is RuntimeError and "can't allocate memory" not in text:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
-        if isinstance(error, RuntimeError | MemoryError):
-            raise OutOfMemoryError(
-                f"out of memory with batches of {batch_rows} rows: {text.splitlines()[0][:200] if text else 'no details'}",
-                advice="halve batch_rows and double accumulate: the same loss from half the memory",
-            ) from error
-        raise
+        detail = (str(error).splitlines() or ["no details"])[0][:200]
+        raise OutOfMemoryError(
+            f"out of memory with batches of {batch_rows} rows: {detail}",
+            advice="halve batch_rows and double accumulate: the same loss from half the memory",
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The CPU allocator raises a plain RuntimeError; its text is all that tells.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,98 @@
+"""Progress for a person: a bar that moves on a terminal, plain lines elsewhere.
+
+Enters: `Status`.  Leaves: text on stderr; stdout is left to answers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from sensorium.training.progress import Progress, Status
+
+
+def console_progress() -> Progress:
+    """Return the progress that fits stderr: a bar on a terminal, plain lines off one."""
+    return TerminalBar() if sys.stderr.isatty() else PlainLines()
+
+
+class PlainLines:
+    """A line every `every_s` seconds, for logs and pipes.
+
+    Args:
+        stream: where to; None = stderr.
+        every_s: the first line comes at once, the last one always.
+    """
+
+    def __init__(self, stream: TextIO | None = None, every_s: float = 10.0) -> None:
+        self._stream = stream
+        self._every_s = every_s
+        self._next_s = 0.0
+        self._pending: Status | None = None
+
+    def update(self, status: Status) -> None:
+        """Print the status, if the last line is old enough."""
+        self._pending = status
+        if time.monotonic() >= self._next_s:
+            self._print_pending()
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=self._stream or sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Print the last status, if it was not."""
+        self._print_pending()
+        self._next_s = 0.0
+
+    def _print_pending(self) -> None:
+        if self._pending is not None:
+            self.note(f"{self._pending.fraction:4.0%}  {self._pending}")
+            self._pending = None
+            self._next_s = time.monotonic() + self._every_s
+
+
+class TerminalBar:
+    """A bar with the status beside it, redrawn in place.
+
+    Args:
+        console: of rich; None = one on stderr.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Bar | None = None
+
+    def update(self, status: Status) -> None:
+        """Redraw."""
+        if self._bar is None:
+            self._bar = self._begin()
+        self._bar.update(self._bar.task_ids[0], completed=status.fraction, status=str(status), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last state standing and give the cursor back."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _begin(self) -> Bar:
+        # Redrawn by `update` alone: rich's own refresh thread would take time from small steps.
+        bar = Bar(
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self._console,
+            auto_refresh=False,
+        )
+        bar.add_task("training", total=1.0, status="")
+        bar.start()
+        return bar
