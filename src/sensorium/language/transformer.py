@@ -1,0 +1,225 @@
+"""The Transformer decoder as a scorer, with a preallocated cache of keys and values.
+
+Enters: tokens and a memory of any width (or none).  Leaves: log p(next), or the score of each token.
+Decoder-only with rotary positions; the memory is attended (cross_attention), prepended (prefix) or
+not looked at (none).  Layers: `transformer_block`; the memory: `transformer_memory`.
+
+Letters beside the shared ones: N layers, W decoder width, H heads, K head width, C cache capacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from sensorium.core.config import Section
+from sensorium.core.types import Conditioning
+from sensorium.core.vocabulary import Vocab
+from sensorium.language.emission import emission_bias, last_real, score_targets
+from sensorium.language.rotary import Rotary
+from sensorium.language.transformer_block import Block, Placement
+from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix, pack_left
+
+_SMALLEST_CACHE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerState:
+    """What the decoder remembers of B rows.
+
+    Attributes:
+        cache_BN2HCK: keys and values of the tokens so far; slots beyond them hold zeros or leftovers.
+        memory_BN2HMK: keys and values of the memory; None without cross-attention.
+        memory_mask_B11M: which of them are real; None = all.
+        length_B: slots that each row has filled; None = all rows `longest`.
+        longest: an upper bound of every row's length, known without asking the device.
+    """
+
+    cache_BN2HCK: Tensor
+    memory_BN2HMK: Tensor | None
+    memory_mask_B11M: Tensor | None
+    length_B: Tensor | None
+    longest: int
+
+
+class Transformer(nn.Module):
+    """Score words by a decoder-only Transformer.
+
+    Args:
+        config: its shape.
+        vocab: what it predicts.
+        width: of the memory; the decoder's own width is `config.width`.
+    """
+
+    fitted_by = "gradient"
+
+    class Config(Section):
+        """The decoder's shape."""
+
+        layers: int = Field(2, ge=1)
+        width: int = Field(128, ge=2)
+        heads: int = Field(4, ge=1)
+        mlp: Literal["swiglu", "gelu"] = "swiglu"
+        mlp_ratio: float = Field(4.0, gt=0)
+        dropout: float = Field(0.1, ge=0, lt=1)
+        conditioning: Literal["cross_attention", "prefix", "none"] = "cross_attention"
+        tie_embeddings: bool = True
+        rotary_base: float = Field(10_000.0, gt=1)
+
+        @model_validator(mode="after")
+        def _heads_divide_width(self) -> Self:
+            if self.width % (2 * self.heads):
+                raise ValueError(f"width {self.width} is not a multiple of 2 x {self.heads} heads")
+            return self
+
+        @property
+        def mlp_hidden(self) -> int:
+            """Return the MLP's inner width: SwiGLU, which has three matrices, gets 2/3 of the ratio."""
+            share = 2 / 3 if self.mlp == "swiglu" else 1.0
+            return max(8, round(self.width * self.mlp_ratio * share / 8) * 8)
+
+    emission_bias_V: Tensor
+
+    def __init__(self, config: Config, vocab: Vocab, width: int) -> None:
+        super().__init__()
+        self.config, self.vocab = config, vocab
+        self.embedding = nn.Embedding(len(vocab), config.width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.rotary = Rotary(config.width // config.heads, config.rotary_base)
+        attends = config.conditioning == "cross_attention"
+        self.memory_keys = MemoryKeys(width, config.width, config.heads, config.layers) if attends else None
+        self.memory_prefix = MemoryPrefix(width, config.width) if config.conditioning == "prefix" else None
+        self.blocks = nn.ModuleList(self._block(config, attends) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.head = None if config.tie_embeddings else nn.Parameter(self.embedding.weight.detach().clone())
+        self.register_buffer("emission_bias_V", emission_bias(vocab), persistent=False)
+
+    @staticmethod
+    def _block(config: Config, sees_memory: bool) -> Block:
+        return Block(
+            config.width,
+            config.heads,
+            config.mlp_hidden,
+            config.layers,
+            is_gated=config.mlp == "swiglu",
+            sees_memory=sees_memory,
+            dropout=config.dropout,
+        )
+
+    @torch.no_grad()
+    def start(self, cond: Conditioning) -> TransformerState:
+        """Begin B rows: make the memory's keys and values, or read the prefix."""
+        config, like = self.config, self.embedding.weight
+        memory_BN2HMK, memory_mask_B11M = None, None
+        if self.memory_keys is not None:
+            memory_BN2HMK, memory_mask_B11M = self.memory_keys(cond.memory)
+            if memory_mask_B11M is not None and bool(memory_mask_B11M.all()):
+                memory_mask_B11M = None
+        head_width = config.width // config.heads
+        cache = like.new_zeros(cond.num_rows, config.layers, 2, config.heads, 0, head_width)
+        state = TransformerState(cache, memory_BN2HMK, memory_mask_B11M, None, 0)
+        if self.memory_prefix is not None and cond.memory.mask_BT.shape[1]:
+            _, state = self._advance(state, *self.memory_prefix(cond.memory))
+        return state
+
+    @torch.no_grad()
+    def extend(self, state: TransformerState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, TransformerState]:
+        """Feed T tokens; returns log p(next) (B, V) and the new state, which owns the old one's cache."""
+        if token_BT.shape[1] == 1:  # each row has a real token, so no mask needs to be looked at
+            x_BTW, state = self._advance(state, self.embedding(token_BT), None)
+            x_BW = x_BTW[:, 0]
+        else:
+            x_BTW, state = self._advance(state, self.embedding(token_BT), mask_BT)
+            x_BW = last_real(x_BTW, mask_BT)
+        return self._logits(x_BW).log_softmax(-1, dtype=torch.float32), state
+
+    def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(token_t | before t) (B, T), for all positions at once."""
+        x_BTW, length = self.embedding(token_BT[:, :-1]), token_BT.shape[1] - 1
+        if length == 0:
+            return torch.zeros_like(token_BT, dtype=torch.float32)
+        memory_BN2HMK, memory_mask_B11M = None, None
+        if self.memory_keys is not None:
+            memory_BN2HMK, memory_mask_B11M = self.memory_keys(cond.memory)
+        if self.memory_prefix is None or cond.memory.mask_BT.shape[1] == 0:
+            x_BTW = self._layers(x_BTW, self._place_whole(length), None, memory_BN2HMK, memory_mask_B11M)
+        else:
+            prefix_BMW, prefix_mask_BM = self.memory_prefix(cond.memory)
+            x_BSW = torch.cat([prefix_BMW, x_BTW], 1)
+            x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BM, torch.ones_like(mask_BT[:, 1:])], 1))
+            x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None, None)
+            at_BT = prefix_mask_BM.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
+            x_BTW = x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
+        return score_targets(self._logits(x_BTW), token_BT, mask_BT)
+
+    def _layers(
+        self,
+        x_BTW: Tensor,
+        place: Placement,
+        cache_BN2HCK: Tensor | None,
+        memory_BN2HMK: Tensor | None,
+        memory_mask_B11M: Tensor | None,
+    ) -> Tensor:
+        if self.training and self.config.dropout:
+            x_BTW = F.dropout(x_BTW, self.config.dropout)
+        nothing = (None,) * len(self.blocks)
+        caches = nothing if cache_BN2HCK is None else cache_BN2HCK.unbind(1)
+        memories = nothing if memory_BN2HMK is None else memory_BN2HMK.unbind(1)
+        for block, cache_B2HCK, memory_B2HMK in zip(self.blocks, caches, memories, strict=True):
+            x_BTW = block(x_BTW, place, cache_B2HCK, memory_B2HMK, memory_mask_B11M)
+        return x_BTW
+
+    def _logits(self, x: Tensor) -> Tensor:
+        weight_VW = self.embedding.weight if self.head is None else self.head
+        return F.linear(self.norm(x), weight_VW, self.emission_bias_V)
+
+    def _advance(
+        self, state: TransformerState, x_BTW: Tensor, mask_BT: Tensor | None
+    ) -> tuple[Tensor, TransformerState]:
+        """Run the layers over T more positions; `mask_BT` None = every one is real."""
+        num_rows, length = x_BTW.shape[:2]
+        end = state.longest + length
+        cache = _with_capacity(state.cache_BN2HCK, end)
+        place = self._place(state, length, x_BTW.device)
+        x_BTW = self._layers(x_BTW, place, cache, state.memory_BN2HMK, state.memory_mask_B11M)
+        length_B = state.length_B
+        if mask_BT is not None and not bool(mask_BT.all()):
+            before_B = torch.full((num_rows,), state.longest, device=x_BTW.device) if length_B is None else length_B
+            length_B = before_B + mask_BT.sum(1)
+        elif length_B is not None:
+            length_B = length_B + length
+        return x_BTW, TransformerState(cache, state.memory_BN2HMK, state.memory_mask_B11M, length_B, end)
+
+    def _place_whole(self, length: int) -> Placement:
+        """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
+        cos_TK, sin_TK = self.rotary.upto(length)[:, :length].unbind(0)
+        return Placement(cos_TK[:, None, None], sin_TK[:, None, None], None, True, 0, None, length)
+
+    def _place(self, state: TransformerState, length: int, device: torch.device) -> Placement:
+        first, end = state.longest, state.longest + length
+        cos_PK, sin_PK = self.rotary.upto(end).unbind(0)
+        if state.length_B is None:
+            mask = None
+            if first > 0 and length > 1:
+                mask = torch.ones(length, end, dtype=torch.bool, device=device).tril(first)
+            cos, sin = cos_PK[first:end, None, None], sin_PK[first:end, None, None]
+            return Placement(cos, sin, mask, first == 0 and length > 1, first, None, end)
+        slot_BT = state.length_B[:, None] + torch.arange(length, device=device)
+        # Slot s holds position s of its row, so a token sees the slots up to its own; leftovers of padding lie beyond.
+        mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
+        cos, sin = cos_PK[slot_BT][:, :, None, None], sin_PK[slot_BT][:, :, None, None]
+        return Placement(cos, sin, mask, False, first, slot_BT, end)
+
+
+def _with_capacity(cache_BN2HCK: Tensor, needed: int) -> Tensor:
+    """Return the cache with room for `needed` slots, doubled where it has to grow."""
+    capacity = cache_BN2HCK.shape[-2]
+    if needed <= capacity:
+        return cache_BN2HCK
+    grown = max(_SMALLEST_CACHE, 2 * capacity, needed)
+    return F.pad(cache_BN2HCK, (0, 0, 0, grown - capacity))

@@ -1,0 +1,159 @@
+"""One decoder layer: self-attention over a cache, attention to the memory, a gated MLP.
+
+Enters: hidden vectors (B, T, W) of T tokens, where they stand, and what was cached before them.
+Leaves: hidden vectors of the same shape; their keys and values are written into the cache.
+Sources: Vaswani et al. 2017; pre-norm with RMSNorm (Zhang and Sennrich 2019); SwiGLU (Shazeer 2020).
+
+Letters beside the shared ones: W decoder width, H heads, K head width, C cache capacity, S attended slots.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sensorium.language.rotary import rotate
+
+_STD = 0.02  # of weights at birth, as in GPT-2
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the T tokens of one call stand, worked out once for all layers.
+
+    Attributes:
+        cos, signed_sin: rotation, (T, 1, 1, K) or (B, T, 1, 1, K).
+        mask: bool (..., T, S) or None; True = the token may look at the slot.
+        is_causal: the tokens begin at slot 0, so that causality alone is the mask.
+        first: the first slot, where all rows are equally long.
+        slot_BT: each row's own slots; None where all rows are equally long.
+        end: how many slots may hold tokens after this call.
+    """
+
+    cos: Tensor
+    signed_sin: Tensor
+    mask: Tensor | None
+    is_causal: bool
+    first: int
+    slot_BT: Tensor | None
+    end: int
+
+    def store(self, kv_BT2HK: Tensor, cache_B2HCK: Tensor) -> Tensor:
+        """Write keys and values into their slots; returns all that may be attended, (B, 2, H, S, K)."""
+        if self.slot_BT is None:
+            cache_B2HCK[:, :, :, self.first : self.end] = kv_BT2HK.permute(0, 2, 3, 1, 4)
+        else:
+            row_B1 = torch.arange(kv_BT2HK.shape[0], device=kv_BT2HK.device)[:, None]
+            cache_B2HCK[row_B1, :, :, self.slot_BT] = kv_BT2HK.to(cache_B2HCK.dtype)
+        return cache_B2HCK[:, :, :, : self.end]
+
+
+class SelfAttention(nn.Module):
+    """Attend to the tokens so far."""
+
+    def __init__(self, width: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.qkv = linear(width, 3 * width)
+        self.out = linear(width, width, std=_STD / math.sqrt(2 * depth))
+
+    def forward(self, x_BTW: Tensor, place: Placement, cache_B2HCK: Tensor | None) -> Tensor:
+        """Return what attention adds, (B, T, W); without a cache the tokens are all there is."""
+        num_rows, length, width = x_BTW.shape
+        qkv = self.qkv(self.norm(x_BTW)).view(num_rows, length, 3, self.heads, width // self.heads)
+        qk_BT2HK = rotate(qkv[:, :, :2], place.cos.to(qkv.dtype), place.signed_sin.to(qkv.dtype))
+        q_BHTK = qk_BT2HK[:, :, 0].transpose(1, 2)
+        if cache_B2HCK is None:
+            k_BHSK, v_BHSK = qk_BT2HK[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
+        else:
+            kv_BT2HK = torch.stack([qk_BT2HK[:, :, 1], qkv[:, :, 2]], 2)
+            k_BHSK, v_BHSK = place.store(kv_BT2HK, cache_B2HCK).to(q_BHTK.dtype).unbind(1)
+        y_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, k_BHSK, v_BHSK, attn_mask=place.mask, is_causal=place.is_causal
+        )
+        y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, width))
+        return y_BTW
+
+
+class MemoryAttention(nn.Module):
+    """Attend to the memory, whose keys and values were made once."""
+
+    def __init__(self, width: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.query = linear(width, width)
+        self.out = linear(width, width, std=_STD / math.sqrt(2 * depth))
+
+    def forward(self, x_BTW: Tensor, kv_B2HMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
+        """Return what attention adds, (B, T, W)."""
+        num_rows, length, width = x_BTW.shape
+        q_BHTK = self.query(self.norm(x_BTW)).view(num_rows, length, self.heads, -1).transpose(1, 2)
+        k_BHMK, v_BHMK = kv_B2HMK.to(q_BHTK.dtype).unbind(1)
+        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHMK, v_BHMK, attn_mask=mask_B11M)
+        y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, width))
+        return y_BTW
+
+
+class Mlp(nn.Module):
+    """Transform each position alone: W_out(silu(gate) * up), or W_out(gelu(up))."""
+
+    def __init__(self, width: int, hidden: int, depth: int, is_gated: bool) -> None:
+        super().__init__()
+        self.is_gated = is_gated
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.inner = linear(width, 2 * hidden if is_gated else hidden)
+        self.out = linear(hidden, width, std=_STD / math.sqrt(2 * depth))
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        """Return what the MLP adds, (B, T, W)."""
+        hidden = self.inner(self.norm(x_BTW))
+        if self.is_gated:
+            gate, up = hidden.chunk(2, -1)
+            hidden = F.silu(gate) * up
+        else:
+            hidden = F.gelu(hidden)
+        y_BTW: Tensor = self.out(hidden)
+        return y_BTW
+
+
+class Block(nn.Module):
+    """One layer; each part is added to the residual stream, with dropout in training."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, depth: int, *, is_gated: bool, sees_memory: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.self_attention = SelfAttention(width, heads, depth)
+        self.memory_attention = MemoryAttention(width, heads, depth) if sees_memory else None
+        self.mlp = Mlp(width, hidden, depth, is_gated)
+
+    def forward(
+        self,
+        x_BTW: Tensor,
+        place: Placement,
+        cache_B2HCK: Tensor | None,
+        memory_B2HMK: Tensor | None,
+        memory_mask_B11M: Tensor | None,
+    ) -> Tensor:
+        """Return (B, T, W)."""
+        x_BTW = x_BTW + self._drop(self.self_attention(x_BTW, place, cache_B2HCK))
+        if self.memory_attention is not None:
+            x_BTW = x_BTW + self._drop(self.memory_attention(x_BTW, memory_B2HMK, memory_mask_B11M))
+        return x_BTW + self._drop(self.mlp(x_BTW))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+
+def linear(width_in: int, width_out: int, std: float = _STD) -> nn.Linear:
+    """Make a linear map without bias, drawn from N(0, std)."""
+    made = nn.Linear(width_in, width_out, bias=False)
+    nn.init.normal_(made.weight, std=std)
+    return made

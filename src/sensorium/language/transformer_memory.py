@@ -1,0 +1,62 @@
+"""Two ways for a Transformer decoder to see the memory: keys and values, or tokens in front.
+
+Enters: `Encoded` of any width, padding anywhere.  Leaves: keys and values for every layer (with one
+learned null key, so that a memory of nothing can be attended), or vectors to prepend.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.core.types import Encoded
+from sensorium.language.transformer_block import linear
+
+
+class MemoryKeys(nn.Module):
+    """Make the keys and values of all layers in one matrix product.
+
+    The projection is also the bridge from the memory's width to the decoder's.
+    """
+
+    def __init__(self, memory_width: int, width: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.shape_N2HK = (depth, 2, heads, width // heads)
+        self.norm = nn.RMSNorm(memory_width, eps=1e-6)
+        self.kv = linear(memory_width, depth * 2 * width)
+        self.null_N2HK = nn.Parameter(0.02 * torch.randn(self.shape_N2HK))
+
+    def forward(self, memory: Encoded) -> tuple[Tensor, Tensor | None]:
+        """Return keys and values (B, N, 2, H, 1+M, K) and a mask (B, 1, 1, 1+M), None where M = 0."""
+        num_rows, length = memory.mask_BT.shape
+        null_BN2H1K = self.null_N2HK[None, ..., None, :].expand(num_rows, *self.shape_N2HK[:3], 1, -1)
+        if length == 0:
+            return null_BN2H1K, None
+        x_BMD = torch.where(memory.mask_BT[..., None], memory.x_BTD, 0)
+        kv_BMN2HK = self.kv(self.norm(x_BMD)).unflatten(-1, self.shape_N2HK)
+        kv_BN2HMK = torch.cat([null_BN2H1K.to(kv_BMN2HK.dtype), kv_BMN2HK.permute(0, 2, 3, 4, 1, 5)], -2)
+        mask_BM = nn.functional.pad(memory.mask_BT, (1, 0), value=True)
+        return kv_BN2HMK, mask_BM[:, None, None]
+
+
+class MemoryPrefix(nn.Module):
+    """Make vectors that stand before the first token; real ones moved to the left, padding to the right."""
+
+    def __init__(self, memory_width: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(memory_width, eps=1e-6)
+        self.bridge = linear(memory_width, width)
+        self.width = width
+
+    def forward(self, memory: Encoded) -> tuple[Tensor, Tensor]:
+        """Return (B, M, W) and their mask (B, M)."""
+        if memory.mask_BT.shape[1] == 0:
+            return memory.x_BTD.new_zeros(*memory.mask_BT.shape, self.width), memory.mask_BT
+        x_BMD = torch.where(memory.mask_BT[..., None], memory.x_BTD, 0)
+        return pack_left(self.bridge(self.norm(x_BMD)), memory.mask_BT)
+
+
+def pack_left(x_BTW: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Move each row's real positions to the left, keeping their order; returns vectors and mask."""
+    order_BT = mask_BT.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+    return x_BTW.gather(1, order_BT[..., None].expand_as(x_BTW)), mask_BT.gather(1, order_BT)
