@@ -1,0 +1,126 @@
+"""Positions that read from other positions: one part attends to the rest, or learned queries attend to all.
+
+    x = x + attention(LN(x), LN(keys))       attention = softmax(Q K' / sqrt(d)) V, padding masked
+    x = x + MLP(LN(x))                       repeated `layers` times (Vaswani et al. 2017, section 3.2)
+
+With `query` the name of a part, its positions (+ e_query) are the first x, and the keys are all other parts': the
+co-attention of Lu et al. 2019 (ViLBERT), one side of it.  Without, x is `num_queries` learned vectors, and the keys
+are all parts' (the resampler of Alayrac et al. 2022, Flamingo): a memory of fixed length, whatever comes in.
+An absent part takes part as its absent token, as keys and as query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sensorium.core.config import Section
+from sensorium.core.errors import ConfigError
+from sensorium.core.registry import nearest
+from sensorium.core.types import Conditioning, Encoded
+from sensorium.fusion.parts import conditioning, ordered
+
+
+class CrossAttention(nn.Module):
+    """Fuse by attention from queries to the positions of the parts.
+
+    Args:
+        config: sizes, and which part asks.
+        names: the inputs.
+        width: D, a multiple of the heads.
+
+    Raises:
+        ConfigError: `query` names no input, or `heads` does not divide `width`.
+    """
+
+    class Config(Section):
+        """Options of `cross_attention`."""
+
+        query: str | None = None
+        """The part whose positions ask; None for learned queries."""
+        num_queries: int = Field(8, ge=1, le=4096)
+        layers: int = Field(2, ge=1, le=64)
+        heads: int = Field(4, ge=1, le=128)
+        dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.width = width
+        self.query = config.query
+        if config.query is not None and config.query not in self.names:
+            raise ConfigError(f"'query' names no input '{config.query}'", advice=nearest(config.query, list(names)))
+        if width % config.heads:
+            raise ConfigError(
+                f"a width of {width} is not a multiple of {config.heads} heads", advice="change 'heads'"
+            )
+        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.query_MD = nn.Parameter(torch.randn(config.num_queries, width)) if config.query is None else None
+        self.norm_keys = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(
+            CrossAttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
+        """Fuse: (B, T of the query or num_queries, D).  Raises ModelError on a missing part."""
+        chosen = ordered(parts, self.names)
+        x_by_name = {
+            name: part.x_BTD + kind_D for name, part, kind_D in zip(self.names, chosen, self.kind_KD, strict=True)
+        }
+        # A lone part has nobody else to ask: it asks itself.
+        sources = [name for name in self.names if name != self.query] or list(self.names)
+        key_BSD = torch.cat([x_by_name[name] for name in sources], dim=1)
+        mask_BS = torch.cat([parts[name].mask_BT for name in sources], dim=1)
+        key_BSD = self.norm_keys(torch.where(mask_BS[..., None], key_BSD, 0))
+        if self.query_MD is None:
+            x_BMD, mask_BM = x_by_name[str(self.query)], parts[str(self.query)].mask_BT
+        else:
+            x_BMD, mask_BM = self.query_MD.to(key_BSD.dtype).expand(len(key_BSD), -1, -1), None
+        for block in self.blocks:
+            x_BMD = block(x_BMD, key_BSD, mask_BS)
+        x_BMD = self.norm(x_BMD)
+        if mask_BM is not None:
+            x_BMD = torch.where(mask_BM[..., None], x_BMD, 0)
+        return conditioning(x_BMD, mask_BM, parts)
+
+
+class CrossAttentionBlock(nn.Module):
+    """Attention from queries to keys, then an MLP, each added to its input after a LayerNorm in front.
+
+    Args:
+        width: D.
+        num_heads: H.
+        dropout: chance that a value of either branch is dropped.
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.to_query = nn.Linear(width, width)
+        self.to_key_value = nn.Linear(width, 2 * width)
+        self.to_out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Return (B, M, D)."""
+        q_BHMd = self._heads(self.to_query(self.norm_attention(x_BMD)))
+        k_BHSd, v_BHSd = (self._heads(half) for half in self.to_key_value(key_BSD).chunk(2, dim=-1))
+        # A row without a real key keeps all, so that softmax stays finite.
+        mask_B11S = (mask_BS | ~mask_BS.any(1, keepdim=True))[:, None, None]
+        y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_B11S)
+        x_BMD = x_BMD + self.dropout(self.to_out(y_BHMd.transpose(1, 2).flatten(2)))
+        out_BMD: Tensor = x_BMD + self.dropout(self.mlp(x_BMD))
+        return out_BMD
+
+    def _heads(self, x_BTD: Tensor) -> Tensor:
+        num, length, width = x_BTD.shape
+        return x_BTD.reshape(num, length, self.num_heads, width // self.num_heads).transpose(1, 2)
