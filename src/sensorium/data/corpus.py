@@ -7,11 +7,12 @@ prepared once and appears once in a batch.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +22,15 @@ from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Media, MediaBatch, Sample
 from sensorium.data.quarantine import Quarantine
-from sensorium.data.scan import ABSENT, InputSpec, TargetSpec, scan_rows
-from sensorium.data.stores import ListStore, Store
+from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
+from sensorium.data.stores import LazyStore, ListStore, Store
 from sensorium.data.table import Table
 from sensorium.data.targets import TargetEncoder, TargetIds, Tokenizer
-from sensorium.data.units import prepare_units
+from sensorium.data.units import PreparedUnits, StoreChoice, prepare_units
 
 __all__ = ["Corpus", "Failure", "InputSpec", "StoreChoice", "TargetSpec"]
 
 logger = logging.getLogger(__name__)
-
-StoreChoice = Literal["auto", "memory", "cache", "none"]
 
 
 class Failure(NamedTuple):
@@ -123,6 +122,7 @@ class Corpus:
         *,
         store: StoreChoice = "auto",
         keep_rows_without_target: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Corpus:
         """Read the rows, prepare their distinct items, and set aside what cannot be used.
 
@@ -134,42 +134,41 @@ class Corpus:
             store: where prepared media live: "memory", mapped from the "cache", or "none" (prepared at
                 batch time); "auto" takes the cache if there is one, memory if they fit, else none.
             keep_rows_without_target: keep rows whose target is empty (for prediction).
+            progress: told the input's name, how many media are prepared, and of how many.
 
         Raises:
-            DataError: a column is missing, no row is left, or too many rows are bad.
+            DataError: a column is missing, or too many rows are bad.
             LockedError: another process is filling the cache and does not finish.
             DiskError: the cache cannot be written.
         """
         folder = folder if folder is not None else table.folder
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
-        is_good_N = np.ones(len(scan.row_number_N), bool)
-        prepared = {}
-        for name, spec in inputs.items():
-            units = prepare_units(scan.items[name], spec.preparer, cache=cache, workers=workers, choice=store)
-            prepared[name] = units
-            is_bad_N = units.is_bad(scan.unit_N[name])
-            for row in np.flatnonzero(is_bad_N):
-                reason = units.failures[int(scan.unit_N[name][row])]
-                quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
-            is_good_N &= ~is_bad_N
-        quarantine.saw(scan.num_seen)
-        quarantine.check()
-        good_K = np.flatnonzero(is_good_N)
+        units = {
+            name: prepare_units(
+                scan.items[name],
+                spec.preparer,
+                cache=cache,
+                workers=workers,
+                choice=store,
+                progress=None if progress is None else functools.partial(progress, name),
+            )
+            for name, spec in inputs.items()
+        }
+        good_K = _good_rows(scan, units, table, quarantine)
         corpus_inputs = {
-            name: CorpusInput(units.renumber(scan.unit_N[name][good_K]), units.items, units.store)
-            for name, units in prepared.items()
+            name: CorpusInput(part.renumber(scan.unit_N[name][good_K]), part.items, part.store)
+            for name, part in units.items()
         }
-        counts = scan.counts | {
-            "rows_quarantined": scan.num_seen - scan.counts["rows_without_target"] - len(good_K)
+        counts = scan.counts | {"rows quarantined": scan.num_refused + len(scan.row_number_N) - len(good_K)}
+        counts |= {
+            f"rows without {name}": int((part.unit_N == ABSENT).sum()) for name, part in corpus_inputs.items()
         }
-        for name, corpus_input in corpus_inputs.items():
-            counts[f"rows without {name}"] = int((corpus_input.unit_N == ABSENT).sum())
-        origin = _TableRows(table, target.column if target else None)
-        targets = scan.targets.only(good_K) if scan.targets else None
-        corpus = cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, counts, quarantine)
-        corpus._log(table.name)
-        return corpus
+        targets = scan.targets.only(good_K) if scan.targets is not None else None
+        origin = _TableRows(table, target.column if target is not None else None)
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({told})" if told else "")
+        return cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, counts, quarantine)
 
     @classmethod
     def from_samples(
@@ -202,6 +201,11 @@ class Corpus:
     def inputs(self) -> Mapping[str, CorpusInput]:
         """Return the inputs by name."""
         return self._inputs
+
+    @property
+    def is_prepared(self) -> bool:
+        """Say whether batches are mere indexing: nothing is left to be decoded at batch time."""
+        return not any(isinstance(part.store, LazyStore) for part in self._inputs.values())
 
     def is_media(self, name: str) -> bool:
         """Say whether an input's items are media, not text."""
@@ -289,15 +293,26 @@ class Corpus:
             raise DataError("a corpus in a loader process does not know its table")
         return self._origin
 
-    def _log(self, name: str) -> None:
-        told = ", ".join(f"{count:,} {what}" for what, count in self.counts.items() if count)
-        logger.info("%s: %s rows%s", name, f"{self.num_rows:,}", f" ({told})" if told else "")
-        if self.num_rows == 0:
-            raise DataError(f"no row can be used ({told or 'it has none'})", where=name)
-
     def __getstate__(self) -> dict[str, Any]:
         # Loader processes need arrays alone; a mapped table cannot travel.
         return self.__dict__ | {"_origin": None, "quarantine": Quarantine()}
+
+
+def _good_rows(
+    scan: Scan, units: Mapping[str, PreparedUnits], table: Table, quarantine: Quarantine
+) -> npt.NDArray[np.int64]:
+    """Return the rows all of whose items could be prepared; the others go to quarantine."""
+    is_good_N = np.ones(len(scan.row_number_N), bool)
+    for name, part in units.items():
+        is_bad_N = part.is_bad(scan.unit_N[name])
+        for row in np.flatnonzero(is_bad_N).tolist():
+            reason = part.failures[int(scan.unit_N[name][row])]
+            quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
+        is_good_N &= ~is_bad_N
+    if quarantine is not table.quarantine:  # which saw these rows already
+        quarantine.saw(scan.num_seen)
+    quarantine.check()
+    return np.flatnonzero(is_good_N)
 
 
 def _input_of(samples: Sequence[Sample], name: str, preparer: Preparer) -> CorpusInput:

@@ -5,15 +5,20 @@ Enters: a corpus.  Leaves: `core.types.Batch`, the same ones in the same order f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.types import Batch
-from sensorium.data.corpus import Corpus
+from sensorium.data.bare import BareBatch
+from sensorium.data.corpus import Corpus, Failure
+from sensorium.data.workers import WorkerPool
+
+logger = logging.getLogger(__name__)
 
 
 class BatchOrder:
@@ -78,12 +83,20 @@ def _numbered(group_N: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 
 
 class Loader:
-    """Load a corpus's batches in order."""
+    """Load a corpus's batches in order, with processes where that helps.
+
+    Args:
+        workers: processes that prepare batches ahead; 0 = none.  A corpus whose media are all prepared is
+            indexed here whatever the number: a batch would take longer to travel than to make.
+
+    Rows whose media fail are quarantined by the corpus; a batch that loses all its rows is left out.
+    """
 
     def __init__(self, corpus: Corpus, order: BatchOrder, workers: int = 0) -> None:
         self.corpus = corpus
         self.order = order
-        self.workers = workers
+        self.workers = 0 if corpus.is_prepared else workers
+        self._pool: WorkerPool[npt.NDArray[np.int64], Loaded] | None = None
 
     @property
     def num_batches(self) -> int:
@@ -91,12 +104,39 @@ class Loader:
         return self.order.num_batches
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Iterate over the batches of `epoch`, from `start_batch` on."""
-        for row_N in self.order.batches(epoch, start_batch):
-            yield self.corpus.batch(row_N)
+        """Iterate over the batches of `epoch`, from `start_batch` on.
+
+        Raises:
+            DataError: too many rows turn out bad, or a process ends before its time.
+        """
+        for row_N, batch, failures in self._loaded(self.order.batches(epoch, start_batch)):
+            self.corpus.set_aside(failures)
+            if batch.num_rows or not len(row_N):
+                yield batch
+            else:
+                logger.warning("a batch is left out: none of its %d rows can be used", len(row_N))
+
+    def _loaded(
+        self, orders: Iterator[npt.NDArray[np.int64]]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Batch, list[Failure]]]:
+        if self.workers == 0:
+            for row_N in orders:
+                yield (row_N, *self.corpus.load(row_N))
+            return
+        if self._pool is None:
+            self._pool = WorkerPool(_LoadRows(self.corpus), self.workers)
+        for outcome in self._pool.run(orders):
+            if outcome.value is None:
+                assert outcome.error is not None
+                first = self.corpus.where(int(outcome.task[0]))
+                raise outcome.error.at(f"a batch of {len(outcome.task)} rows that begins with {first}")
+            yield outcome.task, outcome.value.batch.batch(), outcome.value.failures
 
     def close(self) -> None:
         """End the loader's processes."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def __enter__(self) -> Self:
         return self
@@ -105,3 +145,21 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Loaded(NamedTuple):
+    """What a process sends back."""
+
+    batch: BareBatch
+    failures: list[Failure]
+
+
+class _LoadRows:
+    """The work of one process."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+
+    def __call__(self, row_N: npt.NDArray[np.int64]) -> Loaded:
+        batch, failures = self._corpus.load(row_N)
+        return Loaded(BareBatch.of(batch), failures)

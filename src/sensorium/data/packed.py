@@ -1,12 +1,15 @@
-"""Many tensors end to end in one buffer: the form in which prepared media are kept.
+"""Many tensors end to end in few buffers: the form in which prepared media are kept.
 
 Enters: tensors of one dtype whose shapes differ at most in the first dimension: images (3, S, S),
 log-mel frames (T, F), token ids (T,), features (T, D).
-Leaves: `PackedTensors`, in memory or memory-mapped from a folder of three files:
+Leaves: `PackedTensors`: tensors by number, and several at once, padded; in memory, or mapped from folders
+of three files each:
 
     values.bin    all tensors, end to end, row-major, in this machine's byte order
     lengths.npy   (U,) int64 first dimensions
     layout.json   dtype, the other dimensions, the byte order
+
+Numpy does the gathering: for a batch's few hundred pieces it costs less than torch's thread pool.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import io
 import json
 import sys
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -33,21 +37,23 @@ _DTYPES = {
         torch.float16, torch.bfloat16, torch.float32, torch.float64,
     )
 }  # fmt: skip
+_STORED_AS = {"bfloat16": "uint16"}  # numpy has no bfloat16; zero is all bits zero in both
 
 
-class PackedTensors:
-    """U tensors by number; each is a view of one buffer, not a copy.
+class Segment:
+    """One buffer.
 
     Attributes:
-        flat: (sum of lengths, *tail) all tensors end to end; None where there are none.
-        start_U: (U + 1,) int64, tensor u is flat[start_U[u]:start_U[u + 1]].
+        flat: (sum of lengths, *tail) tensors end to end.
+        length_U: (U,) int64 their first dimensions.
+        dtype: the torch dtype, by name.
     """
 
-    def __init__(self, flat: Tensor | None, length_U: npt.NDArray[np.int64], folder: Path | None = None) -> None:
-        self.flat = flat
-        self.start_U = np.concatenate([[0], np.cumsum(length_U, dtype=np.int64)]).astype(np.int64)
+    def __init__(
+        self, flat: npt.NDArray[Any], length_U: npt.NDArray[np.int64], dtype: str, folder: Path | None = None
+    ) -> None:
+        self.flat, self.length_U, self.dtype = flat, length_U, dtype
         self._folder = folder
-        self.is_fixed = flat is not None and len(length_U) > 0 and bool((length_U == length_U[0]).all())
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -58,55 +64,93 @@ class PackedTensors:
         """
         try:
             layout = json.loads((folder / "layout.json").read_text(encoding="utf-8"))
-            length_U = np.load(folder / "lengths.npy", allow_pickle=False)
             dtype, tail, order = layout["dtype"], tuple(layout["tail"]), layout["byte_order"]
-            flat = None
-            if len(length_U):
-                # Copy-on-write: the map looks writable to torch, but no write reaches the file.
-                data = np.memmap(folder / "values.bin", np.uint8, "c")
-                flat = torch.from_numpy(data).view(_DTYPES[dtype]).view(int(length_U.sum()), *tail)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            length_U = np.load(folder / "lengths.npy", allow_pickle=False)
+            shape = (int(length_U.sum()), *tail)
+            flat = np.empty(shape, _STORED_AS.get(dtype, dtype))
+            if flat.size:  # copy-on-write: the map looks writable to torch, but no write reaches the file
+                flat = np.asarray(np.memmap(folder / "values.bin", flat.dtype, "c", shape=shape))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"prepared values cannot be read: {error}", where=str(folder)) from None
-        if order != sys.byteorder:
-            raise ModelError(f"prepared values are {order}-endian", where=str(folder))
-        return cls(flat, length_U, folder)
+        if order != sys.byteorder or dtype not in _DTYPES:
+            raise ModelError(f"prepared values are {order}-endian {dtype}", where=str(folder))
+        return cls(flat, length_U, dtype, folder)
 
     def __len__(self) -> int:
-        return len(self.start_U) - 1
+        return len(self.length_U)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ if self._folder is None else {"_folder": self._folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A mapped segment travels to a loader process as its folder, and is mapped there again.
+        folder = state["_folder"]
+        self.__dict__.update(state if folder is None else Segment.open(folder).__dict__)
+
+
+class PackedTensors:
+    """U tensors by number.
+
+    Args:
+        segments: the buffers they lie in; all of one dtype and tail.
+        segment_U: (U,) which one.
+        position_U: (U,) where in it.
+
+    Attributes:
+        length_U: (U,) int64 first dimensions.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        segment_U: npt.NDArray[np.int64],
+        position_U: npt.NDArray[np.int64],
+    ) -> None:
+        self._segments = list(segments)
+        self._segment_U = segment_U
+        starts = [np.concatenate([[0], np.cumsum(part.length_U)]).astype(np.int64) for part in self._segments]
+        self._start_U = np.zeros(len(segment_U), np.int64)
+        self.length_U = np.zeros(len(segment_U), np.int64)
+        for number, part in enumerate(self._segments):
+            here = segment_U == number
+            self._start_U[here] = starts[number][position_U[here]]
+            self.length_U[here] = part.length_U[position_U[here]]
+
+    @classmethod
+    def of(cls, segment: Segment) -> Self:
+        """Number the tensors of one segment."""
+        return cls([segment], np.zeros(len(segment), np.int64), np.arange(len(segment)))
+
+    def __len__(self) -> int:
+        return len(self.length_U)
 
     def __getitem__(self, unit: int) -> Tensor:
         """Return tensor `unit`, a view (T, *tail)."""
-        if self.flat is None or not 0 <= unit < len(self):
+        if not 0 <= unit < len(self):
             raise IndexError(f"tensor {unit} of {len(self)}")
-        return self.flat[int(self.start_U[unit]) : int(self.start_U[unit + 1])]
+        segment, start = self._segments[int(self._segment_U[unit])], int(self._start_U[unit])
+        return _tensor(segment.flat[start : start + int(self.length_U[unit])], segment.dtype)
 
-    def stack(self, unit_K: npt.NDArray[np.int64]) -> Tensor:
-        """Copy K tensors of equal shape into (K, T, *tail); only where `is_fixed`."""
-        if self.flat is None:
-            raise IndexError("no tensors")
-        length = int(self.start_U[1])
-        return self.flat.view(len(self), length, *self.flat.shape[1:])[torch.from_numpy(unit_K)]
+    def padded(self, unit_K: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Copy K >= 1 tensors into (K, T, *tail), padded with zeros on the right, and their mask (K, T)."""
+        length_K = self.length_U[unit_K]
+        longest = int(length_K.max())
+        first = self._segments[int(self._segment_U[unit_K[0]])]
+        is_fixed = bool((length_K == longest).all())
+        result = (np.empty if is_fixed else np.zeros)(
+            (len(unit_K), longest, *first.flat.shape[1:]), first.flat.dtype
+        )
+        places = zip(
+            self._segment_U[unit_K].tolist(), self._start_U[unit_K].tolist(), length_K.tolist(), strict=True
+        )
+        for k, (segment, start, length) in enumerate(places):
+            result[k, :length] = self._segments[segment].flat[start : start + length]
+        return _tensor(result, first.dtype), torch.from_numpy(np.arange(longest) < length_K[:, None])
 
-    @property
-    def num_bytes(self) -> int:
-        """Return the size of the buffer."""
-        return 0 if self.flat is None else self.flat.numel() * self.flat.element_size()
 
-    def __getstate__(self) -> dict[str, Any]:
-        if self._folder is not None:
-            return {"folder": self._folder}
-        # Bytes, since plain pickling of a view would carry its whole storage, and numpy has no bfloat16.
-        data = None if self.flat is None else self.flat.contiguous().view(-1).view(torch.uint8).numpy()
-        shape, dtype = (None, None) if self.flat is None else (tuple(self.flat.shape), self.flat.dtype)
-        return {"folder": None, "data": data, "shape": shape, "dtype": dtype, "length_U": np.diff(self.start_U)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["folder"] is not None:
-            self.__dict__.update(PackedTensors.open(state["folder"]).__dict__)
-            return
-        data = state["data"]
-        flat = None if data is None else torch.from_numpy(data).view(state["dtype"]).view(state["shape"])
-        self.__init__(flat, state["length_U"])  # type: ignore[misc]
+def _tensor(values: npt.NDArray[Any], dtype: str) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.view(_DTYPES[dtype]) if dtype in _STORED_AS else tensor
 
 
 class PackedWriter:
@@ -114,14 +158,18 @@ class PackedWriter:
 
     Args:
         folder: where the three files go (it exists); None = keep them in memory.
+
+    Attributes:
+        num_bytes: what has been appended.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._file: BinaryIO = io.BytesIO() if folder is None else (folder / "values.bin").open("wb")
         self._lengths = array("q")
-        self._dtype: torch.dtype | None = None
+        self._dtype = ""
         self._tail: tuple[int, ...] = ()
+        self.num_bytes = 0
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -133,12 +181,13 @@ class PackedWriter:
             DataError: it has no dimension, or another dtype or tail than the ones before.
             DiskError: no room.
         """
-        if self._dtype is None and value.ndim and str(value.dtype).removeprefix("torch.") in _DTYPES:
-            self._dtype, self._tail = value.dtype, tuple(value.shape[1:])
-        if value.ndim == 0 or value.dtype != self._dtype or tuple(value.shape[1:]) != self._tail:
+        dtype, tail = str(value.dtype).removeprefix("torch."), tuple(value.shape[1:])
+        if not self._lengths:
+            self._dtype, self._tail = dtype, tail
+        if value.ndim == 0 or dtype not in _DTYPES or (dtype, tail) != (self._dtype, self._tail):
             raise DataError(
-                f"a prepared tensor is {_spell(value.dtype, value.shape)}, "
-                f"the others are {_spell(self._dtype, ('T', *self._tail))}",
+                f"a prepared tensor is {dtype} {tuple(value.shape)}, "
+                f"where {self._dtype} (T{''.join(f', {size}' for size in self._tail)}) is kept",
                 advice="a preparer gives one dtype, and shapes that differ in the first dimension alone",
             )
         data = value.detach().contiguous().view(-1).view(torch.uint8).numpy()
@@ -147,24 +196,23 @@ class PackedWriter:
         except OSError as error:
             raise disk_error(error, self._folder or Path()) from error
         self._lengths.append(value.shape[0])
+        self.num_bytes += data.nbytes
 
-    def finish(self) -> PackedTensors:
+    def finish(self) -> Segment:
         """Close the files and return what they hold.  Raises DiskError."""
         length_U = np.array(self._lengths, np.int64)
+        dtype = self._dtype or "uint8"
         if self._folder is not None:
-            self._write_layout(self._folder, length_U)
-            return PackedTensors.open(self._folder)
+            self._write_layout(self._folder, length_U, dtype)
+            return Segment.open(self._folder)
         assert isinstance(self._file, io.BytesIO)
-        buffer = self._file.getbuffer()
-        if not len(length_U) or self._dtype is None:
-            return PackedTensors(None, length_U)
+        stored = np.dtype(_STORED_AS.get(dtype, dtype))
         shape = (int(length_U.sum()), *self._tail)
-        if not len(buffer):
-            return PackedTensors(torch.empty(shape, dtype=self._dtype), length_U)
-        return PackedTensors(torch.frombuffer(buffer, dtype=self._dtype).view(shape), length_U)
+        buffer = self._file.getbuffer()
+        flat = np.frombuffer(buffer, stored).reshape(shape) if self.num_bytes else np.empty(shape, stored)
+        return Segment(flat, length_U, dtype)
 
-    def _write_layout(self, folder: Path, length_U: npt.NDArray[np.int64]) -> None:
-        dtype = str(self._dtype or torch.uint8).removeprefix("torch.")
+    def _write_layout(self, folder: Path, length_U: npt.NDArray[np.int64], dtype: str) -> None:
         layout = {"dtype": dtype, "tail": self._tail, "byte_order": sys.byteorder}
         try:
             self._file.close()
@@ -172,7 +220,3 @@ class PackedWriter:
             (folder / "layout.json").write_text(json.dumps(layout), encoding="utf-8")
         except OSError as error:
             raise disk_error(error, folder) from error
-
-
-def _spell(dtype: torch.dtype | None, shape: tuple[int | str, ...]) -> str:
-    return f"{str(dtype).removeprefix('torch.')} ({', '.join(str(size) for size in shape)})"

@@ -54,6 +54,10 @@ class CellItems(Sequence[Item]):
         self._preparer = preparer
         self._folder = folder
 
+    def only(self, unit_K: npt.NDArray[np.int64]) -> CellItems:
+        """Return some of the items."""
+        return CellItems([self.cells[unit] for unit in unit_K.tolist()], self._preparer, self._folder)
+
     def __len__(self) -> int:
         return len(self.cells)
 

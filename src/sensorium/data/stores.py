@@ -3,7 +3,7 @@
 Enters: unit numbers.  Leaves: `Fetched`: what the preparer's `collate` makes of these units, and which of
 them could not be prepared.
 
-    PackedStore    all prepared beforehand, end to end in memory or mapped from the cache
+    PackedStore    all prepared beforehand, end to end in memory, or mapped from the cache
     ListStore      a few, prepared just now (one prediction)
     LazyStore      none: items are prepared when a batch asks for them
 """
@@ -49,26 +49,40 @@ class Store(Protocol):
 
 
 class PackedStore:
-    """Units prepared beforehand."""
+    """Units prepared beforehand.
+
+    Where `collate` does what nearly every one does (stack equal shapes without a mask, or pad with zeros
+    on the right), units are gathered in one go instead, an order of magnitude faster.
+    """
 
     def __init__(self, packed: PackedTensors, preparer: Preparer) -> None:
         self._packed = packed
         self._preparer = preparer
-        self._stacks = packed.is_fixed and _collate_stacks(packed, preparer)
+        self._is_plain, self._has_mask = _probe(packed, preparer)
 
     def fetch(self, unit_K: npt.NDArray[np.int64]) -> Fetched:
         """Return the units numbered `unit_K`, in this order."""
-        if self._stacks and len(unit_K):
-            return Fetched(self._packed.stack(unit_K), None)
+        if self._is_plain and len(unit_K):
+            values, mask = self._packed.padded(unit_K)
+            return Fetched(values, mask if self._has_mask else None)
         return Fetched(*self._preparer.collate([self._packed[unit] for unit in unit_K.tolist()]))
 
 
-def _collate_stacks(packed: PackedTensors, preparer: Preparer) -> bool:
-    """Say whether `collate` of equal shapes is plain stacking, so that one indexing does the same."""
-    units = np.arange(min(2, len(packed)))
-    values, mask = preparer.collate([packed[unit] for unit in units.tolist()])
-    stacked = packed.stack(units)
-    return mask is None and values.dtype == stacked.dtype and torch.equal(values, stacked)
+def _probe(packed: PackedTensors, preparer: Preparer) -> tuple[bool, bool]:
+    """Say whether `collate` equals plain padding, and whether it gives a mask, from the extreme lengths."""
+    if not len(packed):
+        return False, False
+    ends = [int(packed.length_U.argmin()), int(packed.length_U.argmax())]
+    has_mask = False
+    for units in (ends[:1], ends[1:], ends, ends[::-1]):
+        values, mask = preparer.collate([packed[unit] for unit in units])
+        plain, plain_mask = packed.padded(np.array(units))
+        has_mask = mask is not None
+        if values.dtype != plain.dtype or not torch.equal(values, plain):
+            return False, has_mask
+        if not torch.equal(plain_mask, mask if mask is not None else torch.ones_like(plain_mask)):
+            return False, has_mask
+    return True, has_mask
 
 
 class ListStore:
