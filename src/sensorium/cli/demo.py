@@ -20,8 +20,9 @@ def demo(
 ) -> None:
     """Train a model on pictures with typed and spoken questions, about two minutes, and show it."""
     from sensorium.demo.run import run_demo
+    from sensorium.training.console import console_progress
 
-    report = run_demo(out=out, seconds=seconds, say=say)
+    report = run_demo(out=out, seconds=seconds, progress=console_progress(), say=say)
     if as_json:
         print_json(report.summary())
     else:
@@ -44,5 +45,5 @@ def _show(report: DemoReport) -> None:
         )
     first = report.samples[0].inputs
     print(f"\nrun folder: {report.run}\n\nnext:")
-    print(f"  sensorium predict {report.run} --input photo={first['photo']} --input question=\"{first['question']}\"")
+    print(f'  sensorium predict {report.run} --input photo={first["photo"]} --input question="{first["question"]}"')
     print("  sensorium train recipes/easy_vqa.toml")

@@ -12,7 +12,9 @@ from sensorium.cli.output import number, print_json, print_table
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[str | None, typer.Option(help="A table; default: the run's test, else validation rows.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A table; default: the run's test, else validation rows.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Hide every input but this one (repeatable).")] = None,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Judge at most so many rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,

@@ -34,9 +34,7 @@ def init(
     columns = look_at(opened)
     write_atomic(target, config_for(opened, spec, columns).encode("utf-8"))
     if as_json:
-        facts = [
-            {"name": c.name, "kind": c.kind, "filled": c.filled, "distinct": c.distinct} for c in columns
-        ]
+        facts = [{"name": c.name, "kind": c.kind, "filled": c.filled, "distinct": c.distinct} for c in columns]
         print_json({"config": str(target), "rows": len(opened), "columns": facts})
         return
     print(f"wrote {target} for {len(opened):,} rows\nnext: sensorium train {target}")

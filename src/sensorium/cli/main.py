@@ -41,7 +41,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Say the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Say the version."
+    ),
 ) -> None:
     """Turn your own paired text, images and audio into a language model that sees and hears."""
 

@@ -36,7 +36,9 @@ def predict(
             print_json({"task": predictor.task.name, "rows": len(answers), "predictions": answers})
         else:
             for answer in answers:
-                print("\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""]))
+                print(
+                    "\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""])
+                )
         return
     prediction = predictor.predict([dict(_pair(pair) for pair in inputs or [])])[0]
     if as_json:

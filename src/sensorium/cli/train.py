@@ -22,9 +22,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Train a model: CONFIG in, a run folder with model, metrics and baselines out."""
+    from sensorium.training.console import console_progress
     from sensorium.workflow.config import load_config
-    from sensorium.workflow.seeds import train_seeds
     from sensorium.workflow.estimate import estimate
+    from sensorium.workflow.seeds import train_seeds
     from sensorium.workflow.train import train as train_run
 
     changes = list(assignments or [])
@@ -38,10 +39,10 @@ def train(
         print_json(facts) if as_json else _print_estimate(facts)
         return
     if seeds > 1:
-        summary = train_seeds(parsed, seeds, out=out, progress=None, say=say)
+        summary = train_seeds(parsed, seeds, out=out, progress=console_progress(), say=say)
         print_json(summary) if as_json else _print_seeds(summary)
         return
-    result = train_run(parsed, out=out, resume=resume, progress=None, say=say)
+    result = train_run(parsed, out=out, resume=resume, progress=console_progress(), say=say)
     summary = result.summary()
     if as_json:
         print_json(summary)

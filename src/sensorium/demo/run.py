@@ -130,8 +130,6 @@ def _samples(result: RunResult, corpus: Corpus) -> list[Sample]:
     for row, way in zip(rows.tolist(), ways, strict=True):
         sample = corpus.sample(row)
         given = {name: sample.inputs[name] for name in way}
-        shown = {
-            name: str(item.path) if isinstance(item, Media) else str(item) for name, item in given.items()
-        }
+        shown = {name: str(item.path) if isinstance(item, Media) else str(item) for name, item in given.items()}
         found.append(Sample(shown, sample.target or "", predictor.predict([given])[0]))
     return found

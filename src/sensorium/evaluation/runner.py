@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,7 +23,6 @@ from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.registry import load_metric
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Prediction, Task, predict
-
 
 Item = TypeVar("Item")
 
@@ -57,7 +56,6 @@ def evaluate(
     batch_rows: int = 512,
     max_rows: int | None = None,
     only: frozenset[str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Decode and judge every row of `corpus`, or its first `max_rows`.
 
@@ -79,9 +77,10 @@ def evaluate(
         first = np.array([request[0] for request in chunk])
         batch = _restrict(corpus.batch(first), only)
         predictions = predict(model, batch, answers, decoding)
-        for request, prediction in zip(chunk, predictions, strict=True):
+        request_of = {corpus.row_number(request[0]): request for request in chunk}
+        for number, prediction in zip(batch.row_id_B.tolist(), predictions, strict=True):
+            request = request_of[number]  # rows that could not be decoded are quarantined, and not here
             outcome.append((request[0], prediction, [corpus.target_text(row) for row in request]))
-        progress(len(outcome), len(requests))
     for chunk_rows in _chunks(list(rows), batch_rows):
         batch = _restrict(corpus.batch(np.array(chunk_rows)), only)
         total, count = likelihood(model, batch)
@@ -120,7 +119,7 @@ def _judge(task: Task, outcome: list[tuple[int, Prediction, list[str]]]) -> dict
 
 
 def _requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
-    key_RK = np.stack([corpus.group_N(name)[rows] for name in corpus.input_names], axis=1)
+    key_RK = np.stack([corpus.group_N(name)[rows] for name in corpus.inputs], axis=1)
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in zip(rows.tolist(), map(tuple, key_RK.tolist()), strict=True):
         groups.setdefault(key, []).append(row)

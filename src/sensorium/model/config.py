@@ -149,7 +149,9 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
     modalities = {n.partition(".")[0] for n in registry.names(ENCODERS, ENCODER_GROUP)}
     if section.modality not in modalities:
         advice = registry.nearest(section.modality, sorted(modalities))
-        raise ConfigError(f"no modality '{section.modality}'", where=source.where(f"{prefix}.modality"), advice=advice)
+        raise ConfigError(
+            f"no modality '{section.modality}'", where=source.where(f"{prefix}.modality"), advice=advice
+        )
     encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
     return InputChoice(section, encoder, _options(encoder.Config, rest, InputSection, source, prefix))
 
@@ -176,9 +178,7 @@ def _fusion(values: Mapping[str, Any], source: Source) -> tuple[FusionSection, A
     return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
 
 
-def _language(
-    values: Mapping[str, Any], source: Source
-) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
+def _language(values: Mapping[str, Any], source: Source) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
     raw = dict(_table(values, "language", source))
     tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
     language = LanguageSection.parse(raw, source, "language")

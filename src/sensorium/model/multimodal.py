@@ -109,9 +109,7 @@ class MultimodalLM(nn.Module):
             return None
         was_training = self.training
         self.eval()
-        weights = self.scorer.fit_weights(
-            (*_target(batch), self.condition(batch)) for batch in batches
-        )
+        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in batches)
         self.train(was_training)
         return list(weights)
 

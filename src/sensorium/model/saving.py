@@ -1,13 +1,13 @@
 """A model on disk: one committed folder that holds all it needs to answer.
 
-    model/
-      config.toml            the model's sections, defaults written out
-      inputs/NAME/           what each input's preparer learned
-      target/                the target's tokenizer
-      answers.json           the distinct training targets, most frequent first, if the task is closed
-      weights.safetensors    every parameter and every counted table
-      README.md              the card
-      manifest.json          sizes and SHA-256, written last
+model/
+  config.toml            the model's sections, defaults written out
+  inputs/NAME/           what each input's preparer learned
+  target/                the target's tokenizer
+  answers.json           the distinct training targets, most frequent first, if the task is closed
+  weights.safetensors    every parameter and every counted table
+  README.md              the card
+  manifest.json          sizes and SHA-256, written last
 """
 
 from __future__ import annotations

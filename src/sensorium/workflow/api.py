@@ -1,8 +1,8 @@
 """Sensorium in Python.
 
-    model = Sensorium.from_config("recipes/easy_vqa.toml").fit()
-    model.predict(photo="cat.png", question="what is it?").text
-    model.save("my_model"); sensorium.load("my_model")
+model = Sensorium.from_config("recipes/easy_vqa.toml").fit()
+model.predict(photo="cat.png", question="what is it?").text
+model.save("my_model"); sensorium.load("my_model")
 """
 
 from __future__ import annotations
@@ -53,15 +53,11 @@ class Sensorium:
         config = load_config(path / "config.toml") if (path / "model").is_dir() else None
         return cls(config, Predictor.load(path))
 
-    def fit(
-        self, out: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None
-    ) -> Self:
+    def fit(self, out: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None) -> Self:
         """Train into a run folder (`out`, or the next `runs/NAME-NNN`); `self.result` says how it went."""
         if self.config is None:
             raise UsageError("a model loaded without its run has no config to fit by")
-        self.result = train(
-            self.config, out=None if out is None else Path(out), resume=resume, progress=progress
-        )
+        self.result = train(self.config, out=None if out is None else Path(out), resume=resume, progress=progress)
         prepared = self.result.prepared
         self._predictor = Predictor(prepared.model, prepared.answers, self.config.decoding)
         return self

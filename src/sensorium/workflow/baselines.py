@@ -102,4 +102,3 @@ def reduced_budget(training: TrainingConfig, share: float) -> TrainingConfig:
     if all(getattr(training, key) is None for key in ("seconds", "max_steps", "epochs")):
         changes["epochs"] = max(1, round(DEFAULT_EPOCHS * share))
     return training.model_copy(update=changes)
-

@@ -25,6 +25,6 @@ def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
     }
     prepared.model.fit_counts(prepared.train.targets())
     if prepared.model.learns:
-        with make_loader(config, prepared.model, prepared.train) as loader:
+        with make_loader(config, prepared.train) as loader:
             facts |= dry_run(prepared.model, loader, config.training, device=device()).facts()
     return facts

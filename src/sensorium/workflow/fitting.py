@@ -21,7 +21,6 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
-from sensorium.workflow.prepare import reads_media
 
 WORTH_GROUPING = 1.5
 """Rows a medium from which on batches are made of whole groups: fewer encodings, less shuffling."""
@@ -73,7 +72,7 @@ def _descend(
     resume: bool,
     progress: Progress | None,
 ) -> FitReport:
-    with make_loader(config, model, train) as loader:
+    with make_loader(config, train) as loader:
         return fit(
             model,
             loader,
@@ -83,7 +82,7 @@ def _descend(
             resume=resume,
             progress=progress,
             device=device(),
-            name_rows=lambda numbers: [train.place(number) for number in numbers],
+            name_rows=lambda numbers: ", ".join(train.place(number) for number in numbers),
         )
 
 
@@ -101,9 +100,9 @@ def batches(corpus: Corpus, batch_rows: int) -> Iterator[Batch]:
     return (corpus.batch(row_N) for row_N in order.batches(0))
 
 
-def make_loader(config: RunConfig, model: MultimodalLM, corpus: Corpus) -> Loader:
+def make_loader(config: RunConfig, corpus: Corpus) -> Loader:
     """Load training batches; rows that share a medium travel together, so that it is encoded once."""
-    shared = {name: ratio for name, ratio in corpus.sharing().items() if reads_media(model.preparers[name])}
+    shared = {name: ratio for name, ratio in corpus.sharing().items() if corpus.is_media(name)}
     name = max(shared, key=lambda key: shared[key], default=None)
     group_N = corpus.group_N(name) if name is not None and shared[name] > WORTH_GROUPING else None
     order = BatchOrder(corpus.num_rows, config.training.batch_rows, config.training.seed, group_N=group_N)

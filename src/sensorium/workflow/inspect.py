@@ -89,8 +89,12 @@ def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:
     task = guess_task(target, inputs)
     blocks = [
         f"# Made by `sensorium init` from {len(table):,} rows of {table.name}; every line may be changed.",
-        f"# Train it:  sensorium train THIS_FILE      Look first:  sensorium check THIS_FILE\n",
-        _section("data", {"train": spec}, ["test = \"...\"             # rows to be judged on; without, 10 % are held back"]),
+        "# Train it:  sensorium train THIS_FILE      Look first:  sensorium check THIS_FILE\n",
+        _section(
+            "data",
+            {"train": spec},
+            ['test = "..."             # rows to be judged on; without, 10 % are held back'],
+        ),
     ]
     for column in inputs:
         facts = f"# {column.filled:.0%} of the rows have it, {column.distinct:,} distinct"

@@ -95,8 +95,7 @@ class Predictor:
     def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
         """Prepare rows as one batch."""
         samples = [
-            Sample(str(i), self._inputs(row), None if targets is None else targets[i])
-            for i, row in enumerate(rows)
+            Sample(str(i), self._inputs(row), None if targets is None else targets[i]) for i, row in enumerate(rows)
         ]
         corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
         return corpus.batch(np.arange(len(samples)))

@@ -29,8 +29,6 @@ from sensorium.workflow.config import RunConfig
 
 Say = Callable[[str], None]
 BAD_ROWS = "bad_rows.jsonl"
-SPLIT_VALUES = {"train": ["train"], "validation": ["validation", "valid", "val", "dev"], "test": ["test"]}
-"""What the cells of a split column may say."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def prepare(
         DataError: a table or column is missing, no rows are left, or too many are bad.
         ModelError: parts of the model do not fit.
     """
-    quarantine = quarantine if quarantine is not None else Quarantine(config.data.max_bad_fraction)
+    quarantine = quarantine or Quarantine(config.data.max_bad_fraction, None if run is None else run / BAD_ROWS)
     parts = open_parts(config, quarantine)
     _require_columns(config, parts)
     task: Task = load_task(config.model.target.task)
@@ -87,15 +85,11 @@ def prepare(
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
-    if run is not None and len(quarantine):
-        quarantine.write(run / BAD_ROWS)
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
         say(f"{name}: {corpus.num_rows:,} rows{dropped}")
     answers = _answers(config, task, corpora["train"])
-    return Prepared(
-        model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine
-    )
+    return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
 
 def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
@@ -104,11 +98,10 @@ def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
     table = open_table(config, data.train, quarantine)
     parts = {"train": Part(table, np.arange(len(table)))}
     if data.split_column is not None:
-        present = set(table.column(data.split_column))
-        sides = {side: values for side, values in SPLIT_VALUES.items() if present & set(values)}
+        sides = split_by_column(table, data.split_column)
         if "train" not in sides:
             raise DataError(f"column '{data.split_column}' says 'train' in no row", where=data.train)
-        parts = {name: Part(table, row_N) for name, row_N in split_by_column(table, data.split_column, sides).items()}
+        parts = {name: Part(table, row_N) for name, row_N in sides.items()}
     for name in ("validation", "test"):
         spec = getattr(data, name)
         if spec is not None:
@@ -129,14 +122,10 @@ def cache_folder(config: RunConfig) -> Path | None:
     return Path(config.resolve(config.data.cache)) if config.data.cache else None
 
 
-def build_corpus(
-    config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine
-) -> Corpus:
+def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine) -> Corpus:
     """Prepare the rows of `part` for `model`; bad ones go to `quarantine`."""
     target = config.model.target
-    inputs = {
-        name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()
-    }
+    inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
     return Corpus.build(
         part.table,
         part.row_N,
@@ -156,14 +145,14 @@ def media_root(config: RunConfig, table: Table) -> Path:
 
 def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
     shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
-    try:
-        sides = split_by_hash(train.table, shares, seed=0, group=_shared_column(config))
-    except DataError:  # a handful of rows, or of groups: hold back the last ones
-        cut = min(len(train.table) - 1, round(len(train.table) * shares["train"]))
-        every = np.arange(len(train.table))
-        sides = {"train": every[:cut], "validation": every[cut:]}
+    column = _shared_column(config)
+    keys = train.table.column(column) if column is not None else (str(i) for i in range(len(train.table)))
+    sides = split_by_hash(keys, shares, seed=0)
     held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
-    if not all(len(row_N) for row_N in held.values()):
+    if not all(len(row_N) for row_N in held.values()):  # a handful of rows, or of groups
+        cut = min(len(train.row_N) - 1, round(len(train.row_N) * shares["train"]))
+        held = {"train": train.row_N[:cut], "validation": train.row_N[cut:]}
+    if not len(held["train"]):
         raise DataError(
             f"{len(train.row_N)} rows are too few to hold some back for validation",
             where=train.table.name,

@@ -1,11 +1,11 @@
 """One output folder a run: `runs/NAME-NNN/`.
 
-    config.toml        the resolved config
-    metrics.jsonl      one line a logged step
-    checkpoints/       what --resume continues from
-    model/             what answers (see `sensorium.model.saving`)
-    evaluation.json    what was measured, beside the baselines
-    bad_rows.jsonl     the quarantined rows, if any
+config.toml        the resolved config
+metrics.jsonl      one line a logged step
+checkpoints/       what --resume continues from
+model/             what answers (see `sensorium.model.saving`)
+evaluation.json    what was measured, beside the baselines
+bad_rows.jsonl     the quarantined rows, if any
 """
 
 from __future__ import annotations

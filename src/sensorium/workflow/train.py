@@ -19,7 +19,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
-from sensorium.training.lock import locked
+from sensorium.training.lock import run_lock
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, measure_baselines
 from sensorium.workflow.card import write_card
@@ -72,7 +72,7 @@ def train(
     """
     run = resumable_run(config.name, out) if resume else new_run(config.name, out)
     say(f"run folder: {run}")
-    with locked(run):
+    with run_lock(run):
         _settle_config(config, run, resume)
         prepared = prepare(config, run, say=say)
         fitted = fit_model(

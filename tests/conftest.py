@@ -1,0 +1,87 @@
+"""Small real data that many tests share."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230)}
+CONFIG = """
+[data]
+train = "shapes.csv"
+validation_fraction = 0.25
+cache = ""
+
+[inputs.photo]
+modality = "image"
+encoder = "cnn"
+size = 16
+channels = [8, 16]
+grid = 2
+
+[inputs.question]
+modality = "text"
+encoder = "gru"
+
+[target]
+column = "answer"
+
+[fusion]
+features = "concat"
+width = 32
+
+[language]
+scorers = ["transformer"]
+
+[language.transformer]
+layers = 1
+width = 32
+heads = 2
+
+[training]
+epochs = 2
+batch_rows = 16
+learning_rate = 0.01
+"""
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `shapes.csv` (photo, question, answer; 120 rows, 30 photos) and `shapes.toml`."""
+    folder = tmp_path_factory.mktemp("shapes")
+    rows = []
+    for i in range(30):
+        name = list(COLORS)[i % 3]
+        Image.new("RGB", (16, 16), COLORS[name]).save(folder / f"{i}.png")
+        for j, asked in enumerate(COLORS):
+            rows.append((f"{i}.png", f"is it {asked}?", "yes" if asked == name else "no"))
+            if j == 0:
+                # every fourth row has a hole: no question, no photo, or neither
+                photo = "" if i % 10 == 3 else f"{i}.png"
+                rows.append((photo, "what color is it?" if i % 10 != 4 else "", name))
+    with (folder / "shapes.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "question", "answer"])
+        writer.writerows(rows)
+    (folder / "shapes.toml").write_text(CONFIG, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def shapes(shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shapes folder, with the working directory in a fresh place so that runs/ is made there."""
+    monkeypatch.chdir(tmp_path)
+    return shapes_folder
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of reference data sets, if it is there."""
+    folder = Path(os.environ.get("SENSORIUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"reference data sets are not in {folder}; set SENSORIUM_DATA to their folder")
+    return folder
