@@ -18,12 +18,10 @@ from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Conditioning, MediaBatch
 from sensorium.data.tokenizers import Tokenizer
-from sensorium.language.mixture import Mixture, Product
+from sensorium.core import registry
+from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
-
-COMPOSITIONS = {"linear": Mixture, "product": Product}
-
 
 class MultimodalLM(nn.Module):
     """Encoders, a fusion and a scorer, wired as the config says.
@@ -54,7 +52,7 @@ class MultimodalLM(nn.Module):
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
 
     def _compose(self, parts: list[Any]) -> Any:
-        composed = COMPOSITIONS[self.config.language.mix](parts)
+        composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
         if self.config.language.weights is not None:
             composed.set_weights(self.config.language.weights)
         return composed
