@@ -101,5 +101,7 @@ def _discounted(count_N: Ints, context_N: Ints, num_contexts: int, discount_3: F
     freed_C = np.bincount(context_N, weights=discount_N, minlength=num_contexts)
     followed_C = total_C > 0
     backoff_C = np.divide(freed_C, total_C, out=np.ones(num_contexts), where=followed_C)
-    u_N = np.divide(count_N - discount_N, total_C[context_N], out=np.zeros(len(count_N)), where=followed_C[context_N])
+    u_N = np.divide(
+        count_N - discount_N, total_C[context_N], out=np.zeros(len(count_N)), where=followed_C[context_N]
+    )
     return u_N, backoff_C

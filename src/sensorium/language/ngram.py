@@ -168,7 +168,7 @@ class Ngram(nn.Module):
             saved = state_dict.get(prefix + name)
             if buffer is not None and saved is not None:
                 self._buffers[name] = torch.empty_like(saved, device=buffer.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _first_children(counts: NgramCounts) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -11,5 +11,6 @@ SCORERS: dict[str, str] = {
 }
 
 COMPOSITIONS: dict[str, str] = {
-    "mixture": "sensorium.language.mixture:Mixture",
+    "linear": "sensorium.language.mixture:Mixture",
+    "product": "sensorium.language.product:Product",
 }

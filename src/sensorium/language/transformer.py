@@ -210,7 +210,7 @@ class Transformer(nn.Module):
             cos, sin = cos_PK[first:end, None, None], sin_PK[first:end, None, None]
             return Placement(cos, sin, mask, first == 0 and length > 1, first, None, end)
         slot_BT = state.length_B[:, None] + torch.arange(length, device=device)
-        # Slot s holds position s of its row, so a token sees the slots up to its own; leftovers of padding lie beyond.
+        # Slot s holds position s of its row, so a token sees slots up to its own; padding lies beyond.
         mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
         cos, sin = cos_PK[slot_BT][:, :, None, None], sin_PK[slot_BT][:, :, None, None]
         return Placement(cos, sin, mask, False, first, slot_BT, end)

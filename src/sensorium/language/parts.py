@@ -1,0 +1,88 @@
+"""What mixtures and products share: several scorers over one vocabulary, run side by side.
+
+Enters: scorers.  Leaves: their states as one state, and what each of them says, stacked.
+
+Letters beside the shared ones: K parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.core.errors import ModelError
+from sensorium.core.protocols import Scorer
+from sensorium.core.types import Conditioning
+from sensorium.core.vocabulary import EOS, Vocab, require_same
+
+Scored = tuple[Tensor, Tensor, Conditioning]  # token_BT, mask_BT, cond
+
+
+class Parts(nn.ModuleList):
+    """Scorers that are fed the same tokens.
+
+    Raises:
+        ModelError: no part, or parts whose vocabularies differ.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer]) -> None:
+        if not scorers:
+            raise ModelError("a composition needs at least one scorer")
+        self.vocab: Vocab = require_same([scorer.vocab for scorer in scorers])
+        super().__init__(cast(Sequence[nn.Module], scorers))
+
+    def scorers(self) -> Iterator[Scorer]:
+        """Go through the parts as scorers."""
+        return (cast(Scorer, part) for part in self)
+
+    def start(self, cond: Conditioning) -> tuple[Any, ...]:
+        """Begin B rows in every part."""
+        return tuple(part.start(cond) for part in self.scorers())
+
+    def advance(
+        self, states: tuple[Any, ...], token_BT: Tensor, mask_BT: Tensor
+    ) -> tuple[list[Tensor], tuple[Any, ...]]:
+        """Feed every part; returns each one's log p(next) (B, V), and their states."""
+        pairs = [part.extend(state, token_BT, mask_BT) for part, state in zip(self.scorers(), states, strict=True)]
+        return [log_p_BV for log_p_BV, _ in pairs], tuple(state for _, state in pairs)
+
+    def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return each part's log p of each token, (K, B, T)."""
+        return torch.stack([part.score(token_BT, mask_BT, cond) for part in self.scorers()])
+
+    def distributions(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Iterator[list[Tensor]]:
+        """Go through t = 1..T-1, giving each part's whole log p(token_t | before t), (B, V) each.
+
+        Rows that have ended are fed EOS, and what is said of them means nothing.
+        """
+        fed_BT, states = torch.where(mask_BT, token_BT, EOS), self.start(cond)
+        real_B1 = torch.ones_like(mask_BT[:, :1])
+        for t in range(1, token_BT.shape[1]):
+            log_p_KBV, states = self.advance(states, fed_BT[:, t - 1 : t], real_B1)
+            yield log_p_KBV
+
+
+def checked_weights(weights: Sequence[float], num_parts: int) -> Tensor:
+    """Return the weights as a tensor (K,).
+
+    Raises:
+        ModelError: not one weight a part, one below zero or not finite, or all zero.
+    """
+    weight_K = torch.tensor([float(weight) for weight in weights], dtype=torch.float64)
+    if len(weight_K) != num_parts:
+        raise ModelError(f"{len(weight_K)} weights for {num_parts} scorers")
+    if not weight_K.isfinite().all() or (weight_K < 0).any() or weight_K.sum() == 0:
+        raise ModelError(f"weights {list(weights)} are not all finite and at least 0, or are all 0")
+    return weight_K
+
+
+def held_out_scores(parts: Parts, batches: Iterable[Scored]) -> Tensor:
+    """Return each part's log p of every predicted token of the batches, (K, N), on the CPU."""
+    found = [torch.empty(len(parts), 0)]
+    for token_BT, mask_BT, cond in batches:
+        log_p_KBT = parts.score(token_BT, mask_BT, cond)
+        found.append(log_p_KBT[:, :, 1:][:, mask_BT[:, 1:]].float().cpu())
+    return torch.cat(found, 1)

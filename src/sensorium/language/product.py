@@ -1,0 +1,106 @@
+"""The log-linear product: P(w) = prod_k P_k(w)^{w_k} / Z, a scorer made of scorers.
+
+Enters: scorers over one vocabulary and their exponents.  Leaves: a scorer, renormalised over the
+vocabulary.  Where a mixture lets any part vouch for a word, a product lets any part veto it.
+Sources: Hinton 2002, "Training products of experts"; Klakow 1998, "Log-linear interpolation of
+language models".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.core.protocols import Scorer
+from sensorium.core.types import Conditioning
+from sensorium.language.parts import Parts, Scored, checked_weights
+from sensorium.language.product_weights import fit_product_weights, log_product
+
+_MOST_NUMBERS = 1 << 26  # log-probabilities kept in memory while exponents are fitted: 256 MiB
+
+log = logging.getLogger(__name__)
+
+
+class Product(nn.Module):
+    """Multiply what the parts say, each to the power of its weight; 1/K each until set or fitted.
+
+    Weights need not sum to 1: more makes the product surer than its parts, less makes it less sure.
+    A part of weight 0 is not heard, whatever it says.
+
+    Raises:
+        ModelError: no part, or parts whose vocabularies differ.
+    """
+
+    fitted_by = "parts"
+    log_weight_K: Tensor
+
+    def __init__(self, parts: Sequence[Scorer]) -> None:
+        super().__init__()
+        self.parts = Parts(parts)
+        self.vocab = self.parts.vocab
+        self.register_buffer("log_weight_K", torch.zeros(len(parts)))
+        self.set_weights([1 / len(parts)] * len(parts))
+
+    @property
+    def weights(self) -> list[float]:
+        """Return the parts' exponents."""
+        exponents: list[float] = self.log_weight_K.exp().tolist()
+        return exponents
+
+    def set_weights(self, weights: Sequence[float]) -> Self:
+        """Fix the exponents.  Raises ModelError."""
+        self.log_weight_K.copy_(checked_weights(weights, len(self.parts)).log())
+        return self
+
+    @torch.no_grad()
+    def fit_weights(self, held_out: Iterable[Scored]) -> list[float]:
+        """Fit the exponents on held-out (token_BT, mask_BT, cond); returns them.
+
+        As many tokens are read as fit into 256 MiB of log-probabilities; the log says how many.
+
+        Raises:
+            DataError: no held-out token.
+        """
+        log_p, targets, room = [], [], _MOST_NUMBERS // (len(self.parts) * len(self.vocab))
+        for token_BT, mask_BT, cond in held_out:
+            if room <= 0:
+                break
+            steps = self.parts.distributions(token_BT, mask_BT, cond)
+            for t, log_p_KBV in enumerate(steps, start=1):
+                real_B = mask_BT[:, t]
+                log_p.append(torch.stack(log_p_KBV)[:, real_B].float().cpu())
+                targets.append(token_BT[real_B, t].cpu())
+                room -= int(targets[-1].numel())
+        token_N = torch.cat([torch.empty(0, dtype=torch.int64), *targets])
+        log_p_KNV = torch.cat([torch.empty(len(self.parts), 0, len(self.vocab)), *log_p], 1)
+        log.info("fitting %d exponents on %d held-out tokens", len(self.parts), len(token_N))
+        self.set_weights(fit_product_weights(log_p_KNV, token_N).tolist())
+        return self.weights
+
+    def start(self, cond: Conditioning) -> tuple[Any, ...]:
+        """Begin B rows."""
+        return self.parts.start(cond)
+
+    def extend(self, state: tuple[Any, ...], token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        """Feed T tokens; returns log p(next) (B, V) and the new state.
+
+        Where the parts have no word in common, every word has -inf.
+        """
+        log_p_KBV, state = self.parts.advance(state, token_BT, mask_BT)
+        return log_product(torch.stack(log_p_KBV), self.log_weight_K.exp()), state
+
+    def score_parts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return each part's own log p of each token, (K, B, T)."""
+        return self.parts.score(token_BT, mask_BT, cond)
+
+    def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(token_t | before t, cond), (B, T), step by step: Z needs every word."""
+        columns, weight_K = [torch.zeros_like(token_BT[:, 0], dtype=torch.float32)], self.log_weight_K.exp()
+        for t, log_p_KBV in enumerate(self.parts.distributions(token_BT, mask_BT, cond), start=1):
+            log_p_BV = log_product(torch.stack(log_p_KBV), weight_K)
+            columns.append(log_p_BV.gather(1, token_BT[:, t : t + 1]).squeeze(1))
+        return torch.where(mask_BT, torch.stack(columns, 1), 0.0)
