@@ -102,7 +102,7 @@ class Quarantine:
         shown = "; ".join(str(bad) for bad in itertools.islice(self, _SHOWN))
         more = f"; and {len(self._bad) - _SHOWN:,} more" if len(self._bad) > _SHOWN else ""
         raise DataError(
-            f"{self.summary()}, more than the {self.max_fraction:.3g} that is tolerated: {shown}{more}",
+            f"{self.summary()}, more than the {100 * self.max_fraction:.3g} % that are tolerated: {shown}{more}",
             advice="mend or remove them, or raise max_bad_fraction in [data]; `sensorium check` lists all",
         )
 

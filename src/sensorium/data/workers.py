@@ -21,6 +21,7 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -258,6 +259,5 @@ def _answer(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
 
 def _calm_torch() -> None:
     """Leave the cores to the other workers and to training."""
-    import torch
-
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # which the work has brought along, or else does not need
+        torch.set_num_threads(1)
