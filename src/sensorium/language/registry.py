@@ -7,6 +7,7 @@ ENTRY_POINTS = "sensorium.scorers"
 
 SCORERS: dict[str, str] = {
     "ngram": "sensorium.language.ngram:Ngram",
+    "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
 }
 

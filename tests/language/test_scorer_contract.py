@@ -1,0 +1,101 @@
+"""Every scorer keeps the contract; a registered one without a row here fails."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from sensorium.core import registry
+from sensorium.core.types import Conditioning, Encoded
+from sensorium.core.vocabulary import BOS, EOS, UNK, Vocab
+from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
+from sensorium.testing import check_scorer
+
+VOCAB = Vocab.of("abc")
+WIDTH = 6
+
+
+def sequences(seed: int = 0, num: int = 40) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [[BOS, *torch.randint(UNK, len(VOCAB), (n % 6,), generator=generator).tolist(), EOS] for n in range(num)]
+
+
+def memory_with_holes(num_rows: int) -> Conditioning:
+    """Five positions a row, some masked anywhere, the last row's all masked."""
+    generator = torch.Generator().manual_seed(num_rows)
+    mask_BM = torch.rand(num_rows, 5, generator=generator) < 0.6
+    mask_BM[-1] = num_rows == 1
+    x_BMD = torch.randn(num_rows, 5, WIDTH, generator=generator)
+    return Conditioning(Encoded(x_BMD, mask_BM, torch.ones(num_rows, dtype=torch.bool)))
+
+
+def full_memory(num_rows: int) -> Conditioning:
+    generator = torch.Generator().manual_seed(num_rows)
+    x_BMD = torch.randn(num_rows, 3, WIDTH, generator=generator)
+    return Conditioning(
+        Encoded(x_BMD, torch.ones(num_rows, 3, dtype=torch.bool), torch.ones(num_rows, dtype=torch.bool))
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *map(str, self.options.values())])
+
+
+SMALL: dict[str, Any] = {"width": 8, "layers": 2}
+ROWS = [
+    *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
+    *(Row("recurrent", {"cell": cell, **SMALL}) for cell in ("rnn", "lstm", "gru")),
+    Row("recurrent", {"attention": False, "tie_embeddings": False, **SMALL}),
+    *(
+        Row("transformer", {"conditioning": how, "heads": 2, **SMALL})
+        for how in ("cross_attention", "prefix", "none")
+    ),
+    Row("transformer", {"mlp": "gelu", "tie_embeddings": False, "heads": 1, **SMALL}),
+]
+
+
+def make(row: Row):
+    component = registry.load(SCORERS, ENTRY_POINTS, row.name)
+    scorer = component(component.Config(**row.options), VOCAB, WIDTH)
+    with torch.no_grad():
+        for parameter in scorer.parameters():  # larger than at birth, so that a mistake is seen
+            parameter.add_(0.4 * torch.randn_like(parameter))
+    return scorer
+
+
+def fit(scorer) -> None:
+    if scorer.fitted_by == "counting":
+        scorer.fit(sequences())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_scorer_keeps_the_contract(row):
+    check_scorer(lambda: make(row), memory_with_holes, fit=fit)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scorer_keeps_the_contract_with_a_full_memory_and_unfitted(name):
+    check_scorer(lambda: make(Row(name)), full_memory, length=4)
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_composition_keeps_the_contract(name):
+    def compose():
+        parts = [make(Row("ngram")), make(Row("transformer", {"heads": 2, **SMALL}))]
+        return registry.load(COMPOSITIONS, ENTRY_POINTS, name)(parts)
+
+    def prepare(scorer) -> None:
+        fit(scorer.parts[0])
+        scorer.set_weights([0.7, 0.2])
+
+    check_scorer(compose, memory_with_holes, fit=prepare, length=5)
+
+
+def test_every_registered_scorer_has_a_row():
+    assert {row.name for row in ROWS} == set(SCORERS)
