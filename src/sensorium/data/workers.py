@@ -12,16 +12,18 @@ parent knows which task a dead worker had, and neither side sends while the othe
 Values travel by pipe, not by shared memory, which containers keep small (64 MB) and killed processes leak.
 Pickle is used between these processes alone, never for anything that is kept.
 
-A worker ignores Ctrl-C (the parent handles it) and ends when its pipe does, hence with its parent.
+A worker ignores Ctrl-C (the parent handles it) and ends with its parent, however that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -234,6 +236,7 @@ def _start_errors() -> Iterator[None]:
 def _serve(pipe: Connection) -> None:
     """Work until the pipe ends; the worker's main function."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send(("ready", None))
         work: Callable[[Any], Any] | None = None
@@ -248,6 +251,13 @@ def _serve(pipe: Connection) -> None:
             except Exception:
                 answer = pickle.dumps(("defect", traceback.format_exc()))
             pipe.send_bytes(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody is left to whom a result or an error could matter
 
 
 def _answer(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
