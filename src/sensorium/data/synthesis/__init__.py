@@ -1,0 +1,1 @@
+"""Media made from text, where a demo or an augmentation needs them."""
