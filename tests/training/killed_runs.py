@@ -21,7 +21,7 @@ from small_run import run_once, weight_bytes
 
 from sensorium.training.metrics_log import read_metrics
 
-BUSY = {"epochs": 40, "accumulate": 3, "checkpoint_every": 5, "validate_every": 7}
+BUSY = {"epochs": 20, "accumulate": 3, "checkpoint_every": 5, "validate_every": 7}
 
 
 def train_to_end(run: Path) -> None:

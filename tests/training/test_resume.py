@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return weight_bytes(net)
 
 
-@pytest.mark.parametrize("at_batch", range(1, 41))
+@pytest.mark.parametrize("at_batch", range(1, 41, 3))
 def test_cut_at_any_batch(at_batch: int, tmp_path: Path, whole: dict[str, bytes]) -> None:
     with pytest.raises(Cut):
         run_once(tmp_path, loader=CutRows(at_batch))
@@ -121,17 +121,16 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert not checkpoints(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["model", "optimiser", "random", "best", "state", "manifest"])
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
-def test_a_damaged_newest_falls_back_loudly(
-    file: str, damage: str, tmp_path: Path, whole: dict[str, bytes]
-) -> None:
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [(name, "truncate") for name in ("model", "optimiser", "random", "best", "state", "manifest")]
+    + [("optimiser", "flip"), ("random", "remove"), ("manifest", "remove")],
+)
+def test_a_damaged_newest_falls_back_loudly(file: str, damage: str, tmp_path: Path) -> None:
     with pytest.raises(Cut):
         run_once(tmp_path, loader=CutRows(30), validate_every=3, learning_rate=0.05)
     newest, older = checkpoints(tmp_path)
-    path = next(iter(newest.glob(f"{file}.*")), None)
-    if path is None:
-        pytest.skip(f"this checkpoint has no {file}")
+    (path,) = newest.glob(f"{file}.*")
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
@@ -144,15 +143,17 @@ def test_a_damaged_newest_falls_back_loudly(
     _, report = run_once(tmp_path, resume=True, validate_every=3, learning_rate=0.05)
     assert report.resumed_from == older
     assert report.warnings == warnings
-    assert not [path.name for path in (tmp_path / "checkpoints").iterdir() if not path.name.startswith("step-00000")]
-    assert all(latest_whole(tmp_path)[1] == [] for _ in range(1))
+    assert not [
+        path.name for path in (tmp_path / "checkpoints").iterdir() if not path.name.startswith("step-00000")
+    ]
+    assert latest_whole(tmp_path)[1] == []
 
 
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     run_once(tmp_path)
     for folder in checkpoints(tmp_path):
         (folder / "manifest.json").write_text("{")
-    with pytest.raises(ModelError, match="no checkpoint is whole.*step-0000015.*step-0000012"):
+    with pytest.raises(ModelError, match=r"no checkpoint is whole.*step-0000015.*step-0000012"):
         run_once(tmp_path, resume=True)
 
 
@@ -199,7 +200,9 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 def killed_runs(folder: Path, trials: int, kills: int, seed: int) -> dict[str, int]:
     script = Path(__file__).with_name("killed_runs.py")
     command = [sys.executable, str(script), str(folder), str(trials), str(kills), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    # Threads that spin while they wait would starve each other on a machine that is busy.
+    patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, env=patient)
     assert done.returncode == 0, done.stderr
     result: dict[str, int] = json.loads(done.stdout)
     return result

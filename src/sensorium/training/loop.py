@@ -135,7 +135,7 @@ def _past(run: Path, resume: bool, progress: Progress) -> _Past:
     if not resume:
         if checkpoints(run):
             raise UsageError(
-                "this run has checkpoints", where=str(run), advice="resume it, or choose another --out"
+                "this run has checkpoints already", where=str(run), advice="resume it, or choose another --out"
             )
         return _Past()
     folder, warnings = latest_whole(run)

@@ -72,13 +72,18 @@ def _cut(path: Path, after_step: int) -> None:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (where its line ends, record) up to the first line that is not whole."""
     end = 0
     with path.open("rb") as file:
         for line in file:
             end += len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:  # a power cut may leave zeros
+                return
             if not line.endswith(b"\n"):
                 return
-            yield end, json.loads(line)
+            yield end, record
 
 
 def _finite(value: Any) -> Any:
