@@ -22,7 +22,7 @@ from sensorium.media.policy import MediaPolicy
 if TYPE_CHECKING:  # core.types imports torch, which a loader process need not pay for
     from sensorium.core.types import Media
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[^/]*[,;]", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[^,]*,", re.IGNORECASE)
 
 _KINDS = (
     (stat.S_ISDIR, "is a folder, not a file"),

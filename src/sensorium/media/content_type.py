@@ -7,6 +7,7 @@ Source: the signatures of each format's own specification, and the WHATWG MIME S
 
 from __future__ import annotations
 
+import codecs
 import re
 
 IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "TIFF", "BMP"})
@@ -113,5 +114,12 @@ def _textual(head: bytes) -> str:
         return "an XML document"
     if re.match(rb"[{\[]\s*[\"{\[\]}\d]", start):
         return "JSON"
-    is_text = all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head)
-    return "text" if is_text else "unknown bytes"
+    return "text" if _is_text(head) else "unknown bytes"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text, _ = codecs.utf_8_decode(head, "strict", False)  # a character cut off at the end is no fault
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(character >= " " or character in "\t\n\r\f\x1b" for character in text)

@@ -56,6 +56,9 @@ def open_ffmpeg(data: bytes, kind: str, declared_s: float | None) -> SoundStream
         container.close()
         raise MediaError(f"{kind} without a sound track")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        container.close()
+        raise MediaError(f"{kind} with a sound track of an unknown codec")
     rate_hz = stream.rate or 0
     if declared_s is None and kind in _STATES_LENGTH:
         declared_s = _declared_s(container, stream)
@@ -81,23 +84,27 @@ def _declared_s(container: Any, stream: Any) -> float | None:
 def _blocks(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float32]]:
     """Join the frames, of a thousand samples each, to blocks worth handing on."""
     waiting: list[NDArray[np.float32]] = []
+    num_waiting = 0
     with container:
-        for part_CN in _frames(container, stream, kind):
-            waiting.append(part_CN)
-            if sum(part.shape[1] for part in waiting) >= BLOCK_SAMPLES:
-                yield np.concatenate(waiting, axis=1).T
-                waiting.clear()
+        for part_NC in _frames(container, stream, kind):
+            waiting.append(part_NC)
+            num_waiting += part_NC.size
+            if num_waiting >= BLOCK_SAMPLES:
+                yield np.concatenate(waiting)
+                waiting, num_waiting = [], 0
     if waiting:
-        yield np.concatenate(waiting, axis=1).T
+        yield np.concatenate(waiting)
 
 
 def _frames(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float32]]:
-    """Yield decoded frames, (channels, n).
+    """Yield decoded frames, (n, channels).
 
     Bytes that do not decode are damage.  Only behind the last frame of an MP3, which has no end of its
     own, they are a tag or junk: they count as damage once a frame follows them.
     """
-    to_float = av.AudioResampler(format="fltp", rate=stream.rate)
+    # Packed, not planar: PyAV counts the planes of a frame by looking for a null pointer, which from
+    # eight planes on is not there.
+    to_packed = av.AudioResampler(format="flt", rate=stream.rate, layout=stream.layout)
     packets = container.demux(stream)
     damage: Exception | None = None
     is_over = False
@@ -107,17 +114,23 @@ def _frames(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float
             packet = next(packets, None)
             is_over = packet is None
             frames = [] if packet is None else packet.decode()
-            parts = [_planes(part) for frame in frames for part in to_float.resample(frame)]
+            parts = [_samples(part, stream) for frame in frames for part in to_packed.resample(frame)]
+            if is_over:
+                parts = [_samples(part, stream) for part in to_packed.resample(None) if part is not None]
         except Exception as error:  # a decoder may raise anything on hostile bytes
             damage = error
         if damage and (parts or kind != "MP3"):
             raise MediaError(f"{kind} is cut short or damaged: {_reason(damage)}")
         yield from parts
-    yield from (_planes(part) for part in to_float.resample(None))
 
 
-def _planes(frame: av.AudioFrame) -> NDArray[np.float32]:
-    return np.asarray(frame.to_ndarray(), np.float32)
+def _samples(frame: av.AudioFrame, stream: Any) -> NDArray[np.float32]:
+    num_channels = frame.layout.nb_channels
+    if frame.format.name != "flt" or num_channels != stream.channels or frame.sample_rate != stream.rate:
+        raise ValueError("its sample format changes on the way")
+    return np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples * num_channels).reshape(
+        -1, num_channels
+    )
 
 
 def _refuse(*_: object) -> None:

@@ -20,6 +20,7 @@ from sensorium.media.bytes import read_bytes
 from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type
 from sensorium.media.image_layout import Layout, walk
 from sensorium.media.pixels import to_rgb
+from sensorium.media.png_rows import is_interlaced, share_present
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.quiet import pillow_warnings_ignored
 
@@ -60,17 +61,28 @@ def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: in
             if fit is not None:
                 image.draft(image.mode, (fit, fit))
             image.load()
+            if kind == "PNG":
+                _check_rows(image, data)
             return to_rgb(image, layout.orientation)
     except MediaError:
         raise
     except Image.DecompressionBombError:
-        raise _too_large("more pixels than can be counted", policy) from None
+        raise _too_large("hundreds of millions of pixels", policy) from None
     except UnidentifiedImageError:
         raise MediaError(f"{kind} header is cut short or damaged") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
         if "truncated" in str(error).lower():
             raise MediaError(f"{kind} {_where_it_ends(image)}") from None
         raise MediaError(f"{kind} cannot be decoded: {error}") from None
+
+
+def _check_rows(image: Image.Image, data: bytes) -> None:
+    """Refuse a PNG whose last rows Pillow left black because they are not in the file."""
+    last_row = image.crop((0, image.height - 1, *image.size))
+    if is_interlaced(data) or not any(last_row.tobytes()):
+        share = share_present(data)
+        if share < 1:
+            raise MediaError(f"PNG ends at {100 * share:.0f} % of its rows")
 
 
 def _where_it_ends(image: Image.Image | None) -> str:

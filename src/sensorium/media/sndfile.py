@@ -19,6 +19,17 @@ BLOCK_SAMPLES = 1 << 16  # of all channels together
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's own sign for a stream that states no length
 
 
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # the package has no types
+    """A sound read from its beginning to its end.
+
+    After each read, soundfile seeks to where it is already; a stream of unknown length cannot do that.
+    """
+
+    def seekable(self) -> bool:
+        """Say no."""
+        return False
+
+
 def open_sndfile(data: bytes, kind: str, declared_s: float | None) -> SoundStream:
     """Open a sound that libsndfile decodes.
 
@@ -29,7 +40,7 @@ def open_sndfile(data: bytes, kind: str, declared_s: float | None) -> SoundStrea
         MediaError: a damaged header, at once; damaged samples, while the blocks are read.
     """
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file = _ForwardFile(io.BytesIO(data))
     except Exception as error:  # a decoder may raise anything on hostile bytes
         raise MediaError(f"{kind} cannot be decoded: {_reason(error)}") from None
     declared = [file.frames] if 0 <= file.frames < _UNKNOWN_FRAMES else []
