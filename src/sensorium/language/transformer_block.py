@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from sensorium.language.rotary import rotate
 
-_STD = 0.02  # of weights at birth, as in GPT-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.qkv = linear(width, 3 * width)
-        self.out = linear(width, width, std=_STD / math.sqrt(2 * depth))
+        self.out = linear(width, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor, place: Placement, cache_B2HCK: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W); without a cache the tokens are all there is."""
@@ -88,7 +87,7 @@ class MemoryAttention(nn.Module):
         self.heads = heads
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.query = linear(width, width)
-        self.out = linear(width, width, std=_STD / math.sqrt(2 * depth))
+        self.out = linear(width, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor, kv_B2HMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W)."""
@@ -108,7 +107,7 @@ class Mlp(nn.Module):
         self.is_gated = is_gated
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.inner = linear(width, 2 * hidden if is_gated else hidden)
-        self.out = linear(hidden, width, std=_STD / math.sqrt(2 * depth))
+        self.out = linear(hidden, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return what the MLP adds, (B, T, W)."""
@@ -152,8 +151,12 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-def linear(width_in: int, width_out: int, std: float = _STD) -> nn.Linear:
-    """Make a linear map without bias, drawn from N(0, std)."""
+def linear(width_in: int, width_out: int, gain: float = 1.0) -> nn.Linear:
+    """Make a linear map without bias, drawn from N(0, gain / sqrt(width_in)).
+
+    The scale of GPT-2 (0.02) is that of a width of 2,500; on the small widths of a CPU it
+    silences the memory, and the decoder learns to do without it.
+    """
     made = nn.Linear(width_in, width_out, bias=False)
-    nn.init.normal_(made.weight, std=std)
+    nn.init.normal_(made.weight, std=gain / math.sqrt(width_in))
     return made
