@@ -45,7 +45,7 @@ heads = 2
 [training]
 epochs = 2
 batch_rows = 16
-learning_rate = 0.01
+learning_rate = 0.004
 """
 
 

@@ -47,7 +47,7 @@ def test_defaults_are_filled_in_and_written_out():
         ('column = "answer"', 'column = "answer"\n[language.ngram]\norder = 3', r"my.toml:10:2: unknown key"),
         ('column = "answer"', "", "'target.column' is missing"),
         ('[inputs.photo]\nmodality = "image"\nencoder = "cnn"', "", "no inputs"),
-        ("[inputs.photo]", "inputs = 3\n[x]", "unknown key 'data.inputs'"),
+        ("[target]", "[fusoin]\nwidth = 3\n[target]", r"my.toml:8:2: unknown key 'fusoin' \(did you mean 'fusion'\?\)"),
         ('train = "t.csv"', "train = ", r"my.toml:2:9"),
     ],
 )

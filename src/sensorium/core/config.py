@@ -55,7 +55,8 @@ class Source:
 
 
 def _first_error(error: ValidationError, cls: type[Section], source: Source, prefix: str) -> ConfigError:
-    fault = error.errors()[0]
+    # A misspelt key shows twice, as one that is missing and one that is unknown: the latter says more.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     path = [str(part) for part in fault["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
     if fault["type"] == "extra_forbidden":
