@@ -25,7 +25,8 @@ from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
 from sensorium.data.stores import LazyStore, ListStore, Store
 from sensorium.data.table import Table
-from sensorium.data.targets import TargetEncoder, TargetIds, Tokenizer
+from sensorium.data.targets import TargetEncoder, TargetIds
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.data.units import PreparedUnits, StoreChoice, prepare_units
 
 __all__ = ["Corpus", "Failure", "InputSpec", "StoreChoice", "TargetSpec"]

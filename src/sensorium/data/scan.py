@@ -21,7 +21,8 @@ from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
-from sensorium.data.targets import TargetEncoder, TargetIds, Tokenizer
+from sensorium.data.targets import TargetEncoder, TargetIds
+from sensorium.data.tokenizers import Tokenizer
 
 ABSENT = -1
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +14,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.vocabulary import BOS, EOS, PAD
-
-
-class Tokenizer(Protocol):
-    """Encode a text as token ids, without BOS and EOS."""
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`."""
-        ...
+from sensorium.data.tokenizers import Tokenizer
 
 
 class TargetEncoder:
