@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.data.readers import BadLine, Row, RowStream
-from sensorium.data.synthesis.speech import Voice, speak, write_wav
+from sensorium.data.synthesis.speech import Voice, speak, voice_sets, write_wav
 
 PARTS = ("train", "test")
 COLUMNS = ["photo", "question", "answer"]
@@ -66,8 +66,6 @@ def _typed(part: str) -> Iterator[Row | BadLine]:
 
 
 def _spoken(part: str, folder: Path) -> Iterator[Row | BadLine]:
-    from sensorium.data.synthesis.voices import voice_sets
-
     train_voices, held_out_voices = voice_sets()
     voices = train_voices if part == "train" else held_out_voices
     for row in _typed(part):
