@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from sensorium.core.config import write_toml
 from sensorium.core.errors import ConfigError
 from sensorium.workflow.config import config_from_text, load_config
@@ -38,16 +39,28 @@ def test_defaults_are_filled_in_and_written_out():
         ('encoder = "cnn"', 'encoder = "cn"', r"my.toml:6:1: no encoder 'image.cn' \(did you mean 'image.cnn'\?\)"),
         ('encoder = "cnn"', 'encoder = "cnn"\nsizes = 3', r"my.toml:7:1: unknown key 'inputs.photo.sizes'.*'size'"),
         ('encoder = "cnn"', 'encoder = "cnn"\nsize = -3', r"my.toml:7:1: 'inputs.photo.size': .*greater"),
-        ('modality = "image"', 'modality = "imgae"', r"my.toml:5:1: no modality 'imgae' \(did you mean 'image'\?\)"),
+        (
+            'modality = "image"',
+            'modality = "imgae"',
+            r"my.toml:5:1: no modality 'imgae' \(did you mean 'image'\?\)",
+        ),
         ('column = "answer"', 'column = "answer"\ntask = "anwser"', r"my.toml:10:1: no task 'anwser'.*'answer'"),
         ('column = "answer"', 'column = "answer"\n[training]\nepoch = 3', r"my.toml:11:1: unknown key.*'epochs'"),
         ('column = "answer"', 'column = "answer"\n[training]\nepochs = "x"', r"my.toml:11:1: 'training.epochs'"),
-        ('column = "answer"', 'column = "answer"\n[fusion]\nfeatures = "conct"', r"my.toml:11:1: no fusion.*'concat'"),
+        (
+            'column = "answer"',
+            'column = "answer"\n[fusion]\nfeatures = "conct"',
+            r"my.toml:11:1: no fusion.*'concat'",
+        ),
         ('column = "answer"', 'column = "answer"\n[language]\nscorers = []', r"my.toml:11:1: 'language.scorers'"),
         ('column = "answer"', 'column = "answer"\n[language.ngram]\norder = 3', r"my.toml:10:2: unknown key"),
         ('column = "answer"', "", "'target.column' is missing"),
         ('[inputs.photo]\nmodality = "image"\nencoder = "cnn"', "", "no inputs"),
-        ("[target]", "[fusoin]\nwidth = 3\n[target]", r"my.toml:8:2: unknown key 'fusoin' \(did you mean 'fusion'\?\)"),
+        (
+            "[target]",
+            "[fusoin]\nwidth = 3\n[target]",
+            r"my.toml:8:2: unknown key 'fusoin' \(did you mean 'fusion'\?\)",
+        ),
         ('train = "t.csv"', "train = ", r"my.toml:2:9"),
     ],
 )
@@ -61,7 +74,11 @@ def test_set_overrides_and_is_validated(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text(BASE)
     config = load_config(path, ["training.seconds=5", "inputs.photo.size=32", "data.test=x.csv"])
-    assert (config.training.seconds, config.model.inputs["photo"].options.size, config.data.test) == (5, 32, "x.csv")
+    assert (config.training.seconds, config.model.inputs["photo"].options.size, config.data.test) == (
+        5,
+        32,
+        "x.csv",
+    )
     with pytest.raises(ConfigError, match="unknown key 'training.sconds'"):
         load_config(path, ["training.sconds=5"])
     with pytest.raises(ConfigError, match="KEY=VALUE"):

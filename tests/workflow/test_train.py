@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import sensorium
 import torch
+
+import sensorium
 from sensorium.core.errors import ConfigError, DataError, MediaError, ModelError, UsageError
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text, load_config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -59,16 +58,15 @@ def _probe_torch(facts: dict[str, Any]) -> list[str]:
         import torch
     except Exception as error:
         return [f"torch does not import: {error}"]
-    from sensorium.training.precision import choose
-
     facts["threads"] = torch.get_num_threads()
     facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    facts["auto_precision"] = str(choose("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu")))
     return []
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return version(name)
+    except PackageNotFoundError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from sensorium.model.saving import num_parameters
@@ -26,5 +27,5 @@ def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
     prepared.model.fit_counts(prepared.train.targets())
     if prepared.model.learns:
         with make_loader(config, prepared.train) as loader:
-            facts |= dry_run(prepared.model, loader, config.training, device=device()).facts()
+            facts |= dataclasses.asdict(dry_run(prepared.model, loader, config.training, device=device()))
     return facts
