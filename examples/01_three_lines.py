@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+
 from sensorium import Sensorium
 
 folder = Path(tempfile.mkdtemp())

@@ -1,6 +1,7 @@
 """A trigram counted in a moment scores words like any neural scorer: one protocol, no training."""
 
 import torch
+
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS
 from sensorium.data.tokenizers import build

@@ -1,6 +1,7 @@
 """Counting and gradients as equals: fit how much each scorer of a mixture counts, on held-out text."""
 
 import torch
+
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS
 from sensorium.data.tokenizers import build

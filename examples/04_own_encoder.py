@@ -7,11 +7,12 @@ In a package of your own, register it under an entry point and name it in any co
 """
 
 import torch
+from torch import nn
+
 from sensorium.core.config import Section
 from sensorium.core.types import Encoded, MediaBatch, per_row
 from sensorium.data.image_preparer import ImagePreparer
 from sensorium.testing import check_encoder
-from torch import nn
 
 
 class AverageColor(nn.Module):
