@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -178,6 +178,7 @@ def test_a_text_without_tokens_is_one_unknown() -> None:
     assert preparer.unknown == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("ab ."), max_size=6), min_size=1, max_size=12),
     st.sampled_from(["word", "character", "bpe"]),

@@ -2,7 +2,7 @@
 
 Enters: `Media`.  Leaves: uint8 (3, size, size), RGB, channels first; the encoder scales and normalises.
 Shrinking is antialiased: Pillow's bilinear filter widens with the scale, after a box reduction where
-the picture is more than twice as large.
+the picture is more than twice as large.  A picture of the right size is not touched.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class ImagePreparer:
         """Return uint8 (3, size, size).  Raises MediaError, DataError."""
         if not isinstance(item, Media):
             raise DataError(f"an image input holds images, not {type(item).__name__}")
-        image_HWC = read_image(item, self.policy, fit=self.size)
-        if image_HWC.shape[:2] != (self.size, self.size):
-            image_HWC = self._resized(image_HWC)
+        image_HWC = self._resized(read_image(item, self.policy, fit=self.size))
         return torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, None]:

@@ -132,10 +132,18 @@ def _pair_quotes(tokens: Sequence[str]) -> dict[int, str]:
             )
             places = [i for i in places if i not in sides]
         sides.update((place, "close" if n % 2 else "open") for n, place in enumerate(places))
-        if len(places) % 2:  # the last has no partner: after a word it is a plural's apostrophe
-            last = places[-1]
-            sides[last] = "close" if quote == "'" and last > 0 and tokens[last - 1][-1].isalpha() else "alone"
+        if len(places) % 2:
+            sides[places[-1]] = _lone_quote(tokens, places[-1])
     return sides
+
+
+def _lone_quote(tokens: Sequence[str], place: int) -> str:
+    """Say of a quote without partner: it opens a text, closes a sentence, or is a plural's apostrophe."""
+    if place == 0:
+        return "open"
+    before = tokens[place - 1]
+    plural = tokens[place] == "'" and before[-1].isalpha()
+    return "close" if plural or before in _CLOSING else "alone"
 
 
 def _wants_no_blank(left: str, right: str) -> bool:
