@@ -318,6 +318,9 @@ def damaged_sounds(folder: Path) -> list[Case]:
     after = vorbis.find(b"OggS", half + 4)
     mp3 = container_bytes(folder / "d.mp3", "mp3", "libmp3lame", write_xing="0", id3v2_version="0")
     m4a = container_bytes(folder / "d.mp4", "mp4", "aac")
+    long_wav = wav(rate=1000, size=0xFFFFFFFF) + bytes(16_000_000)
+    short_aiff = sound_bytes("AIFF").replace(struct.pack(">I", 32_008), struct.pack(">I", 320_080))
+    au_at_0_hz = sound_bytes("AU").replace(struct.pack(">I", RATE_HZ), bytes(4), 1)
     rng = random.Random(2)
     files = {
         "wav of NaN": (sound_bytes("WAV", spoiled, "FLOAT"), "NaN or infinite"),
@@ -336,9 +339,9 @@ def damaged_sounds(folder: Path) -> list[Case]:
         "wav without samples": (wav(size=0), "WAV without samples"),
         "wav without a data chunk": (wav()[:36], "WAV cannot be decoded"),
         "wav without anything": (wav()[:12], "WAV cannot be decoded"),
-        "wav of two hours": (wav(rate=1000)[:44].replace(struct.pack("<I", 32_000), b"\xff\xff\xff\xff") + bytes(16_000_000), "longer than the 1800 s"),  # noqa: E501
-        "aiff ten times too short": (sound_bytes("AIFF").replace(struct.pack(">I", 32_008), struct.pack(">I", 320_080)), "AIFF ends at 10 %"),  # noqa: E501
-        "au at 0 Hz": (sound_bytes("AU").replace(struct.pack(">I", RATE_HZ), bytes(4), 1), "AU header declares a sample rate of 0"),  # noqa: E501
+        "wav of two hours": (long_wav, "longer than the 1800 s"),
+        "aiff ten times too short": (short_aiff, "AIFF ends at 10 %"),
+        "au at 0 Hz": (au_at_0_hz, "AU header declares a sample rate of 0 Hz"),
         "flac at 0 Hz": (flac_declaring(rate=0), "FLAC cannot be decoded"),
         "flac twice too short": (flac_declaring(num_samples=32_000), "FLAC ends at 50 %"),
         "flac of years": (flac_declaring(num_samples=2**36 - 1), "longer than the 1800 s"),

@@ -118,7 +118,7 @@ def test_eight_channels_through_ffmpeg(tmp_path: Path) -> None:
 
 def test_junk_behind_an_mp3_is_no_fault(tmp_path: Path) -> None:
     data = container_bytes(tmp_path / "x", "mp3", "libmp3lame", write_xing="0", id3v2_version="0")
-    np.testing.assert_array_equal(read(data + b"APETAGEX" + bytes(200)), read(data))
+    np.testing.assert_array_equal(read(data + bytes(range(256)) * 10), read(data))
 
 
 def test_ffmpeg_and_libsndfile_agree(tmp_path: Path) -> None:

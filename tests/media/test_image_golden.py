@@ -63,7 +63,8 @@ def test_one_bit_is_black_and_white() -> None:
 
 
 def test_alpha_is_laid_over_white() -> None:
-    # 200 a + 255 (1 - a): a = 0, 51/255 = 0.2, 1
+    # 200 a + 255 (1 - a): a = 0, 51/255 = 0.2, 1; and 254.78 for a = 1/255
+    expect(encode([[[200, 255, 0, 1]]]), [[[255, 255, 254]]])
     pixels = [[[200, 0, 100, 0], [200, 0, 100, 51], [200, 0, 100, 255]]]
     expect(encode(pixels), [[WHITE, [244, 204, 224], [200, 0, 100]]])
 

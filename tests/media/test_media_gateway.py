@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,28 @@ def test_sizes_are_held_on_the_byte(tmp_path: Path) -> None:
         assert read_bytes(media, MediaPolicy(), 10) == bytes(10)
         with pytest.raises(MediaError, match="has 10 bytes, more than the 9"):
             read_bytes(media, MediaPolicy(), 9)
+
+
+@pytest.mark.parametrize("roots", [(), (Path("/"),)])
+def test_what_is_no_file_is_never_opened(
+    roots: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    opened: list[object] = []
+    monkeypatch.setattr(os, "open", lambda *args: opened.append(args))
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(MediaError, match="not a file"):
+            read_bytes(Media(path=path), MediaPolicy(roots=roots), 10)
+    assert not opened
+
+
+def test_a_pipe_put_in_place_of_a_file_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"x")
+    as_file = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **_: as_file)
+    with pytest.raises(MediaError, match="named pipe"):
+        read_bytes(Media(path=tmp_path / "pipe"), MediaPolicy(), 10)
 
 
 def test_a_file_that_grows_behind_its_size_is_still_capped() -> None:

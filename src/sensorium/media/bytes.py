@@ -54,8 +54,11 @@ def read_bytes(media: Media, policy: MediaPolicy, max_bytes: int) -> bytes:
         return media.data
     assert media.path is not None
     with os.fdopen(_open(media.path, policy), "rb") as file:
-        _check_size(os.fstat(file.fileno()).st_size, max_bytes)
-        data = file.read(max_bytes + 1)
+        size = os.fstat(file.fileno()).st_size
+        _check_size(size, max_bytes)
+        data = file.read(size + 1)
+        if len(data) > size:  # it grew meanwhile; asking for the cap at once would cost its allocation
+            data += file.read(max_bytes + 1 - len(data))
     _check_size(len(data), max_bytes)
     return data
 
@@ -88,13 +91,15 @@ def _open(path: Path, policy: MediaPolicy) -> int:
     """Open a regular file below the granted folders; return its descriptor."""
     if _URL.match(str(path)):
         raise MediaError("is a remote address, and nothing is fetched", advice="download it and name the file")
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        real = path.resolve(strict=True)
-        _check_roots(real, policy)
-        _check_kind(real.stat().st_mode)
-        # O_NOFOLLOW: the resolved path has no link left, so one that shows up now was put there since.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(real, flags)
+        if policy.roots:
+            path = path.resolve(strict=True)
+            _check_roots(path, policy)
+            # The resolved path has no link left, so one that shows up now was put there since.
+            flags |= os.O_NOFOLLOW
+        _check_kind(path.stat().st_mode)
+        descriptor = os.open(path, flags)
     except OSError as error:
         raise MediaError(_REASONS.get(error.errno or 0, f"cannot be read: {error.strerror}")) from None
     except RuntimeError:  # Python 3.11 and 3.12 report a loop of links so
@@ -110,7 +115,7 @@ def _open(path: Path, policy: MediaPolicy) -> int:
 
 
 def _check_roots(real: Path, policy: MediaPolicy) -> None:
-    if policy.roots and not any(real.is_relative_to(root.resolve()) for root in policy.roots):
+    if not any(real.is_relative_to(root.resolve()) for root in policy.roots):
         granted = ", ".join(f"'{root}'" for root in policy.roots)
         raise MediaError(
             f"lies outside the granted folders ({granted})", advice="move it there, or grant its folder"

@@ -45,10 +45,12 @@ def to_rgb(image: Image.Image, orientation: int = 1) -> NDArray[np.uint8]:
         MediaError: integer or float pixels outside their declared range.
     """
     width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    if rows >= height and orientation == 1:
+        return np.array(_strip_to_rgb(image, image.info))
     is_turned = orientation in (5, 6, 7, 8)
     upright = np.empty((width, height, 3) if is_turned else (height, width, 3), np.uint8)
     stored = _STORED_VIEW[orientation](upright) if orientation in _STORED_VIEW else upright
-    rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = image if rows >= height else image.crop((0, top, width, bottom))
