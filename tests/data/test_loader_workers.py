@@ -108,7 +108,8 @@ if __name__ == "__main__":
 
 def script(folder: Path, text: str, *arguments: Path) -> subprocess.Popen[str]:
     (folder / "script.py").write_text(text)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, str(folder / "script.py"), *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

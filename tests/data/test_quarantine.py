@@ -41,6 +41,7 @@ def test_the_list_on_disk_grows_as_rows_are_found(tmp_path):
     quarantine = Quarantine(path=path)
     quarantine.add("t.csv:2", "photo", "名 is no file")
     quarantine.add("t.csv:3", "", "has 1 cells")
+    quarantine.add("t.csv:2", "photo", "名 is no file")  # in the next epoch: known already
     expected = [
         {"where": "t.csv:2", "input": "photo", "message": "名 is no file"},
         {"where": "t.csv:3", "input": "", "message": "has 1 cells"},
