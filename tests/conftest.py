@@ -7,7 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# A busy machine must not fail a property: no time limit for an example.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230)}
 CONFIG = """

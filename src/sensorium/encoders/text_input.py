@@ -23,10 +23,12 @@ class TextInput(Section):
 
     tokenizer: str = "word"
     max_tokens: int = Field(64, ge=1, le=100_000)
+    tokenizer_options: dict[str, str | bool | int | float] = Field(default_factory=dict)
+    """Options of the tokenizer, such as { lowercase = false, min_count = 2, segmenter = "jieba" }."""
 
     def preparer(self) -> TextPreparer:
-        """Make the (unfitted) preparer of these texts."""
-        return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens)
+        """Make the (unfitted) preparer of these texts.  Raises ConfigError: an option that there is not."""
+        return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens, **self.tokenizer_options)
 
 
 class VocabPreparer(Preparer, Protocol):

@@ -153,7 +153,12 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
             f"no modality '{section.modality}'", where=source.where(f"{prefix}.modality"), advice=advice
         )
     encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
-    return InputChoice(section, encoder, _options(encoder.Config, rest, InputSection, source, prefix))
+    options = _options(encoder.Config, rest, InputSection, source, prefix)
+    try:
+        options.preparer()  # type: ignore[attr-defined]
+    except ConfigError as error:
+        raise error.at(source.where(prefix)) from None
+    return InputChoice(section, encoder, options)
 
 
 def _target(
