@@ -197,23 +197,23 @@ class Transformer(nn.Module):
 
     def _place_whole(self, length: int) -> Placement:
         """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
-        cos_TK, sin_TK = self.rotary.upto(length)[:, :length].unbind(0)
-        return Placement(cos_TK[:, None, None], sin_TK[:, None, None], None, True, 0, None, length)
+        cos, signed_sin = self.rotary.upto(length)[:, :length].unbind(0)
+        return Placement(cos, signed_sin, None, True, 0, None, length)
 
     def _place(self, state: TransformerState, length: int, device: torch.device) -> Placement:
         first, end = state.longest, state.longest + length
-        cos_PK, sin_PK = self.rotary.upto(end).unbind(0)
+        table = self.rotary.upto(end)
         if state.length_B is None:
             mask = None
             if first > 0 and length > 1:
                 mask = torch.ones(length, end, dtype=torch.bool, device=device).tril(first)
-            cos, sin = cos_PK[first:end, None, None], sin_PK[first:end, None, None]
-            return Placement(cos, sin, mask, first == 0 and length > 1, first, None, end)
+            cos, signed_sin = table[:, first:end].unbind(0)
+            return Placement(cos, signed_sin, mask, first == 0 and length > 1, first, None, end)
         slot_BT = state.length_B[:, None] + torch.arange(length, device=device)
         # Slot s holds position s of its row, so a token sees slots up to its own; padding lies beyond.
         mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
-        cos, sin = cos_PK[slot_BT][:, :, None, None], sin_PK[slot_BT][:, :, None, None]
-        return Placement(cos, sin, mask, False, first, slot_BT, end)
+        cos, signed_sin = table[:, slot_BT].unbind(0)
+        return Placement(cos, signed_sin, mask, False, first, slot_BT, end)
 
 
 def _with_capacity(cache_BN2HCK: Tensor, needed: int) -> Tensor:

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from sensorium.language.rotary import rotate
 
 
-
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where the T tokens of one call stand, worked out once for all layers.
 
     Attributes:
-        cos, signed_sin: rotation, (T, 1, 1, K) or (B, T, 1, 1, K).
+        cos, signed_sin: rotation, (T, 3, 1, K) or (B, T, 3, 1, K).
         mask: bool (..., T, S) or None; True = the token may look at the slot.
         is_causal: the tokens begin at slot 0, so that causality alone is the mask.
         first: the first slot, where all rows are equally long.
@@ -41,14 +40,31 @@ class Placement:
     slot_BT: Tensor | None
     end: int
 
-    def store(self, kv_BT2HK: Tensor, cache_B2HCK: Tensor) -> Tensor:
+    def store(self, kv_B2HTK: Tensor, cache_B2HCK: Tensor) -> Tensor:
         """Write keys and values into their slots; returns all that may be attended, (B, 2, H, S, K)."""
         if self.slot_BT is None:
-            cache_B2HCK[:, :, :, self.first : self.end] = kv_BT2HK.permute(0, 2, 3, 1, 4)
+            cache_B2HCK[:, :, :, self.first : self.end] = kv_B2HTK
         else:
-            row_B1 = torch.arange(kv_BT2HK.shape[0], device=kv_BT2HK.device)[:, None]
-            cache_B2HCK[row_B1, :, :, self.slot_BT] = kv_BT2HK.to(cache_B2HCK.dtype)
+            row_B1 = torch.arange(kv_B2HTK.shape[0], device=kv_B2HTK.device)[:, None]
+            cache_B2HCK[row_B1, :, :, self.slot_BT] = kv_B2HTK.permute(0, 3, 1, 2, 4).to(cache_B2HCK.dtype)
         return cache_B2HCK[:, :, :, : self.end]
+
+
+class Projection(nn.Module):
+    """A linear map without bias, drawn from N(0, gain / sqrt(width_in)).
+
+    The scale of GPT-2 (0.02) is that of a width of 2,500; on the small widths of a CPU it silences the
+    memory, and the decoder learns to do without it.  The weight lies input first: generation, whose few
+    rows leave reading the weights as the only cost, is up to twice as fast with x W as with x W^T.
+    """
+
+    def __init__(self, width_in: int, width_out: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight_IO = nn.Parameter(torch.randn(width_in, width_out) * (gain / math.sqrt(width_in)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the last dimension."""
+        return x @ self.weight_IO
 
 
 class SelfAttention(nn.Module):
@@ -58,20 +74,17 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.qkv = linear(width, 3 * width)
-        self.out = linear(width, width, gain=1 / math.sqrt(2 * depth))
+        self.qkv = Projection(width, 3 * width)
+        self.out = Projection(width, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor, place: Placement, cache_B2HCK: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W); without a cache the tokens are all there is."""
         num_rows, length, width = x_BTW.shape
-        qkv = self.qkv(self.norm(x_BTW)).view(num_rows, length, 3, self.heads, width // self.heads)
-        qk_BT2HK = rotate(qkv[:, :, :2], place.cos.to(qkv.dtype), place.signed_sin.to(qkv.dtype))
-        q_BHTK = qk_BT2HK[:, :, 0].transpose(1, 2)
-        if cache_B2HCK is None:
-            k_BHSK, v_BHSK = qk_BT2HK[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
-        else:
-            kv_BT2HK = torch.stack([qk_BT2HK[:, :, 1], qkv[:, :, 2]], 2)
-            k_BHSK, v_BHSK = place.store(kv_BT2HK, cache_B2HCK).to(q_BHTK.dtype).unbind(1)
+        qkv_BT3HK = self.qkv(self.norm(x_BTW)).view(num_rows, length, 3, self.heads, width // self.heads)
+        qkv_B3HTK = rotate(qkv_BT3HK, place.cos, place.signed_sin).permute(0, 2, 3, 1, 4)
+        q_BHTK, k_BHSK, v_BHSK = qkv_B3HTK.unbind(1)
+        if cache_B2HCK is not None:
+            k_BHSK, v_BHSK = place.store(qkv_B3HTK[:, 1:], cache_B2HCK).to(q_BHTK.dtype).unbind(1)
         y_BHTK = F.scaled_dot_product_attention(
             q_BHTK, k_BHSK, v_BHSK, attn_mask=place.mask, is_causal=place.is_causal
         )
@@ -86,8 +99,8 @@ class MemoryAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.query = linear(width, width)
-        self.out = linear(width, width, gain=1 / math.sqrt(2 * depth))
+        self.query = Projection(width, width)
+        self.out = Projection(width, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor, kv_B2HMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W)."""
@@ -106,8 +119,8 @@ class Mlp(nn.Module):
         super().__init__()
         self.is_gated = is_gated
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.inner = linear(width, 2 * hidden if is_gated else hidden)
-        self.out = linear(hidden, width, gain=1 / math.sqrt(2 * depth))
+        self.inner = Projection(width, 2 * hidden if is_gated else hidden)
+        self.out = Projection(hidden, width, gain=1 / math.sqrt(2 * depth))
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return what the MLP adds, (B, T, W)."""
@@ -149,14 +162,3 @@ class Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
-
-
-def linear(width_in: int, width_out: int, gain: float = 1.0) -> nn.Linear:
-    """Make a linear map without bias, drawn from N(0, gain / sqrt(width_in)).
-
-    The scale of GPT-2 (0.02) is that of a width of 2,500; on the small widths of a CPU it
-    silences the memory, and the decoder learns to do without it.
-    """
-    made = nn.Linear(width_in, width_out, bias=False)
-    nn.init.normal_(made.weight, std=gain / math.sqrt(width_in))
-    return made

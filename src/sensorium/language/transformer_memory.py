@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded
-from sensorium.language.transformer_block import linear
+from sensorium.language.transformer_block import Projection
 
 
 class MemoryKeys(nn.Module):
@@ -23,7 +23,7 @@ class MemoryKeys(nn.Module):
         super().__init__()
         self.shape_N2HK = (depth, 2, heads, width // heads)
         self.norm = nn.RMSNorm(memory_width, eps=1e-6)
-        self.kv = linear(memory_width, depth * 2 * width)
+        self.kv = Projection(memory_width, depth * 2 * width)
         self.null_N2HK = nn.Parameter(0.02 * torch.randn(self.shape_N2HK))
 
     def forward(self, memory: Encoded) -> tuple[Tensor, Tensor | None]:
@@ -45,7 +45,7 @@ class MemoryPrefix(nn.Module):
     def __init__(self, memory_width: int, width: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(memory_width, eps=1e-6)
-        self.bridge = linear(memory_width, width)
+        self.bridge = Projection(memory_width, width)
         self.width = width
 
     def forward(self, memory: Encoded) -> tuple[Tensor, Tensor]:
