@@ -37,7 +37,7 @@ from sensorium.training.generations import checkpoints, tidy
 from sensorium.training.lock import run_lock
 from sensorium.training.metrics_log import MetricsLog, read_metrics
 from sensorium.training.optimiser import build_adamw, flatten_state, unflatten_state
-from sensorium.training.precision import choose
+from sensorium.training.precision import choose, cpu_has_bf16
 from sensorium.training.progress import Status, clock
 from sensorium.training.schedule import Budget, rate_factor
 from sensorium.training.seeding import (
@@ -373,11 +373,22 @@ def test_terminal_bar_shows_and_can_be_used_again() -> None:
 # Precision, dry run
 
 
-def test_precision() -> None:
-    cpu = torch.device("cpu")
-    assert choose("fp32", cpu) is None
-    assert choose("bf16", cpu) is torch.bfloat16
-    assert choose("auto", cpu) is None
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_precision(has_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensorium.training.precision.cpu_has_bf16", lambda: has_bf16)
+    small, large = [torch.zeros(10)], [torch.zeros(10), torch.zeros(1000, 1000)]
+    assert choose("fp32", large) is None
+    assert choose("bf16", small) is torch.bfloat16
+    assert choose("auto", small) is None
+    assert choose("auto", large) is (torch.bfloat16 if has_bf16 else None)
+
+
+def test_cpu_has_bf16_agrees_with_the_kernel() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists() or "flags" not in flags.read_text():
+        pytest.skip("this system does not list its CPU's flags")
+    words = flags.read_text().split()
+    assert cpu_has_bf16() == ("avx512_bf16" in words or "amx_bf16" in words)
 
 
 def test_dry_run_measures_and_leaves_everything_as_it_was() -> None:

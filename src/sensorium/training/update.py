@@ -76,7 +76,7 @@ class Updater:
         self.optimiser = optimiser
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self._device = self._parameters[0].device
-        self._dtype = choose(config.precision, self._device)
+        self._dtype = choose(config.precision, self._parameters)
         self._clip_norm = math.inf if config.clip_norm is None else config.clip_norm
         self._name_rows = name_rows
         losses: Losses | None = getattr(model, "losses", None)
