@@ -114,9 +114,7 @@ class CrossAttentionBlock(nn.Module):
         """Return (B, M, D)."""
         q_BHMd = self._heads(self.to_query(self.norm_attention(x_BMD)))
         k_BHSd, v_BHSd = (self._heads(half) for half in self.to_key_value(key_BSD).chunk(2, dim=-1))
-        # A row without a real key keeps all, so that softmax stays finite.
-        mask_B11S = (mask_BS | ~mask_BS.any(1, keepdim=True))[:, None, None]
-        y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_B11S)
+        y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_BS[:, None, None])
         x_BMD = x_BMD + self.dropout(self.to_out(y_BHMd.transpose(1, 2).flatten(2)))
         out_BMD: Tensor = x_BMD + self.dropout(self.mlp(x_BMD))
         return out_BMD

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Fusion
@@ -114,9 +115,9 @@ def _check_shapes(suite: _Suite) -> None:
 
 def _check_padding(suite: _Suite) -> None:
     """Masked positions, wherever they stand and whatever they hold, change nothing."""
-    for before, after in ((0, 3), (2, 1)):
-        parts = {name: with_garbage(part, before, after) for name, part in suite.parts.items()}
-        suite.same_rows(suite.fuse(parts), suite.cond, f"padding by {before} and {after} changes nothing")
+    for before, after, garbage in ((0, 3, 1e3), (2, 1, 1e3), (1, 1, torch.nan)):
+        parts = {name: with_garbage(part, before, after, garbage) for name, part in suite.parts.items()}
+        suite.same_rows(suite.fuse(parts), suite.cond, f"{before} + {after} padding of {garbage} changes nothing")
 
 
 def _check_rows_independent(suite: _Suite) -> None:
@@ -205,13 +206,8 @@ def _check_gradients(suite: _Suite) -> None:
         assert reached_BT[wanted_BT].all(), f"every real position of '{name}' gets a gradient {suite.setting}"
 
 
-def with_garbage(part: Encoded, before: int, after: int) -> Encoded:
-    """Add masked positions of large numbers in front and behind, and fill the masked ones that are there."""
-    num_rows, _, width = part.x_BTD.shape
-
-    def garbage(count: int) -> tuple[Tensor, Tensor]:
-        return 1e3 * torch.randn(num_rows, count, width), torch.zeros(num_rows, count, dtype=torch.bool)
-
-    (x_0, mask_0), (x_1, mask_1) = garbage(before), garbage(after)
-    x_BTD = torch.where(part.mask_BT[..., None], part.x_BTD, 1e3)
-    return Encoded(torch.cat([x_0, x_BTD, x_1], 1), torch.cat([mask_0, part.mask_BT, mask_1], 1), part.present_B)
+def with_garbage(part: Encoded, before: int, after: int, garbage: float) -> Encoded:
+    """Add masked positions of `garbage` in front and behind, and fill the masked ones that are there."""
+    x_BTD = torch.where(part.mask_BT[..., None], part.x_BTD, garbage)
+    mask_BT = functional.pad(part.mask_BT, (before, after), value=False)
+    return Encoded(functional.pad(x_BTD, (0, 0, before, after), value=garbage), mask_BT, part.present_B)
