@@ -53,7 +53,9 @@ def test_loading_gives_the_same_answers_and_any_subset_is_accepted(trained, shap
     assert abs(sum(q for _, q in found[0].alternatives) - 1) < 1e-4
     for name, tensor in before.state_dict().items():
         assert torch.equal(tensor, loaded.predictor.model.state_dict()[name]), name
-    assert loaded.predict(photo=photo.read_bytes(), question="is it red?") == found[0]
+    alone = loaded.predict(photo=photo.read_bytes(), question="is it red?")
+    assert alone.text == found[0].text
+    assert alone.probability == pytest.approx(found[0].probability, abs=1e-5)
     score = loaded.score("yes", photo=photo, question="is it red?")
     assert score < 0
     assert score > loaded.score("no", photo=photo, question="is it red?")
@@ -179,6 +181,12 @@ def test_bad_rows_are_quarantined_and_too_many_stop_the_run(shapes_folder, tmp_p
     result = fit(tmp_path, "data.max_bad_fraction=0.2", "evaluation.baselines=false")
     assert result.summary()["quarantined"] == 4
     assert (result.run / "bad_rows.jsonl").read_text().count("7.png") == 4
+
+
+def test_cut_texts_are_counted(shapes):
+    result = fit(shapes, "inputs.question.max_tokens=2", "evaluation.baselines=false", "training.epochs=1")
+    counts = result.prepared.train.counts
+    assert counts["question items cut to their longest length"] == 4  # three colors asked, and "what color is it?"
 
 
 def test_a_missing_column_is_named(shapes):

@@ -7,6 +7,8 @@ traceback and exits with its `exit_code`.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class SensoriumError(Exception):
     """Say `where: what (advice)`; subclasses fix the exit code.
@@ -33,7 +35,7 @@ class SensoriumError(Exception):
         # Errors cross process borders (loader workers); keyword-only arguments need help to do so.
         return _rebuild, (type(self), self.what, self.where, self.advice)
 
-    def at(self, where: str) -> SensoriumError:
+    def at(self, where: str) -> Self:
         """Return the same error, its place prefixed by `where`."""
         place = f"{where} {self.where}".strip() if self.where else where
         return type(self)(self.what, where=place, advice=self.advice)

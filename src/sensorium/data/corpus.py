@@ -145,6 +145,7 @@ class Corpus:
         folder = folder if folder is not None else table.folder
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
+        cut_before = {name: _num_cut(spec.preparer) for name, spec in inputs.items()}
         units = {
             name: prepare_units(
                 scan.items[name],
@@ -164,6 +165,10 @@ class Corpus:
         counts = scan.counts | {"rows quarantined": scan.num_refused + len(scan.row_number_N) - len(good_K)}
         counts |= {
             f"rows without {name}": int((part.unit_N == ABSENT).sum()) for name, part in corpus_inputs.items()
+        }
+        counts |= {
+            f"{name} items cut to their longest length": _num_cut(spec.preparer) - cut_before[name]
+            for name, spec in inputs.items()
         }
         targets = scan.targets.only(good_K) if scan.targets is not None else None
         origin = _TableRows(table, target.column if target is not None else None)
@@ -342,6 +347,12 @@ def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | 
         )
     encoder = TargetEncoder(tokenizer, None)
     return encoder.finish(np.array([encoder.add(sample.target or "") for sample in samples], np.int64))
+
+
+def _num_cut(preparer: Preparer) -> int:
+    """Return how many items a preparer has cut so far in this process; most kinds never cut."""
+    num_cut: int = getattr(preparer, "truncated", 0)
+    return num_cut
 
 
 class _TableRows:
