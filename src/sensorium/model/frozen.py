@@ -63,7 +63,8 @@ class FeaturePreparer:
     def fingerprint(self) -> str:
         """Name the preparation and the encoder's weights."""
         digest = hashlib.sha256(self.preparer.fingerprint.encode())
-        for name, tensor in sorted(self.encoder.state_dict().items()):
+        trunk = {n: t for n, t in self.encoder.state_dict().items() if not n.startswith("outlet.")}
+        for name, tensor in sorted(trunk.items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return f"frozen-{digest.hexdigest()[:16]}"

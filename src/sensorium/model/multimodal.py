@@ -51,6 +51,17 @@ class MultimodalLM(nn.Module):
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
 
+    def load_pretrained(self) -> None:
+        """Load the published weights of every input whose config names a file.
+
+        Raises:
+            ModelError: a file that cannot be read, or of another network.
+        """
+        for name, choice in self.config.inputs.items():
+            if getattr(choice.options, "weights", None) is not None:
+                encoder: Any = self.encoders[name]
+                (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
+
     def _compose(self, parts: list[Any]) -> Any:
         composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
         if self.config.language.weights is not None:

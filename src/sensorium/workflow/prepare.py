@@ -84,6 +84,7 @@ def prepare(
     tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
+    model.load_pretrained()
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
