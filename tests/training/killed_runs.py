@@ -1,6 +1,6 @@
 """Kill -9 runs at random moments, resume them, and compare; a program, so that it has its own process.
 
-It loads torch once, computes nothing itself, and forks: `python killed_runs.py FOLDER TRIALS KILLS SEED`
+It loads torch once, computes nothing itself, and forks: `python killed_runs.py FOLDER KILLS KILLS_A_RUN SEED`
 prints one JSON object.
 """
 
@@ -57,23 +57,25 @@ def killed(run: Path, after_s: float) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def main(folder: Path, num_trials: int, num_kills: int, seed: int) -> None:
+def main(folder: Path, num_kills: int, kills_a_run: int, seed: int) -> None:
     chance = random.Random(seed)
     begun = time.monotonic()
     to_end(folder / "whole")
     duration_s = time.monotonic() - begun
-    expected = (folder / "whole/digest").read_text()
-    kills = equal = 0
-    steps = []
-    for trial in range(num_trials):
-        run = folder / f"trial-{trial}"
-        for _ in range(num_kills):
-            kills += killed(run, chance.uniform(0, duration_s / num_kills))
+    expected = (folder / "whole/digest").read_text(), steps(folder / "whole")
+    kills = num_runs = num_equal = 0
+    while kills < num_kills:
+        run = folder / f"run-{num_runs}"
+        for _ in range(kills_a_run):
+            kills += killed(run, chance.uniform(0, duration_s / kills_a_run))
         to_end(run)
-        equal += (run / "digest").read_text() == expected
-        steps.append([record["step"] for record in read_metrics(run)])
-    whole = [record["step"] for record in read_metrics(folder / "whole")]
-    print(json.dumps({"kills": kills, "equal": equal, "logs_equal": all(s == whole for s in steps)}))
+        num_runs += 1
+        num_equal += ((run / "digest").read_text(), steps(run)) == expected
+    print(json.dumps({"kills": kills, "runs": num_runs, "equal": num_equal}))
+
+
+def steps(run: Path) -> list[int]:
+    return [record["step"] for record in read_metrics(run)]
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def test_by_time_a_checkpoint_comes_every_minute(tmp_path: Path, monkeypatch: py
 
 
 def test_patience_ends_the_run_and_leaves_the_best_weights(tmp_path: Path) -> None:
-    net, losses = new_net(), iter([0.9, 0.5, 0.7, math.nan, 0.6, 0.1])
+    net, losses = new_net(), iter([0.9, 0.95, 0.5, 0.7, math.nan, 0.6, 0.1])
     seen: dict[float, dict[str, bytes]] = {}
 
     def validate() -> float:
@@ -158,11 +158,11 @@ def test_patience_ends_the_run_and_leaves_the_best_weights(tmp_path: Path) -> No
 
     settings = TrainingConfig(epochs=50, patience=3, validate_every=2)
     report = fit(net, Rows(), settings, tmp_path, validate=validate, progress=Silent())
-    assert (report.ended_by, report.num_steps, report.best_step, report.best_validation) == ("patience", 10, 4, 0.5)
+    assert (report.ended_by, report.num_steps, report.best_step, report.best_validation) == ("patience", 12, 6, 0.5)
     assert weight_bytes(net) == seen[0.5]
-    assert report.warnings == ["validation after step 8 is NaN"]
+    assert report.warnings == ["validation after step 10 is NaN"]
     written = [record["validation"] for record in read_metrics(tmp_path) if "validation" in record]
-    assert written == [0.9, 0.5, 0.7, None, 0.6]
+    assert written == [0.9, 0.95, 0.5, 0.7, None, 0.6]
 
 
 def test_validates_each_epoch_and_at_the_end(tmp_path: Path) -> None:

@@ -197,27 +197,26 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         fit(net, Rows(), TrainingConfig(**SETTINGS), tmp_path, resume=True, progress=Silent())
 
 
-def killed_runs(folder: Path, trials: int, kills: int, seed: int) -> dict[str, int]:
+def killed_runs(folder: Path, kills: int, kills_a_run: int, seed: int) -> dict[str, int]:
     script = Path(__file__).with_name("killed_runs.py")
-    command = [sys.executable, str(script), str(folder), str(trials), str(kills), str(seed)]
+    command = [sys.executable, str(script), str(folder), str(kills), str(kills_a_run), str(seed)]
     # Threads that spin while they wait would starve each other on a machine that is busy.
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, env=patient)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=patient)
     assert done.returncode == 0, done.stderr
     result: dict[str, int] = json.loads(done.stdout)
     return result
 
 
 def test_kill_9(tmp_path: Path) -> None:
-    result = killed_runs(tmp_path, trials=1, kills=3, seed=1)
-    assert result["kills"] >= 1
-    assert result["equal"] == 1
-    assert result["logs_equal"]
+    result = killed_runs(tmp_path, kills=2, kills_a_run=2, seed=1)
+    assert result["kills"] >= 2
+    assert result["equal"] == result["runs"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_kill_9_at_20_random_moments(tmp_path: Path) -> None:
-    result = killed_runs(tmp_path, trials=21, kills=1, seed=2)
-    assert result["kills"] >= 18
-    assert result["equal"] == 21
-    assert result["logs_equal"]
+    result = killed_runs(tmp_path, kills=20, kills_a_run=1, seed=2)
+    assert result["kills"] == 20
+    assert result["equal"] == result["runs"]
