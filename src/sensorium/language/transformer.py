@@ -18,11 +18,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
+from sensorium.core.matmul import linear
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import Vocab
 from sensorium.language.emission import emission_bias, last_real, score_targets
 from sensorium.language.rotary import Rotary
-from sensorium.language.transformer_block import Block, Placement
+from sensorium.language.transformer_block import Block, Placement, RMSNorm
 from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix, pack_left
 
 _SMALLEST_CACHE = 64
@@ -95,7 +96,7 @@ class Transformer(nn.Module):
         self.memory_keys = MemoryKeys(width, config.width, config.heads, config.layers) if attends else None
         self.memory_prefix = MemoryPrefix(width, config.width) if config.conditioning == "prefix" else None
         self.blocks = nn.ModuleList(self._block(config, attends) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
         self.head = None if config.tie_embeddings else nn.Parameter(self.embedding.weight.detach().clone())
         self.register_buffer("emission_bias_V", emission_bias(vocab), persistent=False)
 
@@ -176,7 +177,7 @@ class Transformer(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         weight_VW = self.embedding.weight if self.head is None else self.head
-        return F.linear(self.norm(x), weight_VW, self.emission_bias_V)
+        return linear(self.norm(x), weight_VW, self.emission_bias_V)
 
     def _advance(
         self, state: TransformerState, x_BTW: Tensor, mask_BT: Tensor | None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded
-from sensorium.language.transformer_block import Projection
+from sensorium.language.transformer_block import Projection, RMSNorm
 
 
 class MemoryKeys(nn.Module):
@@ -22,7 +22,7 @@ class MemoryKeys(nn.Module):
     def __init__(self, memory_width: int, width: int, heads: int, depth: int) -> None:
         super().__init__()
         self.shape_N2HK = (depth, 2, heads, width // heads)
-        self.norm = nn.RMSNorm(memory_width, eps=1e-6)
+        self.norm = RMSNorm(memory_width)
         self.kv = Projection(memory_width, depth * 2 * width)
         self.null_N2HK = nn.Parameter(0.02 * torch.randn(self.shape_N2HK))
 
@@ -44,7 +44,7 @@ class MemoryPrefix(nn.Module):
 
     def __init__(self, memory_width: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(memory_width, eps=1e-6)
+        self.norm = RMSNorm(memory_width)
         self.bridge = Projection(memory_width, width)
         self.width = width
 
