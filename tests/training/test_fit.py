@@ -233,6 +233,21 @@ def test_no_token_to_learn_from(tmp_path: Path) -> None:
         fit_quietly(new_net(), tmp_path, Empty(), epochs=1)
 
 
+def test_batches_without_rows_are_passed_over(tmp_path: Path) -> None:
+    class Holes(Rows):
+        def batch(self, row_B: Tensor) -> Batch:
+            return super().batch(row_B if row_B[0] % 2 else row_B[:0])
+
+    holes = sum(batch.num_rows == 0 for batch in Holes().epoch(0))
+    assert 0 < holes < 8
+    net = new_net()
+    report = fit_quietly(net, tmp_path, Holes(), epochs=1, log_every=1)
+    assert (report.num_steps, report.ended_by) == (8, "epochs")
+    lines = list(read_metrics(tmp_path))
+    assert sum(line["loss"] is None for line in lines) == holes
+    assert report.num_rows == sum(batch.num_rows for batch in Holes().epoch(0))
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_out_of_memory(device: str, tmp_path: Path) -> None:
     class Large(Net):

@@ -49,7 +49,10 @@ class LoaderLike(Protocol):
         ...
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Yield batches start_batch..num_batches-1 of that epoch."""
+        """Yield batches start_batch..num_batches-1 of that epoch, each of them.
+
+        A batch whose rows all turned out bad comes with no rows: a position is a count of batches.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ Enters: each step's result.  Leaves: rates and means over a window, elapsed and 
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,7 +22,7 @@ class Means:
     """A line of the log: means since the line before it.
 
     Attributes:
-        loss: nats a token.
+        loss: nats a token; NaN if there was none.
         lr, grad_norm: of the last step; the norm before clipping.
         rows_per_s, tokens_per_s: all costs of the loop included.
         elapsed_s: since the run began.
@@ -68,7 +69,7 @@ class Meter:
         now, steps = time.monotonic(), self._steps
         seconds = max(now - self._window_begun, 1e-9)
         num_tokens = sum(step.num_tokens for step in steps)
-        self.loss = sum(step.nll for step in steps) / num_tokens
+        self.loss = sum(step.nll for step in steps) / num_tokens if num_tokens else math.nan
         self._window_begun, self._steps = now, []
         return Means(
             loss=self.loss,

@@ -85,7 +85,7 @@ class Updater:
         self._losses: Losses = _compiled(losses) if config.compile else losses
 
     def step(self, batches: Iterable[Batch], rate: float) -> StepResult:
-        """Update the weights once from all of `batches`.
+        """Update the weights once from all of `batches`; without any row in them, leave the weights.
 
         Raises:
             ModelError: the loss or its gradient is NaN or infinite; the rows are named and the
@@ -93,7 +93,9 @@ class Updater:
             DataError: no row has a token to learn from.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        seen = [self._backward(batch.to(self._device)) for batch in batches]
+        seen = [self._backward(batch.to(self._device)) for batch in batches if batch.num_rows]
+        if not seen:
+            return StepResult(0.0, 0, 0, 0.0, rate)
         nll = torch.stack([part.nll_B.sum(dtype=torch.float64) for part in seen]).sum()
         tokens = torch.stack([part.num_tokens for part in seen]).sum()
         grads = [p.grad for p in self._parameters if p.grad is not None]
