@@ -25,6 +25,7 @@ from sensorium.language.emission import emission_bias, last_real, score_targets
 from sensorium.language.rotary import Rotary
 from sensorium.language.transformer_block import Block, Placement, RMSNorm
 from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix, pack_left
+from sensorium.language.transformer_step import StepWeights, step
 
 _SMALLEST_CACHE = 64
 
@@ -39,6 +40,7 @@ class TransformerState:
         memory_mask_B11M: which of them are real; None = all.
         length_B: slots that each row has filled; None = all rows `longest`.
         longest: an upper bound of every row's length, known without asking the device.
+        weights: the parameters, gathered for `transformer_step`.
     """
 
     cache_BN2HCK: Tensor
@@ -46,6 +48,7 @@ class TransformerState:
     memory_mask_B11M: Tensor | None
     length_B: Tensor | None
     longest: int
+    weights: StepWeights
 
 
 class Transformer(nn.Module):
@@ -123,7 +126,8 @@ class Transformer(nn.Module):
                 memory_mask_B11M = None
         head_width = config.width // config.heads
         cache = like.new_zeros(cond.num_rows, config.layers, 2, config.heads, 0, head_width)
-        state = TransformerState(cache, memory_BN2HMK, memory_mask_B11M, None, 0)
+        weights = StepWeights(self.blocks, config.heads, config.mlp == "swiglu")
+        state = TransformerState(cache, memory_BN2HMK, memory_mask_B11M, None, 0, weights)
         if self.memory_prefix is not None and cond.memory.mask_BT.shape[1]:
             _, state = self._advance(state, *self.memory_prefix(cond.memory))
         return state
@@ -132,8 +136,11 @@ class Transformer(nn.Module):
     def extend(self, state: TransformerState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, TransformerState]:
         """Feed T tokens; returns log p(next) (B, V) and the new state, which owns the old one's cache."""
         if token_BT.shape[1] == 1:  # each row has a real token, so no mask needs to be looked at
-            x_BTW, state = self._advance(state, self.embedding(token_BT), None)
-            x_BW = x_BTW[:, 0]
+            if state.length_B is None and not self.training:
+                x_BW, state = self._step(state, token_BT[:, 0])
+            else:
+                x_BTW, state = self._advance(state, self.embedding(token_BT), None)
+                x_BW = x_BTW[:, 0]
         else:
             x_BTW, state = self._advance(state, self.embedding(token_BT), mask_BT)
             x_BW = last_real(x_BTW, mask_BT)
@@ -194,7 +201,19 @@ class Transformer(nn.Module):
             length_B = before_B + mask_BT.sum(1)
         elif length_B is not None:
             length_B = length_B + length
-        return x_BTW, TransformerState(cache, state.memory_BN2HMK, state.memory_mask_B11M, length_B, end)
+        return x_BTW, TransformerState(
+            cache, state.memory_BN2HMK, state.memory_mask_B11M, length_B, end, state.weights
+        )
+
+    def _step(self, state: TransformerState, token_B: Tensor) -> tuple[Tensor, TransformerState]:
+        """Run the layers over one token a row, all rows being equally long."""
+        slot = state.longest
+        cache = _with_capacity(state.cache_BN2HCK, slot + 1)
+        rotation_231K = self.rotary.upto(slot + 1)[:, slot]
+        memory = state.memory_BN2HMK, state.memory_mask_B11M
+        x_BW = F.embedding(token_B, self.embedding.weight)
+        x_BW = step(state.weights, x_BW, rotation_231K, cache, slot, *memory)
+        return x_BW, TransformerState(cache, *memory, None, slot + 1, state.weights)
 
     def _place_whole(self, length: int) -> Placement:
         """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
