@@ -89,7 +89,9 @@ class _Suite:
 
     def same(self, got: Tensor, want: Tensor, promise: str) -> None:
         """Assert equality within tolerance, -inf equal to -inf, never NaN."""
-        assert got.shape == want.shape, f"{promise} {self.setting}: shape {tuple(got.shape)}, not {tuple(want.shape)}"
+        assert got.shape == want.shape, (
+            f"{promise} {self.setting}: shape {tuple(got.shape)}, not {tuple(want.shape)}"
+        )
         assert not got.isnan().any(), f"{promise} {self.setting}: NaN"
         close = torch.isclose(got, want, rtol=0, atol=self.tolerance)
         gap = (got - want).abs().nan_to_num(0.0, posinf=torch.inf).max() if got.numel() else 0.0
@@ -264,7 +266,9 @@ def _check_round_trip(suite: _Suite, make_scorer: MakeScorer) -> None:
     """The state dict alone rebuilds the scorer; its tensors stand apart, as safetensors wants them."""
     assert isinstance(suite.scorer, nn.Module)
     saved = {name: tensor.clone() for name, tensor in suite.scorer.state_dict().items()}
-    places = [tensor.untyped_storage().data_ptr() for tensor in suite.scorer.state_dict().values() if tensor.numel()]
+    places = [
+        tensor.untyped_storage().data_ptr() for tensor in suite.scorer.state_dict().values() if tensor.numel()
+    ]
     assert len(places) == len(set(places)), "entries of the state dict share memory: tie by using one parameter"
     fresh = make_scorer()
     assert isinstance(fresh, nn.Module)
@@ -291,9 +295,10 @@ def _check_gradient(suite: _Suite) -> None:
     mask_BT[0, 2:] = False
     for cond in (suite.cond, Conditioning.empty(suite.num_rows)):
         suite.scorer.zero_grad()
-        suite.scorer.score(suite.token_BT, mask_BT, cond).sum().backward()  # type: ignore[no-untyped-call]
+        total = suite.scorer.score(suite.token_BT, mask_BT, cond).sum()
+        assert total.requires_grad, "score has a gradient"
+        total.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in suite.scorer.parameters() if p.grad is not None]
-        assert gradients, "score has a gradient"
         assert all(g.isfinite().all() for g in gradients), "gradients are finite"
         assert any((g != 0).any() for g in gradients), "some gradient is not zero"
     suite.scorer.zero_grad()
