@@ -93,7 +93,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.vocab = config, vocab
         self.embedding = nn.Embedding(len(vocab), config.width)
-        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
         self.rotary = Rotary(config.width // config.heads, config.rotary_base)
         attends = config.conditioning == "cross_attention"
         self.memory_keys = MemoryKeys(width, config.width, config.heads, config.layers) if attends else None

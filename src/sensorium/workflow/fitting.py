@@ -6,11 +6,13 @@ each way took.  Both a run and its baselines go through here.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sensorium.core.types import Batch
@@ -18,12 +20,14 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.loader import BatchOrder, Loader
 from sensorium.evaluation.runner import mean_nll
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
 
-WORTH_GROUPING = 1.5
-"""Rows a medium from which on batches are made of whole groups: fewer encodings, less shuffling."""
+WORTH_GROUPING = 1.25
+"""How many times fewer encodings pay for the poorer shuffling of whole groups."""
+TRIED_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,25 @@ def batches(corpus: Corpus, batch_rows: int) -> Iterator[Batch]:
 
 def make_loader(config: RunConfig, corpus: Corpus) -> Loader:
     """Load training batches; rows that share a medium travel together, so that it is encoded once."""
-    shared = {name: ratio for name, ratio in corpus.sharing().items() if corpus.is_media(name)}
-    name = max(shared, key=lambda key: shared[key], default=None)
-    group_N = corpus.group_N(name) if name is not None and shared[name] > WORTH_GROUPING else None
-    order = BatchOrder(corpus.num_rows, config.training.batch_rows, config.training.seed, group_N=group_N)
-    return Loader(corpus, order, workers=config.training.workers)
+    return Loader(corpus, best_order(config.training, corpus), workers=config.training.workers)
+
+
+def best_order(training: TrainingConfig, corpus: Corpus) -> BatchOrder:
+    """Choose by which input's media, if any, rows are grouped: the one that needs the fewest encodings a batch."""
+    media = [name for name in corpus.inputs if corpus.is_media(name)]
+
+    def order(group: str | None) -> BatchOrder:
+        group_N = None if group is None else corpus.group_N(group)
+        return BatchOrder(corpus.num_rows, training.batch_rows, training.seed, group_N=group_N)
+
+    def num_encodings(group: str | None) -> int:
+        batches = list(itertools.islice(order(group).batches(0), TRIED_BATCHES))
+        return sum(len(np.unique(corpus.group_N(name)[row_N])) for name in media for row_N in batches)
+
+    ungrouped = num_encodings(None)
+    grouped = {name: num_encodings(name) for name in media}
+    best = min(grouped, key=lambda name: grouped[name], default=None)
+    return order(best if best is not None and grouped[best] * WORTH_GROUPING < ungrouped else None)
 
 
 def device() -> str:
