@@ -148,6 +148,7 @@ class TimingLoader:
             begun = Moment.now()
             yield batch
             self.ours.append(Moment.now() - begun)
+            self._forget_gradients()
             if not number % 2:
                 self._bare_step(batch)
 
@@ -155,6 +156,11 @@ class TimingLoader:
         begun = Moment.now()
         self.bare.step(batch)
         self.theirs.append(Moment.now() - begun)
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        # They share one model: neither may add to, or have to free, what the other has left.
+        self.bare.model.zero_grad(set_to_none=True)
 
     def pairs(self) -> list[tuple[Moment, Moment]]:
         """Return (ours, bare) of the timed pairs; the last step, which also saves, is left out."""

@@ -96,26 +96,26 @@ class Updater:
         seen = [self._backward(batch.to(self._device)) for batch in batches if batch.num_rows]
         if not seen:
             return StepResult(0.0, 0, 0, 0.0, rate)
-        nll = torch.stack([part.nll_B.sum(dtype=torch.float64) for part in seen]).sum()
-        tokens = torch.stack([part.num_tokens for part in seen]).sum()
         grads = [p.grad for p in self._parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads) / tokens
+        totals = [_total([part.nll for part in seen]), _total([part.num_tokens for part in seen])]
         # The one moment the host waits for the device: everything it has to know, in one transfer.
-        nll_sum, num_tokens, grad_norm = torch.stack([nll, tokens.double(), norm.double()]).tolist()
-        self._check(nll_sum, num_tokens, grad_norm, seen)
+        nll, num_tokens, norm = torch.stack([*totals, torch.nn.utils.get_total_norm(grads)]).tolist()
+        grad_norm = norm / max(num_tokens, 1)
+        self._check(nll, num_tokens, grad_norm, seen)
         clip = min(1.0, self._clip_norm / max(grad_norm, 1e-12))
         torch._foreach_mul_(grads, clip / num_tokens)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
-        return StepResult(nll_sum, int(num_tokens), sum(len(part.row_id_B) for part in seen), grad_norm, rate)
+        return StepResult(nll, int(num_tokens), sum(len(part.row_id_B) for part in seen), grad_norm, rate)
 
     def _backward(self, batch: Batch) -> _Part:
         with autocast(self._device, self._dtype):
             nll_B, num_tokens_B = self._losses(batch)
         nll_B = nll_B.float()
-        nll_B.sum().backward()  # type: ignore[no-untyped-call]
-        return _Part(batch.row_id_B, nll_B.detach(), num_tokens_B.sum())
+        nll = nll_B.sum()
+        nll.backward()  # type: ignore[no-untyped-call]
+        return _Part(batch.row_id_B, nll_B.detach(), nll.detach(), num_tokens_B.sum(dtype=torch.float32))
 
     def _check(self, nll: float, num_tokens: float, grad_norm: float, seen: list[_Part]) -> None:
         if num_tokens == 0:
@@ -141,11 +141,16 @@ class Updater:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one batch of a step leaves for the checks: (B,), (B,) and a count."""
+    """What one batch of a step leaves for the checks: (B,), (B,), and sums of no axes, float32."""
 
     row_id_B: Tensor
     nll_B: Tensor
+    nll: Tensor
     num_tokens: Tensor
+
+
+def _total(numbers: list[Tensor]) -> Tensor:
+    return numbers[0] if len(numbers) == 1 else torch.stack(numbers).sum()
 
 
 def _compiled(losses: Losses) -> Losses:
