@@ -53,7 +53,7 @@ def test_em_finds_no_worse_shares_than_a_grid(seed, num_parts, num_tokens):
     assert float(weight_K.sum()) == pytest.approx(1)
     best = max(mixture_value(log_p_KN, trial_K) for trial_K in grid(num_parts))
     assert mixture_value(log_p_KN, weight_K) >= best - 1e-6
-    assert mixture_value(log_p_KN, weight_K) >= float(log_p_KN.double().mean(1).max())
+    assert mixture_value(log_p_KN, weight_K) >= float(log_p_KN.double().mean(1).max()) - 1e-9
 
 
 @settings(max_examples=25)
