@@ -121,16 +121,31 @@ _KEY = re.compile(r"^(\s*)((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A
 
 def _places(text: str) -> dict[str, tuple[int, int]]:
     places: dict[str, tuple[int, int]] = {}
-    section = ""
+    implied: dict[str, tuple[int, int]] = {}  # [a.b] also begins a
+    section, open_value = "", ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            section = _dotted(header[1])
-            places.setdefault(section, (number, header.start(1) + 1))
+        if open_value:  # inside a value of several lines nothing is a key
+            open_value = _still_open(f"{open_value}\n{line}")
+        elif header := _HEADER.match(line):
+            section, place = _dotted(header[1]), (number, header.start(1) + 1)
+            places.setdefault(section, place)
+            for end in range(1, section.count(".") + 1):
+                implied.setdefault(".".join(section.split(".")[:end]), place)
         elif key := _KEY.match(line):
             dotted = _dotted(key[2])
             full = f"{section}.{dotted}" if section else dotted
             places.setdefault(full, (number, len(key[1]) + 1))
-    return places
+            open_value = _still_open(line)
+    return implied | places
+
+
+def _still_open(assignment: str) -> str:
+    """Return the lines of an assignment whose value has not ended yet, else nothing."""
+    try:
+        tomllib.loads(assignment)
+    except tomllib.TOMLDecodeError:
+        return assignment
+    return ""
 
 
 def _dotted(name: str) -> str:
@@ -202,6 +217,10 @@ def _value(value: Any) -> str:
         escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
         text = "".join(escapes.get(c, c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in str(value))
         return f'"{text}"'
+    if isinstance(value, Mapping):
+        return (
+            f"{{{', '.join(f'{_key(key)} = {_value(part)}' for key, part in value.items() if part is not None)}}}"
+        )
     if isinstance(value, Sequence):
         return f"[{', '.join(_value(part) for part in value)}]"
     raise DataError(f"a config cannot hold a {type(value).__name__}")
