@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/sensorium demo
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks examples

@@ -17,6 +17,7 @@ from sensorium.cli.doctor import doctor
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.init import init
 from sensorium.cli.predict import predict
+from sensorium.cli.threads import settle_threads
 from sensorium.cli.train import train
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
@@ -53,6 +54,7 @@ def main() -> None:
 
     Exit codes: 2 usage, 3 data, 4 model, 5 disk, 6 memory, 7 locked, 130 interrupted.
     """
+    settle_threads()
     try:
         app()
     except SensoriumError as error:
