@@ -123,7 +123,7 @@ def _places(text: str) -> dict[str, tuple[int, int]]:
     places: dict[str, tuple[int, int]] = {}
     implied: dict[str, tuple[int, int]] = {}  # [a.b] also begins a
     section, open_value = "", ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if open_value:  # inside a value of several lines nothing is a key
             open_value = _still_open(f"{open_value}\n{line}")
         elif header := _HEADER.match(line):
@@ -218,9 +218,8 @@ def _value(value: Any) -> str:
         text = "".join(escapes.get(c, c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in str(value))
         return f'"{text}"'
     if isinstance(value, Mapping):
-        return (
-            f"{{{', '.join(f'{_key(key)} = {_value(part)}' for key, part in value.items() if part is not None)}}}"
-        )
+        pairs = (f"{_key(key)} = {_value(part)}" for key, part in value.items() if part is not None)
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, Sequence):
         return f"[{', '.join(_value(part) for part in value)}]"
     raise DataError(f"a config cannot hold a {type(value).__name__}")
