@@ -7,6 +7,7 @@ SHA-256, schema version), rename.  Readers ignore a folder without a valid manif
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sensorium.core.errors import DiskError, ModelError
 
@@ -67,17 +69,22 @@ def verify(folder: Path) -> None:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["schema_version"], manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        version = manifest["schema_version"]
+        files = _entries(manifest) if version == SCHEMA_VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError("has no valid manifest: it was never finished", where=str(folder)) from None
     if version != SCHEMA_VERSION:
         raise ModelError(f"has schema version {version}, this program reads {SCHEMA_VERSION}", where=str(folder))
-    for name, entry in files.items():
+    for name, (size, sha256) in files.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != entry["size"]:
+        if not path.is_file() or path.stat().st_size != size:
             raise ModelError(f"'{name}' is missing or cut short", where=str(folder))
-        if _sha256(path) != entry["sha256"]:
+        if _sha256(path) != sha256:
             raise ModelError(f"'{name}' is not what was written (SHA-256 differs)", where=str(folder))
+
+
+def _entries(manifest: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    return {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
 
 
 def is_whole(folder: Path) -> bool:
@@ -113,14 +120,31 @@ def _seal(folder: Path) -> None:
 
 
 def _replace(draft: Path, final: Path) -> None:
-    if final.exists():
+    if not final.exists():
+        draft.rename(final)
+    elif not _exchange(draft, final):  # else the old folder now has the draft's name, and goes with it
         old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
         final.rename(old / "folder")
         draft.rename(final)
         shutil.rmtree(old, ignore_errors=True)
-    else:
-        draft.rename(final)
     _sync(final.parent)
+
+
+_RENAME_EXCHANGE, _FROM_HERE = 2, -100
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step, as Linux can; False where the system or file system cannot.
+
+    Two renames would leave a moment in which a crash leaves neither the old folder nor the new.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    first, second = os.fsencode(one), os.fsencode(other)
+    swapped: int = renameat2(_FROM_HERE, first, _FROM_HERE, second, _RENAME_EXCHANGE)
+    return swapped == 0
 
 
 def _sync(path: Path) -> None:
