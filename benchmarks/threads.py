@@ -24,6 +24,7 @@ SETTINGS = {
 def steps() -> None:
     """Print the median milliseconds of a step, in this process."""
     import torch
+
     from sensorium.workflow.config import load_config
     from sensorium.workflow.fitting import make_loader
     from sensorium.workflow.prepare import prepare

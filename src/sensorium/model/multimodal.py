@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.core import registry
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Conditioning, MediaBatch
 from sensorium.data.tokenizers import Tokenizer
-from sensorium.core import registry
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+
 
 class MultimodalLM(nn.Module):
     """Encoders, a fusion and a scorer, wired as the config says.
