@@ -106,15 +106,16 @@ class Loader:
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Iterate over the batches of `epoch`, from `start_batch` on.
 
+        A batch whose rows are all bad comes empty: a position in training is a count of batches.
+
         Raises:
             DataError: too many rows turn out bad, or a process ends before its time.
         """
         for row_N, batch, failures in self._loaded(self.order.batches(epoch, start_batch)):
             self.corpus.set_aside(failures)
-            if batch.num_rows or not len(row_N):
-                yield batch
-            else:
-                logger.warning("a batch is left out: none of its %d rows can be used", len(row_N))
+            if not batch.num_rows and len(row_N):
+                logger.warning("a batch is empty: none of its %d rows can be used", len(row_N))
+            yield batch
 
     def _loaded(
         self, orders: Iterator[npt.NDArray[np.int64]]
