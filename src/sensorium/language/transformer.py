@@ -122,6 +122,7 @@ class Transformer(nn.Module):
         memory_BN2HMK, memory_mask_B11M = None, None
         if self.memory_keys is not None:
             memory_BN2HMK, memory_mask_B11M = self.memory_keys(cond.memory)
+            memory_BN2HMK = memory_BN2HMK.contiguous()  # read once a step
             if memory_mask_B11M is not None and bool(memory_mask_B11M.all()):
                 memory_mask_B11M = None
         head_width = config.width // config.heads

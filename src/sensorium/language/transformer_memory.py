@@ -1,7 +1,7 @@
 """Two ways for a Transformer decoder to see the memory: keys and values, or tokens in front.
 
 Enters: `Encoded` of any width, padding anywhere.  Leaves: keys and values for every layer (with one
-learned null key, so that a memory of nothing can be attended), or vectors to prepend.
+learned null position in front, so that a memory of nothing can be attended), or vectors to prepend.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ class MemoryKeys(nn.Module):
     def __init__(self, memory_width: int, width: int, heads: int, depth: int) -> None:
         super().__init__()
         self.shape_N2HK = (depth, 2, heads, width // heads)
+        self.null_D = nn.Parameter(torch.randn(memory_width))
         self.norm = RMSNorm(memory_width)
         self.kv = Projection(memory_width, depth * 2 * width)
-        self.null_N2HK = nn.Parameter(0.02 * torch.randn(self.shape_N2HK))
 
     def forward(self, memory: Encoded) -> tuple[Tensor, Tensor | None]:
         """Return keys and values (B, N, 2, H, 1+M, K) and a mask (B, 1, 1, 1+M), None where M = 0."""
         num_rows, length = memory.mask_BT.shape
-        null_BN2H1K = self.null_N2HK[None, ..., None, :].expand(num_rows, *self.shape_N2HK[:3], 1, -1)
-        if length == 0:
-            return null_BN2H1K, None
-        x_BMD = torch.where(memory.mask_BT[..., None], memory.x_BTD, 0)
+        x_BMD, mask_B11M = self.null_D.expand(num_rows, 1, -1), None
+        if length > 0:
+            real_BMD = torch.where(memory.mask_BT[..., None], memory.x_BTD, 0)
+            x_BMD = torch.cat([x_BMD.to(real_BMD.dtype), real_BMD], 1)
+            mask_B11M = nn.functional.pad(memory.mask_BT, (1, 0), value=True)[:, None, None]
         kv_BMN2HK = self.kv(self.norm(x_BMD)).unflatten(-1, self.shape_N2HK)
-        kv_BN2HMK = torch.cat([null_BN2H1K.to(kv_BMN2HK.dtype), kv_BMN2HK.permute(0, 2, 3, 4, 1, 5)], -2)
-        mask_BM = nn.functional.pad(memory.mask_BT, (1, 0), value=True)
-        return kv_BN2HMK, mask_BM[:, None, None]
+        return kv_BMN2HK.permute(0, 2, 3, 4, 1, 5), mask_B11M
 
 
 class MemoryPrefix(nn.Module):
