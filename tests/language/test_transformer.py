@@ -146,7 +146,7 @@ def test_selecting_rows_after_an_uneven_prefill_keeps_their_lengths():
 def test_the_parameter_count_is_as_computed_by_hand():
     model = make(width=32, heads=4, layers=3, mlp="gelu", conditioning="cross_attention")
     layer = 4 * 32 * 32 + 2 * 32 * 32 + 2 * 4 * 32 * 32 + 3 * 32  # self, query and out, MLP, three norms
-    keys = WIDTH + WIDTH * 3 * 2 * 32 + 3 * 2 * 32  # norm, projection, null
+    keys = WIDTH + WIDTH * 3 * 2 * 32 + WIDTH  # norm, projection, null
     assert sum(p.numel() for p in model.parameters()) == len(VOCAB) * 32 + 3 * layer + keys + 32
 
 

@@ -23,7 +23,7 @@ from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import Vocab
 from sensorium.language.emission import emission_bias, last_real, score_targets
 from sensorium.language.rotary import Rotary
-from sensorium.language.transformer_block import Block, Placement, RMSNorm
+from sensorium.language.transformer_block import Block, Memory, Placement, RMSNorm
 from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix, pack_left
 from sensorium.language.transformer_step import StepWeights, step
 
@@ -36,16 +36,14 @@ class TransformerState:
 
     Attributes:
         cache_BN2HCK: keys and values of the tokens so far; slots beyond them hold zeros or leftovers.
-        memory_BN2HMK: keys and values of the memory; None without cross-attention.
-        memory_mask_B11M: which of them are real; None = all.
+        memory: keys and values of the memory; None without cross-attention.
         length_B: slots that each row has filled; None = all rows `longest`.
         longest: an upper bound of every row's length, known without asking the device.
         weights: the parameters, gathered for `transformer_step`.
     """
 
     cache_BN2HCK: Tensor
-    memory_BN2HMK: Tensor | None
-    memory_mask_B11M: Tensor | None
+    memory: Memory | None
     length_B: Tensor | None
     longest: int
     weights: StepWeights
@@ -119,16 +117,16 @@ class Transformer(nn.Module):
     def start(self, cond: Conditioning) -> TransformerState:
         """Begin B rows: make the memory's keys and values, or read the prefix."""
         config, like = self.config, self.embedding.weight
-        memory_BN2HMK, memory_mask_B11M = None, None
+        memory: Memory | None = None
         if self.memory_keys is not None:
-            memory_BN2HMK, memory_mask_B11M = self.memory_keys(cond.memory)
-            memory_BN2HMK = memory_BN2HMK.contiguous()  # read once a step
-            if memory_mask_B11M is not None and bool(memory_mask_B11M.all()):
-                memory_mask_B11M = None
+            memory = self.memory_keys(cond.memory)
+            needs_mask = memory.mask_B11M is not None and not bool(memory.mask_B11M.all())
+            # Laid out for reading, once now and then at every step.
+            memory = Memory(memory.kv_BN2HMK.contiguous(), memory.mask_B11M if needs_mask else None)
         head_width = config.width // config.heads
         cache = like.new_zeros(cond.num_rows, config.layers, 2, config.heads, 0, head_width)
         weights = StepWeights(self.blocks, config.heads, config.mlp == "swiglu")
-        state = TransformerState(cache, memory_BN2HMK, memory_mask_B11M, None, 0, weights)
+        state = TransformerState(cache, memory, None, 0, weights)
         if self.memory_prefix is not None and cond.memory.mask_BT.shape[1]:
             _, state = self._advance(state, *self.memory_prefix(cond.memory))
         return state
@@ -152,16 +150,14 @@ class Transformer(nn.Module):
         x_BTW, length = self.embedding(token_BT[:, :-1]), token_BT.shape[1] - 1
         if length == 0:
             return torch.zeros_like(token_BT, dtype=torch.float32)
-        memory_BN2HMK, memory_mask_B11M = None, None
-        if self.memory_keys is not None:
-            memory_BN2HMK, memory_mask_B11M = self.memory_keys(cond.memory)
+        memory = None if self.memory_keys is None else self.memory_keys(cond.memory)
         if self.memory_prefix is None or cond.memory.mask_BT.shape[1] == 0:
-            x_BTW = self._layers(x_BTW, self._place_whole(length), None, memory_BN2HMK, memory_mask_B11M)
+            x_BTW = self._layers(x_BTW, self._place_whole(length), None, memory)
         else:
             prefix_BMW, prefix_mask_BM = self.memory_prefix(cond.memory)
             x_BSW = torch.cat([prefix_BMW, x_BTW], 1)
             x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BM, torch.ones_like(mask_BT[:, 1:])], 1))
-            x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None, None)
+            x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None)
             at_BT = prefix_mask_BM.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
             x_BTW = x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
         return score_targets(self._logits(x_BTW), token_BT, mask_BT)
@@ -171,16 +167,16 @@ class Transformer(nn.Module):
         x_BTW: Tensor,
         place: Placement,
         cache_BN2HCK: Tensor | None,
-        memory_BN2HMK: Tensor | None,
-        memory_mask_B11M: Tensor | None,
+        memory: Memory | None,
     ) -> Tensor:
         if self.training and self.config.dropout:
             x_BTW = F.dropout(x_BTW, self.config.dropout)
         nothing = (None,) * len(self.blocks)
         caches = nothing if cache_BN2HCK is None else cache_BN2HCK.unbind(1)
-        memories = nothing if memory_BN2HMK is None else memory_BN2HMK.unbind(1)
-        for block, cache_B2HCK, memory_B2HMK in zip(self.blocks, caches, memories, strict=True):
-            x_BTW = block(x_BTW, place, cache_B2HCK, memory_B2HMK, memory_mask_B11M)
+        memories = nothing if memory is None else memory.by_layer()
+        mask_B11M = None if memory is None else memory.mask_B11M
+        for block, cache_B2HCK, kv in zip(self.blocks, caches, memories, strict=True):
+            x_BTW = block(x_BTW, place, cache_B2HCK, kv, mask_B11M)
         return x_BTW
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -195,26 +191,23 @@ class Transformer(nn.Module):
         end = state.longest + length
         cache = _with_capacity(state.cache_BN2HCK, end)
         place = self._place(state, length, x_BTW.device)
-        x_BTW = self._layers(x_BTW, place, cache, state.memory_BN2HMK, state.memory_mask_B11M)
+        x_BTW = self._layers(x_BTW, place, cache, state.memory)
         length_B = state.length_B
         if mask_BT is not None and not bool(mask_BT.all()):
             before_B = torch.full((num_rows,), state.longest, device=x_BTW.device) if length_B is None else length_B
             length_B = before_B + mask_BT.sum(1)
         elif length_B is not None:
             length_B = length_B + length
-        return x_BTW, TransformerState(
-            cache, state.memory_BN2HMK, state.memory_mask_B11M, length_B, end, state.weights
-        )
+        return x_BTW, TransformerState(cache, state.memory, length_B, end, state.weights)
 
     def _step(self, state: TransformerState, token_B: Tensor) -> tuple[Tensor, TransformerState]:
         """Run the layers over one token a row, all rows being equally long."""
         slot = state.longest
         cache = _with_capacity(state.cache_BN2HCK, slot + 1)
         rotation_231K = self.rotary.upto(slot + 1)[:, slot]
-        memory = state.memory_BN2HMK, state.memory_mask_B11M
         x_BW = F.embedding(token_B, self.embedding.weight)
-        x_BW = step(state.weights, x_BW, rotation_231K, cache, slot, *memory)
-        return x_BW, TransformerState(cache, *memory, None, slot + 1, state.weights)
+        x_BW = step(state.weights, x_BW, rotation_231K, cache, slot, state.memory)
+        return x_BW, TransformerState(cache, state.memory, None, slot + 1, state.weights)
 
     def _place_whole(self, length: int) -> Placement:
         """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""

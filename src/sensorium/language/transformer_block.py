@@ -51,6 +51,24 @@ class Placement:
         return cache_B2HCK[:, :, :, : self.end]
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory as attention wants it.
+
+    Attributes:
+        kv_BN2HMK: (B, N, 2, H, M, K) keys and values for each of N layers.
+        mask_B11M: (B, 1, 1, M) bool, True = real; None = all.
+    """
+
+    kv_BN2HMK: Tensor
+    mask_B11M: Tensor | None
+
+    def by_layer(self) -> list[tuple[Tensor, Tensor]]:
+        """Return each layer's keys and values, (B, H, M, K) both."""
+        parts = self.kv_BN2HMK.flatten(1, 2).unbind(1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
+
 class Projection(nn.Module):
     """A linear map without bias, drawn from N(0, gain / sqrt(width_in)).
 
@@ -117,11 +135,11 @@ class MemoryAttention(nn.Module):
         self.query = Projection(width, width)
         self.out = Projection(width, width, gain=1 / math.sqrt(2 * depth))
 
-    def forward(self, x_BTW: Tensor, kv_B2HMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
+    def forward(self, x_BTW: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W)."""
         num_rows, length, width = x_BTW.shape
         q_BHTK = self.query(self.norm(x_BTW)).view(num_rows, length, self.heads, -1).transpose(1, 2)
-        k_BHMK, v_BHMK = kv_B2HMK.to(q_BHTK.dtype).unbind(1)
+        k_BHMK, v_BHMK = k_BHMK.to(q_BHTK.dtype), v_BHMK.to(q_BHTK.dtype)
         y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHMK, v_BHMK, attn_mask=mask_B11M)
         y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, width))
         return y_BTW
@@ -166,13 +184,13 @@ class Block(nn.Module):
         x_BTW: Tensor,
         place: Placement,
         cache_B2HCK: Tensor | None,
-        memory_B2HMK: Tensor | None,
+        memory: tuple[Tensor, Tensor] | None,
         memory_mask_B11M: Tensor | None,
     ) -> Tensor:
         """Return (B, T, W)."""
         x_BTW = x_BTW + self._drop(self.self_attention(x_BTW, place, cache_B2HCK))
-        if self.memory_attention is not None:
-            x_BTW = x_BTW + self._drop(self.memory_attention(x_BTW, memory_B2HMK, memory_mask_B11M))
+        if self.memory_attention is not None and memory is not None:
+            x_BTW = x_BTW + self._drop(self.memory_attention(x_BTW, *memory, memory_mask_B11M))
         return x_BTW + self._drop(self.mlp(x_BTW))
 
     def _drop(self, x: Tensor) -> Tensor:

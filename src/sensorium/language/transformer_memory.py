@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded
-from sensorium.language.transformer_block import Projection, RMSNorm
+from sensorium.language.transformer_block import Memory, Projection, RMSNorm
 
 
 class MemoryKeys(nn.Module):
@@ -26,8 +26,8 @@ class MemoryKeys(nn.Module):
         self.norm = RMSNorm(memory_width)
         self.kv = Projection(memory_width, depth * 2 * width)
 
-    def forward(self, memory: Encoded) -> tuple[Tensor, Tensor | None]:
-        """Return keys and values (B, N, 2, H, 1+M, K) and a mask (B, 1, 1, 1+M), None where M = 0."""
+    def forward(self, memory: Encoded) -> Memory:
+        """Return keys and values of 1+M positions, the null one first."""
         num_rows, length = memory.mask_BT.shape
         x_BMD, mask_B11M = self.null_D.expand(num_rows, 1, -1), None
         if length > 0:
@@ -35,7 +35,7 @@ class MemoryKeys(nn.Module):
             x_BMD = torch.cat([x_BMD.to(real_BMD.dtype), real_BMD], 1)
             mask_B11M = nn.functional.pad(memory.mask_BT, (1, 0), value=True)[:, None, None]
         kv_BMN2HK = self.kv(self.norm(x_BMD)).unflatten(-1, self.shape_N2HK)
-        return kv_BMN2HK.permute(0, 2, 3, 4, 1, 5), mask_B11M
+        return Memory(kv_BMN2HK.permute(0, 2, 3, 4, 1, 5), mask_B11M)
 
 
 class MemoryPrefix(nn.Module):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.matmul import linear
-from sensorium.language.transformer_block import Block
+from sensorium.language.transformer_block import Block, Memory
 
 _FEW_ROWS = 4  # below, a product only reads its weight, and the plain call starts sooner
 
@@ -24,9 +24,7 @@ class _Layer(NamedTuple):
     attention_gain: Tensor
     qkv: Tensor
     attention_out: Tensor
-    memory_gain: Tensor | None
-    memory_query: Tensor | None
-    memory_out: Tensor | None
+    memory: tuple[Tensor, Tensor, Tensor] | None  # gain, query, out
     mlp_gain: Tensor
     mlp_inner: Tensor
     mlp_out: Tensor
@@ -48,9 +46,7 @@ def _gather(block: Block) -> _Layer:
         attention_gain=attention.norm.gain_W,
         qkv=attention.qkv.weight_IO,
         attention_out=attention.out.weight_IO,
-        memory_gain=None if memory is None else memory.norm.gain_W,
-        memory_query=None if memory is None else memory.query.weight_IO,
-        memory_out=None if memory is None else memory.out.weight_IO,
+        memory=None if memory is None else (memory.norm.gain_W, memory.query.weight_IO, memory.out.weight_IO),
         mlp_gain=mlp.norm.gain_W,
         mlp_inner=mlp.inner.weight_IO,
         mlp_out=mlp.out.weight_IO,
@@ -63,8 +59,7 @@ def step(
     rotation_231K: Tensor,
     cache_BN2HCK: Tensor,
     slot: int,
-    memory_BN2HMK: Tensor | None,
-    memory_mask_B11M: Tensor | None,
+    memory: Memory | None,
 ) -> Tensor:
     """Run all layers over one token a row, which is written into `slot` of the cache; returns (B, W).
 
@@ -74,8 +69,7 @@ def step(
         rotation_231K: (2, 3, 1, K) cosines and signed sines of this slot (see `rotary`).
         cache_BN2HCK: keys and values before; slots from `slot` on are free.
         slot: how many tokens every row has had.
-        memory_BN2HMK: keys and values of the memory, if it is attended.
-        memory_mask_B11M: which of them are real; None = all.
+        memory: keys and values of the memory, if it is attended.
     """
     num_rows, width = x_BW.shape
     head_width = width // weights.heads
@@ -83,19 +77,18 @@ def step(
     cos, signed_sin = rotation_231K[..., None, :].unbind(0)
     writes = cache_BN2HCK[..., slot : slot + 1, :].unbind(1)
     reads = cache_BN2HCK[..., : slot + 1, :].flatten(1, 2).unbind(1)
-    memories = () if memory_BN2HMK is None else memory_BN2HMK.flatten(1, 2).unbind(1)
+    memories = [] if memory is None else memory.by_layer()
     for i, layer in enumerate(weights.layers):
         qkv = product(_norm(x_BW, layer.attention_gain), layer.qkv).view(num_rows, 3, weights.heads, 1, head_width)
         qkv = torch.addcmul(qkv * cos, qkv.roll(head_width // 2, -1), signed_sin)
         writes[i].copy_(qkv[:, 1:])
         y_BH1K = F.scaled_dot_product_attention(qkv[:, 0], reads[2 * i], reads[2 * i + 1])
         x_BW = x_BW + product(y_BH1K.reshape(num_rows, width), layer.attention_out)
-        if layer.memory_query is not None and layer.memory_gain is not None and layer.memory_out is not None:
-            q_BW = product(_norm(x_BW, layer.memory_gain), layer.memory_query)
-            q_BH1K = q_BW.view(num_rows, weights.heads, 1, head_width)
-            key, value = memories[2 * i], memories[2 * i + 1]
-            y_BH1K = F.scaled_dot_product_attention(q_BH1K, key, value, attn_mask=memory_mask_B11M)
-            x_BW = x_BW + product(y_BH1K.reshape(num_rows, width), layer.memory_out)
+        if memory is not None and layer.memory is not None:
+            gain, query, out = layer.memory
+            q_BH1K = product(_norm(x_BW, gain), query).view(num_rows, weights.heads, 1, head_width)
+            y_BH1K = F.scaled_dot_product_attention(q_BH1K, *memories[i], attn_mask=memory.mask_B11M)
+            x_BW = x_BW + product(y_BH1K.reshape(num_rows, width), out)
         hidden = product(_norm(x_BW, layer.mlp_gain), layer.mlp_inner)
         if weights.is_gated:
             gate, up = hidden.chunk(2, -1)
