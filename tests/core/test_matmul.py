@@ -9,6 +9,15 @@ from hypothesis import strategies as st
 from sensorium.core import matmul
 from sensorium.core.matmul import Linear, linear
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _onednn_answers_for_small_products():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matmul, "_WORTHWHILE", 0)
+        patch.setattr(matmul, "_FEW_ROWS", 1)
+        yield
+
+
 sizes = st.integers(1, 9)
 layouts = st.sampled_from(["plain", "transposed", "strided", "expanded"])
 
@@ -83,3 +92,18 @@ def test_only_wanted_gradients_are_made():
     x.requires_grad_()
     linear(x, torch.randn(4, 3)).sum().backward()
     assert x.grad is not None
+
+
+def test_onednn_is_asked_when_it_is_worthwhile(monkeypatch):
+    if not matmul.has_onednn():
+        pytest.skip("this build of torch has no oneDNN")
+    asked = []
+    monkeypatch.setattr(
+        matmul, "_onednn", lambda x, weight, bias: asked.append(x.shape) or F.linear(x, weight, bias)
+    )
+    monkeypatch.setattr(matmul, "_WORTHWHILE", 60)
+    monkeypatch.setattr(matmul, "_FEW_ROWS", 3)
+    weight = torch.randn(5, 4)
+    for num_rows in (1, 2, 3):
+        linear(torch.randn(num_rows, 4), weight)
+    assert asked == [(3, 4)]

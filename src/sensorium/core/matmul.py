@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_WORTHWHILE = 1 << 20  # multiplications; with fewer, starting oneDNN costs more than it saves (some 15 us)
+_FEW_ROWS = 4  # with fewer, all time goes into reading the weight, which MKL does as well
+
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return x W^T + b over the last dimension of `x`; the weight may be any transposed view."""
@@ -39,10 +42,11 @@ class Linear(nn.Linear):
 
 def _suits(x: Tensor, weight_OI: Tensor) -> bool:
     return (
-        x.dtype == weight_OI.dtype == torch.float32
+        x.numel() * weight_OI.shape[0] >= _WORTHWHILE
+        and x.dtype == weight_OI.dtype == torch.float32
         and x.device.type == weight_OI.device.type == "cpu"
         and x.dim() > 1
-        and x.numel() > 0
+        and x.numel() >= _FEW_ROWS * weight_OI.shape[1] > 0
         and has_onednn()
     )
 
