@@ -24,7 +24,7 @@ _FEW_ROWS = 4  # with fewer, all time goes into reading the weight, which MKL do
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return x W^T + b over the last dimension of `x`; the weight may be any transposed view."""
-    if not _suits(x, weight_OI) or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or not _suits(x, weight_OI):
         return F.linear(x, weight_OI, bias_O)
     if torch.is_grad_enabled() and (x.requires_grad or weight_OI.requires_grad or _wants_gradient(bias_O)):
         y: Tensor = _Linear.apply(x, weight_OI, bias_O)  # type: ignore[no-untyped-call]
