@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def demo(
     out: Annotated[Path | None, typer.Option(help="The exact run folder; new or empty.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Train for so many seconds (default: 100).")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Train for so many seconds (default: 120).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Train a model on pictures with typed and spoken questions, about two minutes, and show it."""

@@ -6,7 +6,7 @@ Source: the `easy-vqa` package (Zhou 2019; 4,000 + 1,000 images, 38,575 + 9,673 
 made here by espeak-ng, in voices that differ between the two parts.
 
     easy-vqa:train              typed questions
-    spoken-easy-vqa:DIR/train   a third of the rows typed, a third spoken, a third both
+    spoken-easy-vqa:DIR/train   of five rows three are typed, one is spoken, one is both
     spoken-easy-vqa:DIR/test    every row typed and spoken, by voices that training never heard
 """
 
@@ -23,6 +23,7 @@ from sensorium.data.synthesis.speech import Voice, speak, voice_sets, write_wav
 
 PARTS = ("train", "test")
 COLUMNS = ["photo", "question", "answer"]
+WAYS = ("typed", "typed", "typed", "spoken", "both")
 SPOKEN_COLUMNS = ["photo", "question", "speech", "answer"]
 
 
@@ -72,11 +73,11 @@ def _spoken(part: str, folder: Path) -> Iterator[Row | BadLine]:
         assert isinstance(row, Row)
         draw = _draw(part, row.line)
         cells = dict(row.cells, speech="")
-        way = draw % 3 if part == "train" else 2  # 0 typed, 1 spoken, 2 both
-        if way > 0:
-            voice = voices[draw // 3 % len(voices)]
+        way = WAYS[draw % len(WAYS)] if part == "train" else "both"
+        if way != "typed":
+            voice = voices[draw // len(WAYS) % len(voices)]
             cells["speech"] = _speech(cells["question"], voice, folder)
-        if way == 1:
+        if way == "spoken":
             cells["question"] = ""
         yield Row(row.line, cells)
 
