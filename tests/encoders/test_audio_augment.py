@@ -1,6 +1,7 @@
 """What training does to a clip's spectrum, and that nothing happens outside it."""
 
 import torch
+
 from sensorium.encoders.audio_augment import SpectrumAugment
 
 
