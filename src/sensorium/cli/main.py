@@ -14,10 +14,10 @@ import typer
 from sensorium.cli.check import check
 from sensorium.cli.demo import demo
 from sensorium.cli.doctor import doctor
+from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.init import init
 from sensorium.cli.predict import predict
-from sensorium.cli.threads import settle_threads
 from sensorium.cli.train import train
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
@@ -54,7 +54,7 @@ def main() -> None:
 
     Exit codes: 2 usage, 3 data, 4 model, 5 disk, 6 memory, 7 locked, 130 interrupted.
     """
-    settle_threads()
+    settle_environment()
     try:
         app()
     except SensoriumError as error:

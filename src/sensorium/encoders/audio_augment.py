@@ -2,8 +2,8 @@
 
 Enters: (U, T, F) log-mel frames in training.  Leaves: the same shape.
 Shift: a longer or shorter vocal tract scales frequencies, which on the mel axis is nearly a shift (Jaitly and
-Hinton 2013, vocal tract length perturbation).  Mask: one band of up to `mask_bins` bins is set to the mean of normalised
-frames, zero (Park et al. 2019, SpecAugment, frequency masking).
+Hinton 2013, vocal tract length perturbation).  Mask: one band of up to `mask_bins` bins is set to the mean of
+normalised frames, zero (Park et al. 2019, SpecAugment, frequency masking).
 """
 
 from __future__ import annotations
