@@ -1,0 +1,37 @@
+"""Every recipe is a valid config; those whose data are at hand take a few real steps."""
+
+from pathlib import Path
+
+import pytest
+
+from sensorium.training.progress import Silent
+from sensorium.workflow.config import load_config
+from sensorium.workflow.train import train
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_valid_and_says_how_to_run_it(recipe):
+    load_config(recipe)
+    header = recipe.read_text().split("\n\n[")[0]
+    assert f"sensorium train recipes/{recipe.name}" in header
+    assert all(word in header for word in ("expected:", "time:", "machine:"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("easy_vqa", []),
+        ("digits", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
+        ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
+    ],
+)
+def test_recipe_takes_real_steps(name, changes, reference_data, tmp_path):
+    recipe = next(path for path in RECIPES if path.stem == name)
+    changes = [change.format(data=reference_data.resolve()) for change in changes]
+    changes += ["training.max_steps=2", "evaluation.max_rows=8", "evaluation.baselines=false", "data.cache=''"]
+    result = train(load_config(recipe, changes), out=tmp_path / "run", progress=Silent())
+    assert result.fitted.report is not None
+    assert result.fitted.report.num_steps == 2
+    assert result.evaluation.num_rows == 8
