@@ -8,6 +8,7 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -76,12 +77,18 @@ class MultimodalLM(nn.Module):
         return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))
 
     @property
+    def device(self) -> torch.device:
+        """Return where the model computes; batches are brought there."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    @property
     def learns(self) -> bool:
         """Say whether any scorer is fitted by gradient (else training is counting alone)."""
         return any(part.fitted_by == "gradient" for part in self.parts.values())
 
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch: B rows of memory."""
+        batch = batch.to(self.device)
         if self.training and self.config.fusion.input_dropout > 0:
             batch = drop_inputs(batch, self.config.fusion.input_dropout)
         parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
@@ -94,6 +101,7 @@ class MultimodalLM(nn.Module):
         In training only scorers fitted by gradient take part, each for itself (counts are held
         fixed and have no gradient); in evaluation it is the composed scorer's likelihood.
         """
+        batch = batch.to(self.device)
         token_BT, mask_BT = _target(batch)
         cond = self.condition(batch)
         num_tokens_B = mask_BT.sum(1) - 1
@@ -119,7 +127,8 @@ class MultimodalLM(nn.Module):
             return None
         was_training = self.training
         self.eval()
-        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in batches)
+        moved = (batch.to(self.device) for batch in batches)
+        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in moved)
         self.train(was_training)
         return list(weights)
 

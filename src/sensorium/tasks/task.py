@@ -65,7 +65,7 @@ def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: 
     then the only way on, has probability 1 under the constraint, and is not computed.
     """
     candidates = [model.tokenizer.encode(text) for text in answers]
-    whole = not _prefix_free(candidates)
+    whole = not all(candidates) or not _prefix_free(candidates)
     log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates, whole=whole)
     top = torch.softmax(log_p_BN.float(), dim=1).topk(min(num_best, len(answers)), dim=1)
     return [
