@@ -1,8 +1,8 @@
 """What a command settles before torch is imported: threads, and how much oneDNN remembers.
 
 Threads: half of the machine's logical cores, one at least, and threads that sleep while they wait.  With a thread
-on every core, a step waits for the slowest of them: on two cores with one other busy process, a step of
-the easy-VQA model took 15 times as long with two spinning threads as with one (`benchmarks/threads.py`).
+on every core, a step waits for the slowest of them: on two cores beside one busy process, a step of the easy-VQA
+model took 2.3 times as long with two spinning threads as with one; alone, 0.66 times (`benchmarks/threads.py`).
 
 oneDNN keeps a compiled kernel for each shape it has met, 1,024 by default; batches of clips of ever new lengths
 fill that with hundreds of megabytes which are hardly used again.
