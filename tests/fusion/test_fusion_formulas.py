@@ -115,20 +115,23 @@ def test_mean_pooling_is_the_mean_over_real_positions() -> None:
         torch.testing.assert_close(pooled[row], real(part, row).mean(0))
 
 
-def test_attention_pooling_is_its_formula() -> None:
+@pytest.mark.parametrize("heads", [1, 3])
+def test_attention_pooling_is_its_formula(heads: int) -> None:
     part = three_parts()["sound"]
-    pool = AttentionPooling(WIDTH)
+    pool = AttentionPooling(WIDTH, heads)
     pooled = pool(part)
-    linear, _, query = pool.score
+    linear, _, queries = pool.score
     for row in range(8):
         x_TD = real(part, row)
-        weight_T = (linear(x_TD).tanh() @ query.weight[0]).softmax(0)
-        torch.testing.assert_close(pooled[row], weight_T @ x_TD)
+        found = [(linear(x_TD).tanh() @ query_D).softmax(0) @ x_TD for query_D in queries.weight]
+        want_D = found[0] if heads == 1 else pool.join.weight @ torch.cat(found)
+        torch.testing.assert_close(pooled[row], want_D)
 
 
 def test_a_row_without_any_real_position_pools_to_zeros() -> None:
     part = Encoded(torch.randn(1, 2, WIDTH), torch.zeros(1, 2, dtype=torch.bool), torch.tensor([True]))
     assert (AttentionPooling(WIDTH)(part) == 0).all()
+    assert (AttentionPooling(WIDTH, 3)(part) == 0).all()
     assert (MeanPooling()(part) == 0).all()
     assert masked_softmax(torch.randn(1, 3), torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0, 0, 0]]
 

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -73,11 +73,11 @@ def known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
     """List the keys of the section that `path` leads to."""
     for part in path:
         known = cls.model_fields.get(part)
-        if known is None or not isinstance(known.annotation, type):
+        choices = (known.annotation, *get_args(known.annotation)) if known else ()  # Section, or Section | None
+        sections = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not sections:
             return []
-        if not issubclass(known.annotation, BaseModel):
-            return []
-        cls = known.annotation
+        cls = sections[0]
     return [info.alias or name for name, info in cls.model_fields.items()]
 
 

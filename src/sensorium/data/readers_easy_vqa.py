@@ -6,7 +6,7 @@ Source: the `easy-vqa` package (Zhou 2019; 4,000 + 1,000 images, 38,575 + 9,673 
 made here by espeak-ng, in voices that differ between the two parts.
 
     easy-vqa:train              typed questions
-    spoken-easy-vqa:DIR/train   of five rows three are typed, one is spoken, one is both
+    spoken-easy-vqa:DIR/train   of five rows two are typed, one is spoken, two are both
     spoken-easy-vqa:DIR/test    every row typed and spoken, by voices that training never heard
 """
 
@@ -23,7 +23,7 @@ from sensorium.data.synthesis.speech import Voice, speak, voice_sets, write_wav
 
 PARTS = ("train", "test")
 COLUMNS = ["photo", "question", "answer"]
-WAYS = ("typed", "typed", "typed", "spoken", "both")
+WAYS = ("typed", "typed", "spoken", "both", "both")
 SPOKEN_COLUMNS = ["photo", "question", "speech", "answer"]
 
 

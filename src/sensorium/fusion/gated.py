@@ -16,10 +16,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, ordered, presence
-from sensorium.fusion.pooling import PoolEach, PoolingName, masked_softmax
+from sensorium.fusion.pooling import PoolEach, Pooling, masked_softmax
 
 
 class Gated(nn.Module):
@@ -31,10 +30,9 @@ class Gated(nn.Module):
         width: D.
     """
 
-    class Config(Section):
+    class Config(Pooling):
         """Options of `gated`."""
 
-        pooling: PoolingName = "mean"
         hidden: int = Field(128, ge=1, le=65_536)
         """Units of the network that decides the gates."""
 
@@ -43,7 +41,7 @@ class Gated(nn.Module):
         self.names = tuple(names)
         self.width = width
         num_parts = len(self.names)
-        self.pool = PoolEach(config.pooling, num_parts, width)
+        self.pool = PoolEach(config, num_parts, width)
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(num_parts))
         self.gate = nn.Sequential(
             nn.Linear(num_parts * width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, num_parts)

@@ -22,10 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, ordered, presence
-from sensorium.fusion.pooling import PoolEach, PoolingName
+from sensorium.fusion.pooling import PoolEach, Pooling
 
 
 class MLP(nn.Module):
@@ -37,11 +36,10 @@ class MLP(nn.Module):
         width: D.
     """
 
-    class Config(Section):
+    class Config(Pooling):
         """Options of `mlp`."""
 
         interaction: Literal["concat", "product", "both"] = "both"
-        pooling: PoolingName = "mean"
         hidden: int = Field(256, ge=1, le=65_536)
         positions: int = Field(1, ge=1, le=1024)
         dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -53,7 +51,7 @@ class MLP(nn.Module):
         self.positions = config.positions
         self.interaction = config.interaction
         num_parts = len(self.names)
-        self.pool = PoolEach(config.pooling, num_parts, width)
+        self.pool = PoolEach(config, num_parts, width)
         self.product = None if config.interaction == "concat" else Product(num_parts, width, config.hidden)
         width_in = {
             "concat": num_parts * width,

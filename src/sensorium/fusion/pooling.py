@@ -1,4 +1,4 @@
-"""From many positions to one vector a part: the mean, or an attention of one learned query.
+"""From many positions to one vector a part: the mean, or the attention of a few learned queries.
 
 Enters: Encoded (B, T, D).  Leaves: (B, D); padding has no part in it.
 """
@@ -9,30 +9,46 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from sensorium.core.config import Section
 from sensorium.core.types import Encoded
 
 PoolingName = Literal["mean", "attention"]
 
 
+class Pooling(Section):
+    """Options of the fusions that pool each part to one vector."""
+
+    pooling: PoolingName = "mean"
+    pooling_heads: int = Field(4, ge=1, le=64)
+    """Queries of `attention`: one finds one place, and a question has several words that matter."""
+
+
 class AttentionPooling(nn.Module):
-    """sum_t a_t x_t, a = softmax over real t of u' tanh(W x_t) (Bahdanau et al. 2015; Yang et al. 2016, eq. 5-7).
+    """W [s_1; ...; s_H], s_h = sum_t a_ht x_t, a_h = softmax over real t of u_h' tanh(V x_t + b).
+
+    Additive attention (Bahdanau et al. 2015; Yang et al. 2016, eq. 5-7) with H queries (Lin et al. 2017, "A
+    structured self-attentive sentence embedding", eq. 6); one query needs no W.
 
     Args:
         width: D.
+        heads: H.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int = 1) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
+        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, heads, bias=False))
+        self.join = nn.Linear(heads * width, width, bias=False) if heads > 1 else nn.Identity()
 
     def forward(self, part: Encoded) -> Tensor:
         """Return (B, D); a row without a real position gives zeros."""
         x_BTD = torch.where(part.mask_BT[..., None], part.x_BTD, 0)
-        score_BT = self.score(x_BTD).squeeze(-1).float()
-        weight_BT = masked_softmax(score_BT, part.mask_BT)
-        return torch.einsum("bt,btd->bd", weight_BT.to(x_BTD.dtype), x_BTD)
+        score_BHT = self.score(x_BTD).transpose(1, 2).float()
+        weight_BHT = masked_softmax(score_BHT, part.mask_BT[:, None])
+        joined_BD: Tensor = self.join((weight_BHT.to(x_BTD.dtype) @ x_BTD).flatten(1))
+        return joined_BD
 
 
 class MeanPooling(nn.Module):
@@ -44,28 +60,28 @@ class MeanPooling(nn.Module):
 
 
 def masked_softmax(score_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the softmax over real entries, 0 elsewhere; a row without a real entry gives zeros, never NaN."""
+    """Return the softmax over real entries of the last axis, 0 elsewhere; without any, zeros and never NaN."""
     weight_BT = torch.where(mask_BT, score_BT, torch.finfo(score_BT.dtype).min).softmax(-1)
     return torch.where(mask_BT, weight_BT, 0)
 
 
-def make_pooling(name: PoolingName, width: int) -> nn.Module:
-    """Make the pooling called `name`."""
-    return AttentionPooling(width) if name == "attention" else MeanPooling()
+def make_pooling(config: Pooling, width: int) -> nn.Module:
+    """Make the pooling that `config` asks for."""
+    return AttentionPooling(width, config.pooling_heads) if config.pooling == "attention" else MeanPooling()
 
 
 class PoolEach(nn.Module):
     """Pool every part by itself.
 
     Args:
-        name: which pooling.
+        config: which pooling.
         num_parts: K.
         width: D.
     """
 
-    def __init__(self, name: PoolingName, num_parts: int, width: int) -> None:
+    def __init__(self, config: Pooling, num_parts: int, width: int) -> None:
         super().__init__()
-        self.poolings = nn.ModuleList(make_pooling(name, width) for _ in range(num_parts))
+        self.poolings = nn.ModuleList(make_pooling(config, width) for _ in range(num_parts))
 
     def forward(self, parts: Sequence[Encoded]) -> Tensor:
         """Return (B, K, D)."""

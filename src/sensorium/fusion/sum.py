@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, ordered
-from sensorium.fusion.pooling import PoolEach, PoolingName
+from sensorium.fusion.pooling import PoolEach, Pooling
 
 
 class Sum(nn.Module):
@@ -26,16 +25,14 @@ class Sum(nn.Module):
         width: D.
     """
 
-    class Config(Section):
+    class Config(Pooling):
         """Options of `sum`."""
-
-        pooling: PoolingName = "mean"
 
     def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
         super().__init__()
         self.names = tuple(names)
         self.width = width
-        self.pool = PoolEach(config.pooling, len(self.names), width)
+        self.pool = PoolEach(config, len(self.names), width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:

@@ -7,10 +7,10 @@ options have been validated by the component's own `Config`, and written out wit
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,10 +21,14 @@ from sensorium.data.tokenizers import ENTRY_POINTS as TOKENIZER_GROUP
 from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
 from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
+from sensorium.fusion.alignment import Alignment
 from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
+from sensorium.model.input_dropout import InputDropout
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class InputSection(Section):
@@ -52,8 +56,26 @@ class FusionSection(Section):
 
     features: str = "concat"
     width: int = Field(128, ge=1, le=65_536)
-    input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Chance, in training, that a row's input is hidden (never all of them)."""
+    input_dropout: Rate | dict[str, Rate] = 0.0
+    """Chance, in training, that a row's input is hidden (never all of them); one for all, or by input."""
+    input_patterns: dict[str, Rate] = {}
+    """Chance, in training, that a row with all inputs of "photo+speech" shows these alone."""
+    alignment: Alignment.Config | None = None
+
+    @field_validator("input_dropout", mode="before")
+    @classmethod
+    def _rates(cls, rates: Any) -> Any:
+        for rate in rates.values() if isinstance(rates, Mapping) else [rates]:
+            if not isinstance(rate, int | float) or not 0 <= rate < 1:
+                raise ValueError(f"a chance is at least 0 and less than 1, not {rate!r}")
+        return rates
+
+    @field_validator("input_patterns")
+    @classmethod
+    def _chances(cls, patterns: dict[str, float]) -> dict[str, float]:
+        if sum(patterns.values()) > 1:
+            raise ValueError("the chances of all patterns together stay within 1")
+        return patterns
 
 
 class LanguageSection(Section):
@@ -100,6 +122,27 @@ class ModelConfig:
     language: LanguageSection
     scorers: Mapping[str, tuple[Any, Section]]
 
+    @property
+    def input_dropout(self) -> InputDropout:
+        """Return which inputs training hides."""
+        rates = self.fusion.input_dropout
+        by_input = rates if isinstance(rates, dict) else dict.fromkeys(self.inputs, rates)
+        patterns = {frozenset(key.split("+")): chance for key, chance in self.fusion.input_patterns.items()}
+        return InputDropout(by_input, patterns)
+
+    def only(self, names: Collection[str]) -> ModelConfig:
+        """Return the same model with these inputs alone; what training says of the others falls away."""
+        fusion, rates = self.fusion, self.fusion.input_dropout
+        aligned = [name for name in fusion.alignment.inputs if name in names] if fusion.alignment else []
+        alignment = fusion.alignment.model_copy(update={"inputs": tuple(aligned)}) if fusion.alignment else None
+        update = {
+            "input_dropout": {n: r for n, r in rates.items() if n in names} if isinstance(rates, dict) else rates,
+            "input_patterns": {k: c for k, c in fusion.input_patterns.items() if set(k.split("+")) <= set(names)},
+            "alignment": alignment if len(aligned) > 1 else None,
+        }
+        inputs = {name: choice for name, choice in self.inputs.items() if name in names}
+        return replace(self, inputs=inputs, fusion=fusion.model_copy(update=update))
+
     def dump(self) -> dict[str, Any]:
         """Return nested plain dicts that `parse` reads back to an equal config."""
         return {
@@ -129,7 +172,7 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
         raise ConfigError("no inputs: add a section [inputs.NAME]", where=source.name)
     inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
-    fusion, fusion_class, fusion_options = _fusion(values, source)
+    fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))
     language, scorers = _language(values, source)
     return ModelConfig(
         inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
@@ -176,9 +219,19 @@ def _target(
     return target, tokenizer, _options(tokenizer.Config, rest, TargetSection, source, "target")
 
 
-def _fusion(values: Mapping[str, Any], source: Source) -> tuple[FusionSection, Any, Section]:
+def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tuple[FusionSection, Any, Section]:
     common, rest = _split(_table(values, "fusion", source), FusionSection)
     fusion = FusionSection.parse(common, source, "fusion")
+    named = {
+        "input_dropout": list(fusion.input_dropout) if isinstance(fusion.input_dropout, dict) else [],
+        "input_patterns": [name for key in fusion.input_patterns for name in key.split("+")],
+        "alignment": list(fusion.alignment.inputs) if fusion.alignment else [],
+    }
+    for key, names in named.items():
+        for name in names:
+            if name not in inputs:
+                where, advice = source.where(f"fusion.{key}"), registry.nearest(name, inputs)
+                raise ConfigError(f"'fusion.{key}' names no input: '{name}'", where=where, advice=advice)
     cls = registry.load(FUSIONS, FUSION_GROUP, fusion.features, where=source.where("fusion.features"))
     return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Batch, Conditioning, MediaBatch
+from sensorium.core.types import Batch, Conditioning
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
@@ -49,6 +50,9 @@ class MultimodalLM(nn.Module):
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
         self.fusion = config.fusion_class(config.fusion_options, list(config.inputs), width)
+        alignment = config.fusion.alignment
+        self.alignment = None if alignment is None else Alignment(alignment, width)
+        self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
@@ -89,8 +93,6 @@ class MultimodalLM(nn.Module):
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch: B rows of memory."""
         batch = batch.to(self.device)
-        if self.training and self.config.fusion.input_dropout > 0:
-            batch = drop_inputs(batch, self.config.fusion.input_dropout)
         parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
         cond: Conditioning = self.fusion(parts)
         return cond
@@ -98,10 +100,13 @@ class MultimodalLM(nn.Module):
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.
 
-        In training only scorers fitted by gradient take part, each for itself (counts are held
-        fixed and have no gradient); in evaluation it is the composed scorer's likelihood.
+        In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
+        itself (counts are held fixed and have no gradient); the alignment of inputs is added, if configured.
+        In evaluation it is the composed scorer's likelihood.
         """
         batch = batch.to(self.device)
+        if self.training and self.input_dropout:
+            batch = self.input_dropout(batch)
         token_BT, mask_BT = _target(batch)
         cond = self.condition(batch)
         num_tokens_B = mask_BT.sum(1) - 1
@@ -109,6 +114,8 @@ class MultimodalLM(nn.Module):
             return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
         learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
         nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+        if self.alignment is not None:
+            nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
         return nll_B, num_tokens_B
 
     def fit_counts(self, sequences: Iterable[Sequence[int]]) -> None:
@@ -139,19 +146,6 @@ class MultimodalLM(nn.Module):
             if isinstance(encoder, FrozenEncoder):
                 encoder.encoder.eval()
         return self
-
-
-def drop_inputs(batch: Batch, rate: float) -> Batch:
-    """Hide each row's inputs with chance `rate`, but never all that the row has."""
-    names = list(batch.inputs)
-    present_KB = torch.stack([batch.inputs[name].row_B >= 0 for name in names])
-    chance_KB = torch.rand(present_KB.shape, device=present_KB.device).masked_fill(~present_KB, -1.0)
-    keep_KB = present_KB & ((chance_KB >= rate) | (chance_KB == chance_KB.amax(0, keepdim=True)))
-    inputs = {
-        name: MediaBatch(media.values, media.mask_UT, torch.where(keep_B, media.row_B, -1))
-        for (name, media), keep_B in zip(batch.inputs.items(), keep_KB, strict=True)
-    }
-    return Batch(batch.row_id_B, inputs, batch.token_BT, batch.mask_BT)
 
 
 def _target(batch: Batch) -> tuple[Tensor, Tensor]:

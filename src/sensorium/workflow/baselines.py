@@ -6,7 +6,6 @@ what it reaches shows how much the rows can be guessed without the rest.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def single_input_baseline(
 ) -> Baseline:
     """Train the same model with one input and a share of the budget, and judge it on the same rows."""
     started = time.perf_counter()
-    model_config = dataclasses.replace(config.model, inputs={name: config.model.inputs[name]})
+    model_config = config.model.only([name])
     training = reduced_budget(config.training, config.evaluation.baseline_budget)
     alone = config.replace(model=model_config, training=training)
     seed_everything(training.seed)
