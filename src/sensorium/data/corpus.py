@@ -162,14 +162,7 @@ class Corpus:
             name: CorpusInput(part.renumber(scan.unit_N[name][good_K]), part.items, part.store)
             for name, part in units.items()
         }
-        counts = scan.counts | {"rows quarantined": scan.num_refused + len(scan.row_number_N) - len(good_K)}
-        counts |= {
-            f"rows without {name}": int((part.unit_N == ABSENT).sum()) for name, part in corpus_inputs.items()
-        }
-        counts |= {
-            f"{name} items cut to their longest length": _num_cut(spec.preparer) - cut_before[name]
-            for name, spec in inputs.items()
-        }
+        counts = _counts(scan, len(good_K), corpus_inputs, inputs, cut_before)
         targets = scan.targets.only(good_K) if scan.targets is not None else None
         origin = _TableRows(table, target.column if target is not None else None)
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
@@ -347,6 +340,22 @@ def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | 
         )
     encoder = TargetEncoder(tokenizer, None)
     return encoder.finish(np.array([encoder.add(sample.target or "") for sample in samples], np.int64))
+
+
+def _counts(
+    scan: Scan,
+    num_kept: int,
+    parts: Mapping[str, CorpusInput],
+    inputs: Mapping[str, InputSpec],
+    cut_before: Mapping[str, int],
+) -> dict[str, int]:
+    """Count what was left out, absent or cut, by what a log calls it."""
+    counts = scan.counts | {"rows quarantined": scan.num_refused + len(scan.row_number_N) - num_kept}
+    counts |= {f"rows without {name}": int((part.unit_N == ABSENT).sum()) for name, part in parts.items()}
+    return counts | {
+        f"{name} items cut to their longest length": _num_cut(spec.preparer) - cut_before[name]
+        for name, spec in inputs.items()
+    }
 
 
 def _num_cut(preparer: Preparer) -> int:
