@@ -1,6 +1,6 @@
 """Train a recipe as it stands and write down what it reached, beside its baselines.
 
-    python benchmarks/recipe.py digits        trains recipes/digits.toml, writes results/digits.json
+python benchmarks/recipe.py digits        trains recipes/digits.toml, writes results/digits.json
 """
 
 from __future__ import annotations
