@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,15 +173,3 @@ def test_mistakes_are_one_sentence_and_an_exit_code(
     assert (code, out) == (exit_code, "")
     assert message in err
     assert "Traceback" not in err
-
-
-def test_the_environment_is_settled_unless_the_user_did(monkeypatch):
-    from sensorium.cli.environment import settle_environment
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    for name in ("OMP_WAIT_POLICY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        monkeypatch.delenv(name, raising=False)
-    settle_environment()
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024

@@ -95,7 +95,7 @@ def test_evaluate_on_a_table_and_on_subsets(trained, shapes_folder):
         ({}, UsageError, "without any input"),
         ({"photos": "a.png"}, UsageError, "did you mean 'photo'"),
         ({"photo": "missing.png"}, MediaError, "missing.png"),
-        ({"photo": b"<html>"}, MediaError, ""),
+        ({"photo": b"<html>"}, MediaError, "HTML"),
     ],
 )
 def test_bad_rows_are_named(trained, row, error, message):
