@@ -1,9 +1,9 @@
 """What a command settles before torch is imported: threads, and how much oneDNN remembers.
 
-Threads: a step waits for the slowest of them, so one that shares its core with another process costs more than it
-brings.  On two cores, a step of the easy-VQA model takes 0.66 times as long with two threads as with one, but beside
-one busy process 2.3 times as long (`benchmarks/threads.py`).  So long commands look for a fifth of a second which
-cores are idle, and take these; half of the cores at least.  Short ones take half.
+Threads: a step waits for the slowest of them, so one that shares its core with another process costs more than
+it brings.  On two cores, a step of the easy-VQA model takes 0.66 times as long with two threads as with one, but
+beside one busy process 2.3 times as long (`benchmarks/threads.py`).  So long commands look for a fifth of a
+second which cores are idle, and take these; half of the cores at least.  Short ones take half.
 
 oneDNN keeps a compiled kernel for each shape it has met, 1,024 by default; batches of clips of ever new lengths
 fill that with hundreds of megabytes which are hardly used again.
