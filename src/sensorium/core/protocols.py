@@ -121,3 +121,27 @@ class CountingScorer(Protocol):
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Count; each sequence runs from BOS to EOS."""
         ...
+
+
+@runtime_checkable
+class UnrollingScorer(Protocol):
+    """A scorer that knows its distributions at all positions of a text without going step by step."""
+
+    def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(next) after each position, (B, T, V), as looped `extend`; padding may hold anything."""
+        ...
+
+
+@runtime_checkable
+class FactualScorer(Protocol):
+    """A scorer that can tell, beside its distribution, what that rests on: numbers that a gate may read."""
+
+    num_facts: int
+
+    def facts(self, state: State) -> Tensor:
+        """Return (B, F) about the next token, from the state after the tokens before it."""
+        ...
+
+    def unroll_facts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return the same after each position, (B, T, F)."""
+        ...

@@ -28,6 +28,7 @@ from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_counts import NgramCounts, count_ngrams
 
 UNSEEN = -1
+_LEAST_LOG_BACKOFF = -10.0  # a context without discounted mass has log 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,27 @@ class Ngram(nn.Module):
         predicted_BT = mask_BT.clone()
         predicted_BT[:, 0] = False
         return torch.where(predicted_BT, log_p_BT, 0.0)
+
+    def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(next) after each position, (B, T, V)."""
+        node_BTK = self._nodes(token_BT, self.start(cond).node_BK, self.config.order - 1)
+        return self._distribution(node_BTK.flatten(0, 1)).view(*token_BT.shape, -1)
+
+    @property
+    def num_facts(self) -> int:
+        """Return F of `facts`: two for each length of context."""
+        return 2 * (self.config.order - 1)
+
+    def facts(self, state: NgramState) -> Tensor:
+        """Return which lengths of context were seen in training, and log b of each, (B, F); see `gate`."""
+        return self._facts(state.node_BK)
+
+    def unroll_facts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return the facts after each position, (B, T, F)."""
+        return self._facts(self._nodes(token_BT, self.start(cond).node_BK, self.config.order - 1))
+
+    def _facts(self, node: Tensor) -> Tensor:
+        return torch.cat([(node >= 0).float(), self._backoff(node).clamp_min(_LEAST_LOG_BACKOFF)], -1)
 
     def _nodes(self, token_BT: Tensor, before_BK: Tensor, depth: int) -> Tensor:
         """Return (B, T, depth): the nodes of the last 1..depth tokens at each position."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import Scorer
+from sensorium.core.protocols import Scorer, UnrollingScorer
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import EOS, Vocab, require_same
 
@@ -53,16 +53,21 @@ class Parts(nn.ModuleList):
         """Return each part's log p of each token, (K, B, T)."""
         return torch.stack([part.score(token_BT, mask_BT, cond) for part in self.scorers()])
 
-    def distributions(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Iterator[list[Tensor]]:
-        """Go through t = 1..T-1, giving each part's whole log p(token_t | before t), (B, V) each.
+    def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return each part's whole log p(next) after each position, (K, B, T, V); padding holds anything."""
+        return torch.stack([unroll(part, token_BT, mask_BT, cond) for part in self.scorers()])
 
-        Rows that have ended are fed EOS, and what is said of them means nothing.
-        """
-        fed_BT, states = torch.where(mask_BT, token_BT, EOS), self.start(cond)
-        real_B1 = torch.ones_like(mask_BT[:, :1])
-        for t in range(1, token_BT.shape[1]):
-            log_p_KBV, states = self.advance(states, fed_BT[:, t - 1 : t], real_B1)
-            yield log_p_KBV
+
+def unroll(scorer: Scorer, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+    """Return log p(next) after each position, (B, T, V): at once where the scorer can, else step by step."""
+    fed_BT = torch.where(mask_BT, token_BT, EOS)
+    if isinstance(scorer, UnrollingScorer):
+        return scorer.unroll(fed_BT, mask_BT, cond)
+    state, real_B1, steps = scorer.start(cond), torch.ones_like(mask_BT[:, :1]), []
+    for t in range(token_BT.shape[1]):
+        log_p_BV, state = scorer.extend(state, fed_BT[:, t : t + 1], real_B1)
+        steps.append(log_p_BV)
+    return torch.stack(steps, 1)
 
 
 def checked_weights(weights: Sequence[float], num_parts: int) -> Tensor:

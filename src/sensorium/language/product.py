@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.protocols import Scorer
@@ -69,12 +70,11 @@ class Product(nn.Module):
         for token_BT, mask_BT, cond in held_out:
             if room <= 0:
                 break
-            steps = self.parts.distributions(token_BT, mask_BT, cond)
-            for t, log_p_KBV in enumerate(steps, start=1):
-                real_B = mask_BT[:, t]
-                log_p.append(torch.stack(log_p_KBV)[:, real_B].float().cpu())
-                targets.append(token_BT[real_B, t].cpu())
-                room -= int(targets[-1].numel())
+            predicted_BT = mask_BT[:, 1:]
+            log_p_KBTV = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
+            log_p.append(log_p_KBTV[:, predicted_BT].float().cpu())
+            targets.append(token_BT[:, 1:][predicted_BT].cpu())
+            room -= int(targets[-1].numel())
         token_N = torch.cat([torch.empty(0, dtype=torch.int64), *targets])
         log_p_KNV = torch.cat([torch.empty(len(self.parts), 0, len(self.vocab)), *log_p], 1)
         log.info("fitting %d exponents on %d held-out tokens", len(self.parts), len(token_N))
@@ -98,9 +98,10 @@ class Product(nn.Module):
         return self.parts.score(token_BT, mask_BT, cond)
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
-        """Return log p(token_t | before t, cond), (B, T), step by step: Z needs every word."""
-        columns, weight_K = [torch.zeros_like(token_BT[:, 0], dtype=torch.float32)], self.log_weight_K.exp()
-        for t, log_p_KBV in enumerate(self.parts.distributions(token_BT, mask_BT, cond), start=1):
-            log_p_BV = log_product(torch.stack(log_p_KBV), weight_K)
-            columns.append(log_p_BV.gather(1, token_BT[:, t : t + 1]).squeeze(1))
-        return torch.where(mask_BT, torch.stack(columns, 1), 0.0)
+        """Return log p(token_t | before t, cond), (B, T); Z needs every word at every position."""
+        if token_BT.shape[1] == 1:
+            return torch.zeros_like(token_BT, dtype=torch.float32)
+        log_p_KBTV = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
+        mixed_NV = log_product(log_p_KBTV.flatten(1, 2), self.log_weight_K.exp())
+        log_p_N = mixed_NV.gather(1, token_BT[:, 1:].reshape(-1, 1))
+        return F.pad(torch.where(mask_BT[:, 1:], log_p_N.view(len(token_BT), -1), 0.0), (1, 0))

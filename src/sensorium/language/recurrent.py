@@ -148,10 +148,17 @@ class Recurrent(nn.Module):
         """Return log p(token_t | before t) (B, T), for all positions in one run."""
         if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
+        return score_targets(self._unrolled_logits(token_BT[:, :-1], cond), token_BT, mask_BT)
+
+    def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(next) after each position, (B, T, V), in one run."""
+        return self._unrolled_logits(token_BT, cond).log_softmax(-1, dtype=torch.float32)
+
+    def _unrolled_logits(self, token_BT: Tensor, cond: Conditioning) -> Tensor:
         state = self._begin(cond)
-        x_BTW = F.dropout(self.embedding(token_BT[:, :-1]), self.config.dropout, self.training)
+        x_BTW = F.dropout(self.embedding(token_BT), self.config.dropout, self.training)
         hidden_BTW, _ = self.rnn(x_BTW, self._layers_first(state))
-        return score_targets(self._logits(hidden_BTW, state.memory), token_BT, mask_BT)
+        return self._logits(hidden_BTW, state.memory)
 
     def _begin(self, cond: Conditioning) -> RecurrentState:
         memory, num_rows = cond.memory, cond.num_rows

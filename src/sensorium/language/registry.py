@@ -12,6 +12,7 @@ SCORERS: dict[str, str] = {
 }
 
 COMPOSITIONS: dict[str, str] = {
+    "gate": "sensorium.language.gate:Gate",
     "linear": "sensorium.language.mixture:Mixture",
     "product": "sensorium.language.product:Product",
 }

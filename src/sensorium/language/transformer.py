@@ -147,20 +147,26 @@ class Transformer(nn.Module):
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t) (B, T), for all positions at once."""
-        x_BTW, length = self.embedding(token_BT[:, :-1]), token_BT.shape[1] - 1
-        if length == 0:
+        if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
+        return score_targets(self._logits(self._hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT)
+
+    def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return log p(next) after each position, (B, T, V), for all positions at once."""
+        return self._logits(self._hidden(token_BT, mask_BT, cond)).log_softmax(-1, dtype=torch.float32)
+
+    def _hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Run the layers over whole sequences: (B, T, W)."""
+        x_BTW, length = self.embedding(token_BT), token_BT.shape[1]
         memory = None if self.memory_keys is None else self.memory_keys(cond.memory)
         if self.memory_prefix is None or cond.memory.mask_BT.shape[1] == 0:
-            x_BTW = self._layers(x_BTW, self._place_whole(length), None, memory)
-        else:
-            prefix_BMW, prefix_mask_BM = self.memory_prefix(cond.memory)
-            x_BSW = torch.cat([prefix_BMW, x_BTW], 1)
-            x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BM, torch.ones_like(mask_BT[:, 1:])], 1))
-            x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None)
-            at_BT = prefix_mask_BM.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
-            x_BTW = x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
-        return score_targets(self._logits(x_BTW), token_BT, mask_BT)
+            return self._layers(x_BTW, self._place_whole(length), None, memory)
+        prefix_BMW, prefix_mask_BM = self.memory_prefix(cond.memory)
+        x_BSW = torch.cat([prefix_BMW, x_BTW], 1)
+        x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BM, torch.ones_like(mask_BT)], 1))
+        x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None)
+        at_BT = prefix_mask_BM.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
+        return x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
 
     def _layers(
         self,

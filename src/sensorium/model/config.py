@@ -82,7 +82,7 @@ class LanguageSection(Section):
     """`[language]`: which scorers, and how they are composed; `[language.NAME]` holds each one's options."""
 
     scorers: tuple[str, ...] = ("transformer",)
-    mix: Literal["linear", "product"] = "linear"
+    mix: Literal["linear", "product", "gate"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
 

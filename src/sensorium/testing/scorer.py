@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.core.protocols import Scorer
+from sensorium.core.protocols import FactualScorer, Scorer, UnrollingScorer
 from sensorium.core.pytree import select
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, PAD
@@ -150,6 +150,22 @@ def _check_score(suite: _Suite) -> None:
     assert alone_BT.shape == (suite.num_rows, 1), f"BOS alone scores (B, 1) {suite.setting}"
 
 
+def _check_unroll(suite: _Suite) -> None:
+    """`unroll` = looped `extend`, and `unroll_facts` = looped `facts`, where a scorer has them."""
+    scorer = suite.scorer
+    if isinstance(scorer, UnrollingScorer):
+        got_BTV = scorer.unroll(suite.token_BT, suite.mask_BT, suite.cond)
+        suite.same(got_BTV, suite.step_by_step(), "unroll = looped extend")
+    if isinstance(scorer, FactualScorer):
+        got_BTF = scorer.unroll_facts(suite.token_BT, suite.mask_BT, suite.cond)
+        state, steps = scorer.start(suite.cond), []
+        for t in range(suite.length):
+            _, state = suite.feed(suite.token_BT[:, t : t + 1], suite.cond, state)
+            steps.append(scorer.facts(state))
+        suite.same(got_BTF, torch.stack(steps, 1), "unroll_facts = looped facts")
+        assert got_BTF.shape[-1] == scorer.num_facts, f"there are {got_BTF.shape[-1]} facts, not num_facts"
+
+
 def _check_causal(suite: _Suite) -> None:
     want_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, suite.cond)
     for t in range(1, suite.length):
@@ -253,6 +269,7 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_normalised,
     _check_splits,
     _check_score,
+    _check_unroll,
     _check_causal,
     _check_select,
     _check_padding,
