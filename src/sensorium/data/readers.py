@@ -36,6 +36,8 @@ READERS: dict[str, str] = {
     "easy-vqa:": "sensorium.data.readers_easy_vqa:read_easy_vqa",
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",
+    "lines:": "sensorium.data.readers_text:read_lines",
+    "windows:": "sensorium.data.readers_text:read_windows",
 }
 
 MAX_CELL_BYTES = 10_000_000

@@ -60,6 +60,7 @@ def evaluate(
     """Decode and judge every row of `corpus`, or its first `max_rows`.
 
     Args:
+        task: one without metrics is judged by perplexity alone, and nothing is decoded.
         only: hide all inputs but these (to see what a subset of modalities gives).
 
     Raises:
@@ -73,7 +74,7 @@ def evaluate(
     requests = _requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
     outcome: list[tuple[int, Prediction, list[str]]] = []
     nll, num_tokens = 0.0, 0
-    for chunk in _chunks(requests, batch_rows):
+    for chunk in _chunks(requests if task.metrics else [], batch_rows):
         first = np.array([request[0] for request in chunk])
         batch = _restrict(corpus.batch(first), only)
         predictions = predict(model, batch, answers, decoding)

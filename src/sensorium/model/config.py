@@ -168,8 +168,9 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
         ConfigError: an unknown key or name (with the nearest), or a value out of range.
     """
     raw_inputs = _table(values, "inputs", source)
-    if not raw_inputs:
-        raise ConfigError("no inputs: add a section [inputs.NAME]", where=source.name)
+    if "inputs" not in values:
+        advice = "add a section [inputs.NAME], or an empty [inputs] for a language model of the target alone"
+        raise ConfigError("no inputs", where=source.name, advice=advice)
     inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
     fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))

@@ -49,7 +49,8 @@ class MultimodalLM(nn.Module):
                 self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
-        self.fusion = config.fusion_class(config.fusion_options, list(config.inputs), width)
+        names = list(config.inputs)
+        self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
         alignment = config.fusion.alignment
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout
@@ -91,8 +92,10 @@ class MultimodalLM(nn.Module):
         return any(part.fitted_by == "gradient" for part in self.parts.values())
 
     def condition(self, batch: Batch) -> Conditioning:
-        """Encode and fuse one batch: B rows of memory."""
+        """Encode and fuse one batch: B rows of memory, empty where the model has no inputs."""
         batch = batch.to(self.device)
+        if not self.encoders:
+            return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
         parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
         cond: Conditioning = self.fusion(parts)
         return cond

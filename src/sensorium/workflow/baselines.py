@@ -44,7 +44,7 @@ def measure_baselines(
     """Measure the majority answer and each single input on `corpus`; none if the config says so."""
     if not config.evaluation.baselines:
         return []
-    found = [majority_baseline(config, prepared, corpus)]
+    found = [majority_baseline(config, prepared, corpus)] if prepared.task.metrics else []
     if len(config.model.inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
         for name in config.model.inputs if chosen is None else chosen:

@@ -139,7 +139,8 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
             raise ConfigError(f"'{key}' must be a section", where=source.where(key))
         sections[key] = cls.parse(raw, source, key)
     run = sections.pop("run")
-    values = {**values, "inputs": _with_absolute_weights(values.get("inputs"), folder)}
+    if "inputs" in values:
+        values = {**values, "inputs": _with_absolute_weights(values["inputs"], folder)}
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]
@@ -152,7 +153,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
 def _with_absolute_weights(inputs: Any, folder: Path) -> Any:
     """Let an input's `weights = "file"` start at the config's folder, as every path of a config does."""
     if not isinstance(inputs, Mapping):
-        return {} if inputs is None else inputs
+        return inputs
     return {
         name: {**raw, "weights": str((folder / raw["weights"]).resolve())}
         if isinstance(raw, Mapping) and isinstance(raw.get("weights"), str)

@@ -105,7 +105,7 @@ class Predictor:
             if name not in self._specs:
                 raise UsageError(f"no input '{name}'", advice=nearest(name, list(self._specs)))
         inputs = {name: self._item(name, row.get(name)) for name in self._specs}
-        if all(item is None for item in inputs.values()):
+        if self._specs and all(item is None for item in inputs.values()):
             raise UsageError("a row without any input", advice=f"inputs: {', '.join(self._specs)}")
         return inputs
 

@@ -1,0 +1,65 @@
+"""A text file as a table of one column, `text`.
+
+Enters: a UTF-8 file; for windows, with /train or /validation behind it.  Leaves: rows of `text`.
+
+    lines:books.txt                   a row a line; blank lines are none
+    windows:shakespeare.txt           a row for every 256 characters, whatever they are
+    windows:shakespeare.txt/train     the same of the first nine tenths of the text; /validation is the last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DataError
+from sensorium.data.readers import BadLine, Row, RowStream
+
+COLUMN = "text"
+WINDOW = 256
+PARTS = {"train": (0.0, 0.9), "validation": (0.9, 1.0)}
+
+
+def read_lines(path: Path) -> RowStream:
+    """Stream the lines of a file.  Raises DataError: not UTF-8."""
+    return RowStream([COLUMN], _lines(path))
+
+
+def read_windows(path: Path) -> RowStream:
+    """Stream a file, or a part of it, in windows that do not overlap.
+
+    Raises:
+        DataError: not UTF-8, or no text in that part.
+    """
+    text = part_of(path)
+    if not text:
+        raise DataError("holds no text", where=str(path))
+    return RowStream([COLUMN], _windows(text))
+
+
+def part_of(path: Path) -> str:
+    """Return the text of a file, or of the part that `path` ends in.  Raises DataError: not UTF-8."""
+    is_part = path.name in PARTS and not path.exists()
+    file, (first, last) = (path.parent, PARTS[path.name]) if is_part else (path, (0.0, 1.0))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 at byte {error.start:,}", where=str(file)) from None
+    return text[int(first * len(text)) : int(last * len(text))]
+
+
+def _lines(path: Path) -> Iterator[Row | BadLine]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8").strip()
+            except UnicodeDecodeError:
+                yield BadLine(number, "is not UTF-8")
+                continue
+            if text:
+                yield Row(number, {COLUMN: text})
+
+
+def _windows(text: str) -> Iterator[Row | BadLine]:
+    for number, start in enumerate(range(0, len(text), WINDOW), start=1):
+        yield Row(number, {COLUMN: text[start : start + WINDOW]})

@@ -1,0 +1,16 @@
+"""Write text: a language model of the target, judged by its perplexity alone."""
+
+from __future__ import annotations
+
+
+class Write:
+    """Free text that has no one right answer: books, plays, code."""
+
+    name = "write"
+    tokenizer = "character"
+    metrics: tuple[str, ...] = ()
+    many_references = False
+
+    def is_closed(self, num_answers: int) -> bool:
+        """Write freely."""
+        return False
