@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.vocabulary import BOS, PAD
-from sensorium.language.ngram_counts import Ints, NgramCounts
+from sensorium.language.ngram_counts import Bools, Ints, NgramCounts
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,10 @@ def estimate(counts: NgramCounts) -> NgramEstimate:
         first = levels[level - 1][0]  # contexts of this length are nodes first..start-1
         key_N, suffix_N = (x[start - num_tokens : end - num_tokens] for x in (counts.key_N, counts.suffix_N))
         context_N = key_N // num_tokens
-        u_N, backoff = _discounted(counts.count_N[start:end], context_N - first, start - first, discount_L3[level])
+        kept_N = None if counts.kept_N is None else counts.kept_N[start:end]
+        u_N, backoff = _discounted(
+            counts.count_N[start:end], context_N - first, start - first, discount_L3[level], kept_N
+        )
         backoff_C[first:start] = backoff
         p_N[start:end] = u_N + backoff_C[context_N] * p_N[suffix_N]
     return NgramEstimate(p_N, backoff_C, discount_L3, num_fallbacks)
@@ -94,9 +97,13 @@ def _all_discounts(counts: list[Ints]) -> tuple[Floats, int]:
     return np.array([discounts or _FALLBACK for discounts in found]), len(fallen)
 
 
-def _discounted(count_N: Ints, context_N: Ints, num_contexts: int, discount_3: Floats) -> tuple[Floats, Floats]:
+def _discounted(
+    count_N: Ints, context_N: Ints, num_contexts: int, discount_3: Floats, kept_N: Bools | None = None
+) -> tuple[Floats, Floats]:
     """Return u (N,) and b (contexts,); a context that nothing follows passes all its weight on: b = 1."""
     discount_N = np.concatenate([[0.0], discount_3])[np.minimum(count_N, 3)]
+    if kept_N is not None:
+        discount_N = np.where(kept_N, discount_N, count_N)  # what is pruned gives its whole count away
     total_C = np.bincount(context_N, weights=count_N, minlength=num_contexts)
     freed_C = np.bincount(context_N, weights=discount_N, minlength=num_contexts)
     followed_C = total_C > 0

@@ -1,0 +1,239 @@
+"""An n-gram model of a text file: train, save, load, and judge another text by it.
+
+Enters: UTF-8 text, one sentence a line (gzip if it ends in `.gz`).  Leaves: a tokenizer with a scorer,
+kept as an ARPA file or as a folder whose tables are mapped, not read, when it is loaded:
+
+    MODEL/
+      tokenizer.json         the fitted tokenizer
+      ngram.json             the order
+      tables.safetensors     the scorer's buffers
+      manifest.json          sizes and SHA-256, written last
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sensorium.core.commit import committed_folder, verify
+from sensorium.core.errors import ConfigError, DataError, ModelError
+from sensorium.core.types import Conditioning
+from sensorium.core.vocabulary import BOS, EOS, UNK
+from sensorium.data import tokenizers
+from sensorium.data.tokenizers import Tokenizer
+from sensorium.data.tokenizers.whitespace import WhitespaceTokenizer
+from sensorium.language.arpa import is_arpa, read_arpa, write_arpa
+from sensorium.language.ngram import Ngram
+
+BLOCK_TOKENS = 1 << 17
+_SETTINGS, _TABLES = "ngram.json", "tables.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TextNgram:
+    """A scorer and the tokenizer whose ids it knows."""
+
+    tokenizer: Tokenizer
+    scorer: Ngram
+
+
+def train_text(
+    text: Path,
+    *,
+    order: int = 3,
+    prune: tuple[int, ...] = (),
+    tokenizer: str = "whitespace",
+    options: Mapping[str, Any] | None = None,
+) -> TextNgram:
+    """Fit a tokenizer on the lines of `text`, then count and estimate.
+
+    Raises:
+        DataError: no such file, an empty one, or a line that is not UTF-8.
+        ConfigError: an unknown tokenizer, or an option out of range.
+    """
+    fitted = tokenizers.build(tokenizer, options).fit(lines_of(text))
+    if not fitted.report_.num_texts:  # type: ignore[attr-defined]
+        raise DataError("has no lines", where=str(text))
+    config = Ngram.Config.parse({"order": order, "prune": prune})
+    scorer = Ngram(config, fitted.vocab, width=1).fit_joined(_joined(fitted, lines_of(text)))
+    return TextNgram(fitted, scorer)
+
+
+def describe(model: TextNgram) -> dict[str, Any]:
+    """Return order, vocabulary, n-grams by length and fallen-back discounts."""
+    starts = model.scorer.level_start_.tolist()
+    return {
+        "order": model.scorer.config.order,
+        "tokenizer": model.tokenizer.name,
+        "vocabulary": len(model.scorer.vocab),
+        "ngrams": [end - start for start, end in zip(starts, starts[1:], strict=False)],
+        "discount_fallbacks": int(model.scorer.num_fallbacks_),
+    }
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """Yield the sentences of a text file; an empty line is a sentence of no words.
+
+    Raises:
+        DataError: no such file, or a line that is not UTF-8.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8: {error.reason}", where=f"{path}:{number}") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def save(model: TextNgram, out: Path) -> None:
+    """Write an ARPA file if `out` is named like one, else a committed folder.
+
+    Raises:
+        ModelError: tokens that ARPA cannot say.
+        DiskError: no space or no permission.
+    """
+    if is_arpa(out):
+        write_arpa(model.scorer.vocab, model.scorer.tables, out)
+        return
+    with committed_folder(out) as draft:
+        model.tokenizer.save(draft)
+        (draft / _SETTINGS).write_text(json.dumps({"order": model.scorer.config.order}), encoding="utf-8")
+        save_file(model.scorer.state_dict(), draft / _TABLES)
+
+
+def load(path: Path, *, check: bool = True) -> TextNgram:
+    """Open an ARPA file, or a folder that `save` wrote; its tables are mapped into memory.
+
+    Args:
+        check: whether to compare the folder's files with its manifest, which reads them once.
+
+    Raises:
+        DataError: an ARPA file that is missing or malformed.
+        ModelError: no such folder, or a damaged one.
+    """
+    if is_arpa(path):
+        vocab, tables = read_arpa(path)
+        order = len(tables.level_start) - 1
+        return TextNgram(WhitespaceTokenizer.of(vocab), Ngram(Ngram.Config(order=order), vocab, width=1).take(tables))
+    if not path.is_dir():
+        raise ModelError("no such model", where=str(path), advice="name a folder, or an .arpa or .arpa.gz file")
+    if check:
+        verify(path)
+    tokenizer = tokenizers.read(path)
+    try:
+        config = Ngram.Config.parse(json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
+        scorer = Ngram(config, tokenizer.vocab, width=1)
+        scorer.load_state_dict(load_file(path / _TABLES), assign=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError, ConfigError) as error:
+        raise ModelError(f"holds no n-gram model: {error}", where=str(path)) from None
+    return TextNgram(tokenizer, scorer)
+
+
+@dataclass(frozen=True, slots=True)
+class LineScore:
+    """One sentence: log10 of its probability and of its unknown tokens' share; EOS is a token too."""
+
+    log10_p: float
+    log10_p_unknown: float
+    num_tokens: int
+    num_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """A text under a model; perplexity is 10 ** (- log10 p / tokens)."""
+
+    num_sentences: int
+    num_tokens: int
+    num_unknown: int
+    log10_p: float
+    log10_p_unknown: float
+
+    @classmethod
+    def of(cls, lines: Iterable[LineScore]) -> TextScore:
+        """Sum over sentences."""
+        rows = [(1, s.num_tokens, s.num_unknown, s.log10_p, s.log10_p_unknown) for s in lines]
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        return cls(*map(sum, columns[:3]), *map(math.fsum, columns[3:]))  # type: ignore[arg-type]
+
+    @property
+    def perplexity_with_oov(self) -> float | None:
+        """Perplexity of every token; None without tokens."""
+        return _perplexity(self.log10_p, self.num_tokens)
+
+    @property
+    def perplexity_without_oov(self) -> float | None:
+        """Perplexity of the tokens that the vocabulary has."""
+        return _perplexity(self.log10_p - self.log10_p_unknown, self.num_tokens - self.num_unknown)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is told to a person or a program."""
+        return {
+            "sentences": self.num_sentences,
+            "tokens": self.num_tokens,
+            "unknown": self.num_unknown,
+            "log10_p": self.log10_p,
+            "perplexity_with_oov": self.perplexity_with_oov,
+            "perplexity_without_oov": self.perplexity_without_oov,
+        }
+
+
+def score_lines(model: TextNgram, lines: Iterable[str]) -> Iterator[LineScore]:
+    """Score sentences, many at a time."""
+    for ids in _blocks(model.tokenizer, lines):
+        token_T = torch.from_numpy(ids)
+        yield from _line_scores(token_T, model.scorer.score_joined(token_T))
+
+
+def score_text(model: TextNgram, text: Path) -> TextScore:
+    """Score every line of a text file.  Raises DataError as `lines_of`."""
+    return TextScore.of(score_lines(model, lines_of(text)))
+
+
+def _line_scores(token_T: Tensor, log_p_T: Tensor) -> Iterator[LineScore]:
+    is_unknown_T = token_T == UNK
+    line_T = (token_T == BOS).cumsum(0) - 1
+    sums: list[list[Any]] = []
+    log10_p_T = log_p_T.double() / math.log(10)
+    for value_T in (log10_p_T, log10_p_T * is_unknown_T, (token_T != BOS).long(), is_unknown_T.long()):
+        sums.append(value_T.new_zeros(int(line_T[-1]) + 1).index_add_(0, line_T, value_T).tolist())
+    return (LineScore(*row) for row in zip(*sums, strict=True))
+
+
+def _joined(tokenizer: Tokenizer, lines: Iterable[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    ids = array("i")
+    for line in lines:
+        ids.append(BOS)
+        ids.extend(tokenizer.encode(line))
+        ids.append(EOS)
+    return np.frombuffer(ids, np.int32)
+
+
+def _blocks(tokenizer: Tokenizer, lines: Iterable[str]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+    ids: list[int] = []
+    for line in lines:
+        ids += [BOS, *tokenizer.encode(line), EOS]
+        if len(ids) >= BLOCK_TOKENS:
+            yield np.array(ids, np.int64)
+            ids = []
+    if ids:
+        yield np.array(ids, np.int64)
+
+
+def _perplexity(log10_p: float, num_tokens: int) -> float | None:
+    return 10 ** (-log10_p / num_tokens) if num_tokens else None
