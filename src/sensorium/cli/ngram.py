@@ -21,6 +21,9 @@ def train(
     prune: Annotated[
         str, typer.Option(help="Leave out n-grams seen so often or less, by length: '0 0 1'; as lmplz.")
     ] = "",
+    memory_mib: Annotated[
+        int | None, typer.Option(min=1, help="For text larger than memory: sort about so much at a time, on disk.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
@@ -36,7 +39,9 @@ def train(
         raise UsageError(f"--prune wants numbers such as '0 0 1', not '{prune}'")
     started = time.perf_counter()
     thresholds = tuple(map(int, prune.split()))
-    model = text_ngram.train_text(text, order=order, prune=thresholds, tokenizer=tokenizer)
+    model = text_ngram.train_text(
+        text, order=order, prune=thresholds, tokenizer=tokenizer, memory_mib=memory_mib, scratch=out.parent
+    )
     text_ngram.save(model, out)
     facts = {"model": str(out), **text_ngram.describe(model), "seconds": round(time.perf_counter() - started, 3)}
     if as_json:

@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from sensorium.core.commit import disk_error
 from sensorium.core.errors import DataError, ModelError, SensoriumError
 from sensorium.core.vocabulary import BOS, PAD, SPECIAL_TOKENS, UNK, Vocab
+from sensorium.language.kneser_ney import first_children
 from sensorium.language.ngram_counts import Ints
-from sensorium.language.ngram_tables import NgramTables, Singles, first_children
+from sensorium.language.ngram_tables import NgramTables, Singles
 
 MISSING_UNK_LOG10 = -100.0
 MAX_ORDER = 16

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -25,7 +26,9 @@ from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, Vocab
 from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.kneser_ney import estimate
+from sensorium.language.ngram_arrays import DiskArrays
 from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
+from sensorium.language.ngram_on_disk import count_on_disk
 from sensorium.language.ngram_tables import NgramTables, tables_of
 
 UNSEEN = -1
@@ -115,6 +118,20 @@ class Ngram(nn.Module):
             check_joined(token_T, len(self.vocab))
         counts = count_joined(token_T, self.config.order, len(self.vocab), self.config.prune)
         return self.take(tables_of(counts, estimate(counts)))
+
+    def fit_on_disk(self, blocks: Iterable[Ints], folder: Path) -> Self:
+        """Fit on a corpus larger than memory; the tables are then files in `folder`, mapped.
+
+        Args:
+            blocks: joined sequences, as for `fit_joined`; the largest block decides how much memory is used.
+            folder: for some 60 bytes a token and 100 bytes an n-gram.
+
+        Raises:
+            DataError: as `fit`.
+        """
+        new = DiskArrays(folder)
+        counts = count_on_disk(blocks, self.config.order, len(self.vocab), new, self.config.prune)
+        return self.take(tables_of(counts, estimate(counts, new), new))
 
     def take(self, tables: NgramTables) -> Self:
         """Answer from `tables`, which are neither copied nor changed.

@@ -71,13 +71,13 @@ def count_joined(token_T: Ints, order: int, num_tokens: int, prune: Sequence[int
             all longer ones, too.
     """
     place_T = places(token_T)
-    node_T = token_T
+    token_T = node_T = token_T.astype(np.int64, copy=False)
     starts, keys, suffixes = [0, num_tokens], [], []
     occurrences = [np.bincount(token_T, minlength=num_tokens)]
     after_bos = [np.arange(num_tokens) == BOS]
     for length in range(2, order + 1):
         end_E = np.flatnonzero(place_T >= length - 1)
-        key_N, index_E = _number(node_T[end_E - 1] * num_tokens + token_T[end_E])
+        key_N, index_E = number_keys(node_T[end_E - 1] * num_tokens + token_T[end_E])
         suffix_N, bos_N = np.empty(len(key_N), np.int64), np.empty(len(key_N), bool)
         suffix_N[index_E] = node_T[end_E]
         bos_N[index_E] = place_T[end_E] == length - 1
@@ -147,7 +147,7 @@ def join(sequences: Iterable[Sequence[int]], num_tokens: int) -> Ints:
     return token_T
 
 
-def _number(key_E: Ints) -> tuple[Ints, Ints]:
+def number_keys(key_E: Ints) -> tuple[Ints, Ints]:
     """Return the distinct keys in ascending order, and for each given key its index among them."""
     order_E = np.argsort(key_E)
     sorted_E = key_E[order_E]

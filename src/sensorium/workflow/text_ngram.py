@@ -15,19 +15,21 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sensorium.core.commit import committed_folder, verify
+from sensorium.core.commit import committed_folder, disk_error, verify
 from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, UNK
@@ -36,8 +38,12 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.data.tokenizers.whitespace import WhitespaceTokenizer
 from sensorium.language.arpa import is_arpa, read_arpa, write_arpa
 from sensorium.language.ngram import Ngram
+from sensorium.language.ngram_tables import write_tables
+
+Ids = NDArray[np.int32]
 
 BLOCK_TOKENS = 1 << 17
+BYTES_A_TOKEN = 128  # while a block is sorted
 _SETTINGS, _TABLES = "ngram.json", "tables.safetensors"
 
 
@@ -53,22 +59,38 @@ def train_text(
     text: Path,
     *,
     order: int = 3,
-    prune: tuple[int, ...] = (),
+    prune: Sequence[int] = (),
     tokenizer: str = "whitespace",
     options: Mapping[str, Any] | None = None,
+    memory_mib: int | None = None,
+    scratch: Path | None = None,
 ) -> TextNgram:
     """Fit a tokenizer on the lines of `text`, then count and estimate.
+
+    Args:
+        prune: see `Ngram.Config`.
+        options: the tokenizer's settings.
+        memory_mib: sort about so much at a time, and keep the tables in files; None works in memory.
+        scratch: the folder for those files, which are removed; the system's temporary one by default.
 
     Raises:
         DataError: no such file, an empty one, or a line that is not UTF-8.
         ConfigError: an unknown tokenizer, or an option out of range.
+        DiskError: no space for the files.
     """
-    fitted = tokenizers.build(tokenizer, options).fit(lines_of(text))
-    if not fitted.report_.num_texts:  # type: ignore[attr-defined]
-        raise DataError("has no lines", where=str(text))
     config = Ngram.Config.parse({"order": order, "prune": prune})
-    scorer = Ngram(config, fitted.vocab, width=1).fit_joined(_joined(fitted, lines_of(text)))
-    return TextNgram(fitted, scorer)
+    fitted = tokenizers.build(tokenizer, options).fit(lines_of(text))
+    scorer = Ngram(config, fitted.vocab, width=1)
+    if memory_mib is None:
+        token_T = next(_blocks(fitted, lines_of(text), None), np.empty(0, np.int32))
+        return TextNgram(fitted, scorer.fit_joined(token_T))
+    blocks = _blocks(fitted, lines_of(text), max(1, (memory_mib << 20) // BYTES_A_TOKEN))
+    # The mapped files stay readable after their names are gone.
+    with tempfile.TemporaryDirectory(prefix="ngram-", dir=scratch, ignore_cleanup_errors=True) as folder:
+        try:
+            return TextNgram(fitted, scorer.fit_on_disk(blocks, Path(folder)))
+        except OSError as error:
+            raise disk_error(error, Path(folder)) from error
 
 
 def describe(model: TextNgram) -> dict[str, Any]:
@@ -113,7 +135,7 @@ def save(model: TextNgram, out: Path) -> None:
     with committed_folder(out) as draft:
         model.tokenizer.save(draft)
         (draft / _SETTINGS).write_text(json.dumps({"order": model.scorer.config.order}), encoding="utf-8")
-        save_file(model.scorer.state_dict(), draft / _TABLES)
+        write_tables(model.scorer.tables, draft / _TABLES)
 
 
 def load(path: Path, *, check: bool = True) -> TextNgram:
@@ -195,8 +217,8 @@ class TextScore:
 
 def score_lines(model: TextNgram, lines: Iterable[str]) -> Iterator[LineScore]:
     """Score sentences, many at a time."""
-    for ids in _blocks(model.tokenizer, lines):
-        token_T = torch.from_numpy(ids)
+    for ids in _blocks(model.tokenizer, lines, BLOCK_TOKENS):
+        token_T = torch.from_numpy(ids.astype(np.int64))
         yield from _line_scores(token_T, model.scorer.score_joined(token_T))
 
 
@@ -215,24 +237,18 @@ def _line_scores(token_T: Tensor, log_p_T: Tensor) -> Iterator[LineScore]:
     return (LineScore(*row) for row in zip(*sums, strict=True))
 
 
-def _joined(tokenizer: Tokenizer, lines: Iterable[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _blocks(tokenizer: Tokenizer, lines: Iterable[str], size: int | None) -> Iterator[Ids]:
+    """Lay sentences end to end into arrays of about `size` ids, or one of all."""
     ids = array("i")
     for line in lines:
         ids.append(BOS)
         ids.extend(tokenizer.encode(line))
         ids.append(EOS)
-    return np.frombuffer(ids, np.int32)
-
-
-def _blocks(tokenizer: Tokenizer, lines: Iterable[str]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    ids: list[int] = []
-    for line in lines:
-        ids += [BOS, *tokenizer.encode(line), EOS]
-        if len(ids) >= BLOCK_TOKENS:
-            yield np.array(ids, np.int64)
-            ids = []
+        if size is not None and len(ids) >= size:
+            yield np.frombuffer(ids, np.int32)
+            ids = array("i")
     if ids:
-        yield np.array(ids, np.int64)
+        yield np.frombuffer(ids, np.int32)
 
 
 def _perplexity(log10_p: float, num_tokens: int) -> float | None:
