@@ -183,16 +183,31 @@ class Ngram(nn.Module):
         return torch.where(token_T == BOS, 0.0, self._score(token_T[None])[0])
 
     def _score(self, token_BT: Tensor) -> Tensor:
-        shape = (token_BT.shape[0], self.config.order - 1)
-        before_BK = torch.full(shape, UNSEEN, device=token_BT.device)
-        node_BTK = self._nodes(token_BT, before_BK, self.config.order)
-        log_p_BT = self.log_p_[token_BT]
-        for k in range(self.config.order - 1):
-            context_BT = _delayed(node_BTK[..., k], UNSEEN)
-            node_BT = node_BTK[..., k + 1]
-            backed_off_BT = log_p_BT + self._backoff(context_BT)
-            log_p_BT = torch.where(node_BT >= 0, self.log_p_[node_BT.clamp_min(0)], backed_off_BT)
-        return log_p_BT
+        """Return log p of every token after those before it in its row.
+
+        Length by length, only places whose context was seen are looked at: where the n-gram is in the trie,
+        its log p counts and it is the next place's context; elsewhere the context's back-off weight is added.
+        """
+        token_N, num_columns = token_BT.flatten(), token_BT.shape[1]
+        log_p_N = self.log_p_[token_N]
+        place_M = torch.arange(1, token_N.numel(), device=token_N.device)
+        place_M = place_M[place_M % num_columns > 0]
+        context_M = token_N[place_M - 1]
+        starts = self.level_start_.tolist()
+        for start, end in zip(starts[1:-1], starts[2:], strict=True):
+            key_K = self.key_[start - starts[1] : end - starts[1]]
+            if not (place_M.numel() and key_K.numel()):
+                break
+            key_M = context_M * len(self.vocab) + token_N[place_M]
+            at_M = torch.searchsorted(key_K, key_M).clamp_max_(key_K.numel() - 1)
+            found_M = key_K[at_M] == key_M
+            log_b_M, lost_M = self.log_backoff_[context_M], ~found_M
+            log_p_N.index_add_(0, place_M[lost_M], log_b_M[lost_M])
+            place_M, context_M = place_M[found_M], at_M[found_M] + start
+            log_p_N[place_M] = self.log_p_[context_M]
+            inner_M = (place_M + 1) % num_columns > 0
+            place_M, context_M = place_M[inner_M] + 1, context_M[inner_M]
+        return log_p_N.view(token_BT.shape)
 
     def _nodes(self, token_BT: Tensor, before_BK: Tensor, depth: int) -> Tensor:
         """Return (B, T, depth): the nodes of the last 1..depth tokens at each position."""
@@ -241,7 +256,3 @@ class Ngram(nn.Module):
             if buffer is not None and saved is not None:
                 self._buffers[name] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _delayed(x_BT: Tensor, first: int) -> Tensor:
-    return torch.cat([torch.full_like(x_BT[:, :1], first), x_BT[:, :-1]], 1)
