@@ -25,6 +25,7 @@ from sensorium.core.errors import ModelError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, Vocab
 from sensorium.language.emission import emission_bias, last_real
+from sensorium.language.ascending import argsort, search_ascending
 from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_arrays import DiskArrays
 from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
@@ -199,7 +200,9 @@ class Ngram(nn.Module):
             if not (place_M.numel() and key_K.numel()):
                 break
             key_M = context_M * len(self.vocab) + token_N[place_M]
-            at_M = torch.searchsorted(key_K, key_M).clamp_max_(key_K.numel() - 1)
+            order_M = argsort(key_M)
+            key_M, place_M, context_M = key_M[order_M], place_M[order_M], context_M[order_M]
+            at_M = search_ascending(key_K, key_M).clamp_max_(key_K.numel() - 1)
             found_M = key_K[at_M] == key_M
             log_b_M, lost_M = self.log_backoff_[context_M], ~found_M
             log_p_N.index_add_(0, place_M[lost_M], log_b_M[lost_M])
