@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 
-def argsort(x_N: Tensor) -> Tensor:
-    """Return the order (N,) that sorts `x_N` (N,); equal numbers come in any order."""
-    return torch.from_numpy(np.argsort(x_N.numpy())) if x_N.is_cpu else torch.argsort(x_N)
+def ascending(x_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `x_N` (N,) sorted, and the order (N,) that sorts it; equal numbers come in any order."""
+    order_N = torch.from_numpy(np.argsort(x_N.numpy())) if x_N.is_cpu else torch.argsort(x_N)
+    return x_N.index_select(0, order_N), order_N
 
 
 def search_ascending(sorted_N: Tensor, needle_M: Tensor) -> Tensor:
