@@ -9,7 +9,9 @@ import typer
 
 from sensorium.cli.output import number, print_json, print_table, say
 
-ngram = typer.Typer(help="Count and judge n-gram models of text files; ARPA files in and out.", no_args_is_help=True)
+ngram = typer.Typer(
+    help="Count and judge n-gram models of text files; ARPA files in and out.", no_args_is_help=True
+)
 
 
 @ngram.command("train")

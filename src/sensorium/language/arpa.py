@@ -235,8 +235,8 @@ def _keys(vocab: Vocab, level: _Level, length: int, keys: list[Ints], starts: li
             gram = level.words[int(np.flatnonzero(lost_N)[0])]
             raise DataError(f"has '{gram}', but not its first {t + 1} words", where=name)
         node_N = starts[t] + at_N
-    key_N: Ints = node_N * len(vocab) + ids_NL[:, -1]
-    return key_N
+    found_N: Ints = node_N * len(vocab) + ids_NL[:, -1]
+    return found_N
 
 
 def _nats(log10_N: NDArray[np.float64]) -> Singles:

@@ -88,7 +88,12 @@ def _context_spans(first_C1: Ints, start: int, end: int) -> Iterator[tuple[int, 
 
 
 def _estimate_span(
-    counts: NgramCounts, context: tuple[int, int], first_C1: Ints, discount_3: Floats, p_N: Floats, backoff_C: Floats
+    counts: NgramCounts,
+    context: tuple[int, int],
+    first_C1: Ints,
+    discount_3: Floats,
+    p_N: Floats,
+    backoff_C: Floats,
 ) -> None:
     """Fill in b of the contexts in one span, and p of the n-grams that extend them."""
     start, end = int(first_C1[context[0]]), int(first_C1[context[1]])

@@ -204,7 +204,9 @@ class Ngram(nn.Module):
             found_M = key_K.index_select(0, at_M) == key_M
             lost_L, hit_H = (~found_M).nonzero()[:, 0], found_M.nonzero()[:, 0]
             lost_context_L = key_M.index_select(0, lost_L).div_(len(self.vocab), rounding_mode="floor")
-            log_p_N.index_add_(0, place_M.index_select(0, lost_L), self.log_backoff_.index_select(0, lost_context_L))
+            log_p_N.index_add_(
+                0, place_M.index_select(0, lost_L), self.log_backoff_.index_select(0, lost_context_L)
+            )
             place_M, context_M = place_M.index_select(0, hit_H), at_M.index_select(0, hit_H) + start
             log_p_N.index_copy_(0, place_M, self.log_p_.index_select(0, context_M))
             inner_I = ((place_M + 1) % num_columns).nonzero()[:, 0]

@@ -119,8 +119,10 @@ def check_joined(token_T: Ints, num_tokens: int) -> None:
     bad_T = (token_T < 0) | (token_T >= num_tokens) | (token_T == PAD) | (is_bos_T != opens_T)
     at = int(bad_T.argmax()) if bad_T.any() else len(token_T) - 1
     if bad_T[at] or token_T[at] != EOS:
-        number = int(is_bos_T[:at].sum())
-        raise DataError(f"has id {token_T[at]}, where each sequence is to run from BOS to EOS", where=f"sequence {number}")
+        number = int((token_T[:at] == EOS).sum())
+        raise DataError(
+            f"has id {token_T[at]}, where each sequence is to run from BOS to EOS", where=f"sequence {number}"
+        )
 
 
 def join(sequences: Iterable[Sequence[int]], num_tokens: int) -> Ints:

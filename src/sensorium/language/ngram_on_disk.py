@@ -79,7 +79,11 @@ class _Counter:
         size = max(longest // len(runs), 1 << 12)
         record_path, start = self.arrays.path(), self.starts[-1]
         before = start - self.num_tokens
-        with record_path.open("wb") as file, self.key_path.open("ab") as keys, self.suffix_path.open("ab") as suffixes:
+        with (
+            record_path.open("wb") as file,
+            self.key_path.open("ab") as keys,
+            self.suffix_path.open("ab") as suffixes,
+        ):
             for merged in merge_runs([mapped(run, RECORD) for run in runs], size):
                 merged["key"].tofile(keys)
                 merged["suffix"].tofile(suffixes)

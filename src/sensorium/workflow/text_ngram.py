@@ -13,6 +13,7 @@ kept as an ARPA file or as a folder whose tables are mapped, not read, when it i
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import math
 import tempfile
@@ -24,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -38,9 +38,8 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.data.tokenizers.whitespace import WhitespaceTokenizer
 from sensorium.language.arpa import is_arpa, read_arpa, write_arpa
 from sensorium.language.ngram import Ngram
+from sensorium.language.ngram_counts import Ints
 from sensorium.language.ngram_tables import write_tables
-
-Ids = NDArray[np.int32]
 
 BLOCK_TOKENS = 1 << 17
 BYTES_A_TOKEN = 128  # while a block is sorted
@@ -81,14 +80,21 @@ def train_text(
     config = Ngram.Config.parse({"order": order, "prune": prune})
     fitted = tokenizers.build(tokenizer, options).fit(lines_of(text))
     scorer = Ngram(config, fitted.vocab, width=1)
-    if memory_mib is None:
-        token_T = next(_blocks(fitted, lines_of(text), None), np.empty(0, np.int32))
-        return TextNgram(fitted, scorer.fit_joined(token_T))
-    blocks = _blocks(fitted, lines_of(text), max(1, (memory_mib << 20) // BYTES_A_TOKEN))
+    try:
+        if memory_mib is None:
+            token_T = next(_blocks(fitted, lines_of(text), None), np.empty(0, np.int64))
+            return TextNgram(fitted, scorer.fit_joined(token_T))
+        blocks = _blocks(fitted, lines_of(text), max(1, (memory_mib << 20) // BYTES_A_TOKEN))
+        return TextNgram(fitted, _fit_on_disk(scorer, blocks, scratch))
+    except DataError as error:
+        raise error.at(str(text)) from None
+
+
+def _fit_on_disk(scorer: Ngram, blocks: Iterable[Ints], scratch: Path | None) -> Ngram:
     # The mapped files stay readable after their names are gone.
     with tempfile.TemporaryDirectory(prefix="ngram-", dir=scratch, ignore_cleanup_errors=True) as folder:
         try:
-            return TextNgram(fitted, scorer.fit_on_disk(blocks, Path(folder)))
+            return scorer.fit_on_disk(blocks, Path(folder))
         except OSError as error:
             raise disk_error(error, Path(folder)) from error
 
@@ -100,7 +106,7 @@ def describe(model: TextNgram) -> dict[str, Any]:
         "order": model.scorer.config.order,
         "tokenizer": model.tokenizer.name,
         "vocabulary": len(model.scorer.vocab),
-        "ngrams": [end - start for start, end in zip(starts, starts[1:], strict=False)],
+        "ngrams": [end - start for start, end in itertools.pairwise(starts)],
         "discount_fallbacks": int(model.scorer.num_fallbacks_),
     }
 
@@ -114,7 +120,8 @@ def lines_of(path: Path) -> Iterator[str]:
     number = 0
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
+                number += 1
                 yield line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8: {error.reason}", where=f"{path}:{number}") from None
@@ -151,7 +158,9 @@ def load(path: Path, *, check: bool = True) -> TextNgram:
     if is_arpa(path):
         vocab, tables = read_arpa(path)
         order = len(tables.level_start) - 1
-        return TextNgram(WhitespaceTokenizer.of(vocab), Ngram(Ngram.Config(order=order), vocab, width=1).take(tables))
+        return TextNgram(
+            WhitespaceTokenizer.of(vocab), Ngram(Ngram.Config(order=order), vocab, width=1).take(tables)
+        )
     if not path.is_dir():
         raise ModelError("no such model", where=str(path), advice="name a folder, or an .arpa or .arpa.gz file")
     if check:
@@ -189,9 +198,14 @@ class TextScore:
     @classmethod
     def of(cls, lines: Iterable[LineScore]) -> TextScore:
         """Sum over sentences."""
-        rows = [(1, s.num_tokens, s.num_unknown, s.log10_p, s.log10_p_unknown) for s in lines]
-        columns = list(zip(*rows, strict=True)) or [()] * 5
-        return cls(*map(sum, columns[:3]), *map(math.fsum, columns[3:]))  # type: ignore[arg-type]
+        rows = list(lines)
+        return cls(
+            num_sentences=len(rows),
+            num_tokens=sum(row.num_tokens for row in rows),
+            num_unknown=sum(row.num_unknown for row in rows),
+            log10_p=math.fsum(row.log10_p for row in rows),
+            log10_p_unknown=math.fsum(row.log10_p_unknown for row in rows),
+        )
 
     @property
     def perplexity_with_oov(self) -> float | None:
@@ -218,7 +232,7 @@ class TextScore:
 def score_lines(model: TextNgram, lines: Iterable[str]) -> Iterator[LineScore]:
     """Score sentences, many at a time."""
     for ids in _blocks(model.tokenizer, lines, BLOCK_TOKENS):
-        token_T = torch.from_numpy(ids.astype(np.int64))
+        token_T = torch.from_numpy(ids)
         yield from _line_scores(token_T, model.scorer.score_joined(token_T))
 
 
@@ -237,18 +251,18 @@ def _line_scores(token_T: Tensor, log_p_T: Tensor) -> Iterator[LineScore]:
     return (LineScore(*row) for row in zip(*sums, strict=True))
 
 
-def _blocks(tokenizer: Tokenizer, lines: Iterable[str], size: int | None) -> Iterator[Ids]:
+def _blocks(tokenizer: Tokenizer, lines: Iterable[str], size: int | None) -> Iterator[Ints]:
     """Lay sentences end to end into arrays of about `size` ids, or one of all."""
-    ids = array("i")
+    ids = array("q")
     for line in lines:
         ids.append(BOS)
         ids.extend(tokenizer.encode(line))
         ids.append(EOS)
         if size is not None and len(ids) >= size:
-            yield np.frombuffer(ids, np.int32)
-            ids = array("i")
+            yield np.frombuffer(ids, np.int64)
+            ids = array("q")
     if ids:
-        yield np.frombuffer(ids, np.int32)
+        yield np.frombuffer(ids, np.int64)
 
 
 def _perplexity(log10_p: float, num_tokens: int) -> float | None:
