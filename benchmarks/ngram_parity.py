@@ -1,6 +1,6 @@
 """Our Kneser-Ney beside KenLM's golden output: n-grams, sentences, perplexities; the last line is one JSON object.
 
-python benchmarks/ngram_parity.py ../shared/data/ngram
+python benchmarks/ngram_parity.py ../shared/data/ngram [--record]
 
 DIR holds books_train_1m.txt, books_heldout.txt and golden/ (train_1500.txt with its ARPA file, scores of lines).
 """
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import record
 
 from sensorium.language.arpa import read_arpa, write_arpa
 from sensorium.workflow.text_ngram import TextNgram, TextScore, lines_of, score_lines, train_text
@@ -60,16 +62,15 @@ def worst_line(model: TextNgram, folder: Path, order: int) -> float:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    draft = Path(sys.argv[0]).with_name("results") / ".ngram_parity.arpa"
-    try:
-        facts: dict[str, object] = dict(arpa_differences(folder / "golden", draft))
-    finally:
-        draft.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        facts: dict[str, object] = dict(arpa_differences(folder / "golden", Path(temporary) / "ours.arpa"))
     for order in (3, 5):
         model = train_text(folder / "books_train_1m.txt", order=order)
         score = TextScore.of(score_lines(model, lines_of(folder / "books_heldout.txt")))
         found = score.facts() | {"worst_line_log10_p_difference": worst_line(model, folder, order)}
         facts |= found if order == 5 else {f"order_{order}": found}
+    if "--record" in sys.argv:
+        record.write("ngram_parity", facts)
     for name, value in facts.items():
         print(f"{name}: {value}")
     print(json.dumps(facts))

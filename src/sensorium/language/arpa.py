@@ -15,15 +15,18 @@ must be an n-gram too, which both programs see to; words without the first need 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import itertools
 import logging
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,17 +92,27 @@ def write_arpa(vocab: Vocab, tables: NgramTables, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _open_to_read(path: Path) -> TextIO:
+@contextlib.contextmanager
+def _open_to_read(path: Path) -> Iterator[TextIO]:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    raw: IO[bytes] = gzip.open(path) if packed else path.open("rb")  # type: ignore[assignment]
-    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+        file.seek(0)
+        raw: Any = gzip.GzipFile(fileobj=file) if packed else file
+        yield io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
 
 
-def _open_to_write(path: Path, packed: bool) -> TextIO:
-    # Without name and time, equal models give equal files.
-    raw: IO[bytes] = gzip.GzipFile("", "wb", 6, path.open("wb"), 0) if packed else path.open("wb")  # type: ignore[assignment]
-    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+@contextlib.contextmanager
+def _open_to_write(path: Path, packed: bool) -> Iterator[TextIO]:
+    with path.open("wb") as file:
+        # Without name and time, equal models give equal files.
+        raw: Any = gzip.GzipFile("", "wb", 6, file, 0) if packed else file
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+        yield text
+        text.flush()
+        if packed:
+            text.close()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @dataclass(slots=True)
@@ -252,7 +265,7 @@ def _write(vocab: Vocab, tables: NgramTables, file: TextIO) -> None:
     log10_p_N = tables.log_p / _LN_10
     log10_p_N[BOS] = 0
     log10_b_C = tables.log_backoff / _LN_10
-    for length, (start, end) in enumerate(zip(start_L, start_L[1:], strict=False), start=1):
+    for length, (start, end) in enumerate(itertools.pairwise(start_L), start=1):
         if length > 1:
             context_N, last_N = np.divmod(tables.key[start - num_tokens : end - num_tokens], num_tokens)
             before = start_L[length - 2]

@@ -11,6 +11,7 @@ For a context h_1..h_k and a word w whose longest seen match is (h_j..h_k w), ba
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,8 @@ from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, Vocab
-from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.ascending import ascending, search_ascending
+from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_arrays import DiskArrays
 from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
@@ -194,7 +195,7 @@ class Ngram(nn.Module):
         place_M = torch.arange(token_N.numel(), device=token_N.device).view(token_BT.shape)[:, 1:].flatten()
         context_M = token_BT[:, :-1].flatten()
         starts = self.level_start_.tolist()
-        for start, end in zip(starts[1:-1], starts[2:], strict=True):
+        for start, end in itertools.pairwise(starts[1:]):
             key_K = self.key_[start - starts[1] : end - starts[1]]
             if not (place_M.numel() and key_K.numel()):
                 break

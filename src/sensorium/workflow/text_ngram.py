@@ -31,7 +31,6 @@ from torch import Tensor
 
 from sensorium.core.commit import committed_folder, disk_error, verify
 from sensorium.core.errors import ConfigError, DataError, ModelError
-from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, UNK
 from sensorium.data import tokenizers
 from sensorium.data.tokenizers import Tokenizer
@@ -157,10 +156,9 @@ def load(path: Path, *, check: bool = True) -> TextNgram:
     """
     if is_arpa(path):
         vocab, tables = read_arpa(path)
-        order = len(tables.level_start) - 1
-        return TextNgram(
-            WhitespaceTokenizer.of(vocab), Ngram(Ngram.Config(order=order), vocab, width=1).take(tables)
-        )
+        scorer = Ngram(Ngram.Config(order=len(tables.level_start) - 1), vocab, width=1)
+        words: Any = WhitespaceTokenizer.of(vocab)
+        return TextNgram(words, scorer.take(tables))
     if not path.is_dir():
         raise ModelError("no such model", where=str(path), advice="name a folder, or an .arpa or .arpa.gz file")
     if check:
@@ -169,7 +167,7 @@ def load(path: Path, *, check: bool = True) -> TextNgram:
     try:
         config = Ngram.Config.parse(json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         scorer = Ngram(config, tokenizer.vocab, width=1)
-        scorer.load_state_dict(load_file(path / _TABLES), assign=True)
+        scorer.load_state_dict(load_file(path / _TABLES), assign=True)  # mapped, not copied
     except (SafetensorError, RuntimeError, OSError, ValueError, ConfigError) as error:
         raise ModelError(f"holds no n-gram model: {error}", where=str(path)) from None
     return TextNgram(tokenizer, scorer)
