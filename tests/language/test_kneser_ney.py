@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sensorium.core.errors import DataError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, Vocab
-from sensorium.language.kneser_ney import discounts_of, estimate
+from sensorium.language.kneser_ney import counts_of_counts, discounts_of, estimate
 from sensorium.language.ngram import Ngram
 from sensorium.language.ngram_counts import count_ngrams
 
@@ -26,7 +26,7 @@ bodies = st.lists(st.lists(st.integers(UNK, len(VOCAB) - 1), max_size=6), min_si
 class ByTheBook:
     """Interpolated modified Kneser-Ney over Counters, one formula of Chen and Goodman at a time."""
 
-    def __init__(self, sequences, order):
+    def __init__(self, sequences, order, prune=()):
         raw = Counter(
             tuple(sequence[i : i + n])
             for sequence in sequences
@@ -44,6 +44,8 @@ class ByTheBook:
         }
         self.discount = {n: self.discounts(n) for n in range(1, order + 1)}
         self.order = order
+        limit = {n: (prune[min(n, len(prune)) - 1] if prune else 0) for n in range(1, order + 1)}
+        self.pruned = {gram for gram in raw if len(gram) > 1 and raw[gram] <= limit[len(gram)]}
 
     def discounts(self, length):
         t = Counter(count for gram, count in self.count.items() if len(gram) == length)
@@ -64,8 +66,9 @@ class ByTheBook:
         if total == 0:
             return lower
         discount = self.discount[len(context) + 1]
-        freed = sum(discount[min(count, 3)] for count in children.values())
-        count = children.get((*context, word), 0)
+        # A pruned n-gram gives its whole count to the shorter context.
+        freed = sum(c if gram in self.pruned else discount[min(c, 3)] for gram, c in children.items())
+        count = 0 if (*context, word) in self.pruned else children.get((*context, word), 0)
         return (count - discount[min(count, 3)]) / total + freed / total * lower
 
     def log_p(self, sequence):
@@ -73,11 +76,14 @@ class ByTheBook:
 
 
 @settings(max_examples=40, deadline=None)
-@given(bodies=bodies, tried=bodies, order=st.integers(1, 4))
-def test_scores_and_distributions_are_those_of_the_book(bodies, tried, order):
+@given(
+    bodies=bodies, tried=bodies, order=st.integers(1, 4), prune=st.sampled_from([(), (0, 1), (0, 0, 1), (0, 1, 2)])
+)
+def test_scores_and_distributions_are_those_of_the_book(bodies, tried, order, prune):
     sequences = [[BOS, *body, EOS] for body in bodies]
-    book = ByTheBook(sequences, order)
-    model = Ngram(Ngram.Config(order=order), VOCAB, width=1).fit(sequences)
+    prune = prune[:order]
+    book = ByTheBook(sequences, order, prune)
+    model = Ngram(Ngram.Config(order=order, prune=prune), VOCAB, width=1).fit(sequences)
     for body in tried[:4]:
         token_1T = torch.tensor([[BOS, *body, EOS]])
         mask_1T = torch.ones_like(token_1T, dtype=torch.bool)
@@ -91,7 +97,7 @@ def test_scores_and_distributions_are_those_of_the_book(bodies, tried, order):
 @settings(max_examples=60, deadline=None)
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=80))
 def test_discounts_lie_between_nothing_and_the_whole_count(counts):
-    found = discounts_of(np.array(counts))
+    found = discounts_of(counts_of_counts(np.array(counts)))
     if found is not None:
         assert all(0 < discount <= k for k, discount in enumerate(found, start=1))
 
@@ -100,7 +106,7 @@ def test_discounts_follow_equation_26():
     counts = np.repeat([1, 2, 3, 4, 9], [100, 40, 20, 12, 5])
     y = 100 / (100 + 80)
     want = (1 - 2 * y * 40 / 100, 2 - 3 * y * 20 / 40, 3 - 4 * y * 12 / 20)
-    assert discounts_of(counts) == pytest.approx(want)
+    assert discounts_of(counts_of_counts(counts)) == pytest.approx(want)
 
 
 def test_a_corpus_too_regular_falls_back_loudly(caplog):
@@ -132,6 +138,16 @@ def test_a_bad_sequence_is_named(sequence, fault):
 def test_no_sequence_is_an_error():
     with pytest.raises(DataError, match="no sequences"):
         count_ngrams([], 3, len(VOCAB))
+
+
+def test_pruning_leaves_out_what_is_rare():
+    sequences = [[BOS, 4, 5, EOS]] * 3 + [[BOS, 4, 6, EOS]] * 2 + [[BOS, 6, 6, EOS]]
+    model = Ngram(Ngram.Config(order=3, prune=(0, 1, 2)), VOCAB, width=1).fit(sequences)
+    num_tokens = len(VOCAB)
+    bigrams = [tuple(divmod(key, num_tokens)) for key in model.key_[: model.level_start_[2] - num_tokens].tolist()]
+    assert bigrams == [(BOS, 4), (4, 5), (4, 6), (5, EOS), (6, EOS)]
+    trigrams = [divmod(key, num_tokens) for key in model.key_[model.level_start_[2] - num_tokens :].tolist()]
+    assert [(*bigrams[node - num_tokens], word) for node, word in trigrams] == [(BOS, 4, 5), (4, 5, EOS)]
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,9 +1,11 @@
 """The n-gram scorer: its tables, its states and its limits; the estimates are test_kneser_ney's."""
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from sensorium.core.errors import DataError, ModelError
 from sensorium.core.protocols import CountingScorer
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, Vocab
@@ -92,3 +94,31 @@ def test_no_row_is_no_trouble():
 def test_the_order_has_limits(order):
     with pytest.raises(ValidationError):
         Ngram.Config(order=order)
+
+
+@pytest.mark.parametrize("prune", [(1,), (0, 2, 1), (0, 0, 0, 1)])
+def test_thresholds_begin_with_0_and_never_sink(prune):
+    with pytest.raises(ValidationError, match="prune"):
+        Ngram.Config(order=3, prune=prune)
+
+
+def test_joined_sequences_score_as_rows_do():
+    model = fitted()
+    token_T = torch.tensor([i for sequence in SEQUENCES for i in sequence])
+    rows = [
+        model.score(row, row >= 0, Conditioning.empty(1))[0] for row in map(torch.tensor, [[s] for s in SEQUENCES])
+    ]
+    assert torch.equal(model.score_joined(token_T), torch.cat(rows))
+
+
+def test_tables_of_another_size_are_refused():
+    with pytest.raises(ModelError, match="order 3 over 12 tokens do not fit a scorer of order 2"):
+        Ngram(Ngram.Config(order=2), VOCAB, width=1).take(fitted().tables)
+
+
+@pytest.mark.parametrize(
+    "joined", [[], [4, EOS], [BOS, 4], [BOS, 4, EOS, 5, EOS], [BOS, BOS, EOS], [BOS, 99, EOS], [BOS, PAD, EOS]]
+)
+def test_bad_joined_sequences_are_refused(joined):
+    with pytest.raises(DataError, match="sequence"):
+        Ngram(Ngram.Config(), VOCAB, width=1).fit_joined(np.array(joined, np.int32))

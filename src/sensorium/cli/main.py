@@ -17,6 +17,7 @@ from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.init import init
+from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
 from sensorium.cli.train import train
 from sensorium.core.errors import SensoriumError
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (demo, init, check, train, evaluate, predict, doctor):
     app.command()(command)
+app.add_typer(ngram, name="ngram")
 
 
 def _show_version(wanted: bool) -> None:

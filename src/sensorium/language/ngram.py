@@ -11,21 +11,27 @@ For a context h_1..h_k and a word w whose longest seen match is (h_j..h_k w), ba
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
+from sensorium.core.errors import ModelError
 from sensorium.core.types import Conditioning
-from sensorium.core.vocabulary import Vocab
+from sensorium.core.vocabulary import BOS, Vocab
+from sensorium.language.ascending import ascending, search_ascending
 from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.kneser_ney import estimate
-from sensorium.language.ngram_counts import NgramCounts, count_ngrams
+from sensorium.language.ngram_arrays import DiskArrays
+from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
+from sensorium.language.ngram_on_disk import count_on_disk
+from sensorium.language.ngram_tables import NgramTables, tables_of
 
 UNSEEN = -1
 _LEAST_LOG_BACKOFF = -10.0  # a context without discounted mass has log 0
@@ -54,9 +60,27 @@ class Ngram(nn.Module):
     fitted_by = "counting"
 
     class Config(Section):
-        """How long the n-grams are."""
+        """How long the n-grams are, and which are left out.
+
+        `prune` is KenLM's --prune: for each length, n-grams that occur so often or less are left out;
+        the last number holds for all longer ones.  `[0, 0, 1]` leaves out trigrams and longer seen once.
+        """
 
         order: int = Field(3, ge=1, le=16)
+        prune: tuple[int, ...] = ()
+
+        @field_validator("prune")
+        @classmethod
+        def _never_sinks(cls, prune: tuple[int, ...]) -> tuple[int, ...]:
+            if list(prune) != sorted(prune) or any(prune[:1]):
+                raise ValueError("begins with 0, because words are not pruned, and never sinks")
+            return prune
+
+        @model_validator(mode="after")
+        def _is_no_longer_than_the_order(self) -> Self:
+            if len(self.prune) > self.order:
+                raise ValueError(f"prune has {len(self.prune)} numbers for n-grams of length 1 to {self.order}")
+            return self
 
     key_: Tensor
     log_p_: Tensor
@@ -85,19 +109,56 @@ class Ngram(nn.Module):
         Raises:
             DataError: no sequence, or one that is no such sequence over this vocabulary.
         """
-        counts = count_ngrams(sequences, self.config.order, len(self.vocab))
-        found = estimate(counts)
-        with np.errstate(divide="ignore"):
-            log_p_N, log_backoff_C = np.log(found.p_N), np.log(found.backoff_C)
+        return self.fit_joined(join(sequences, len(self.vocab)), checked=True)
+
+    def fit_joined(self, token_T: Ints, *, checked: bool = False) -> Self:
+        """Fit on sequences laid end to end in one array, each from BOS to EOS.
+
+        Raises:
+            DataError: as `fit`, unless they are `checked` already.
+        """
+        if not checked:
+            check_joined(token_T, len(self.vocab))
+        counts = count_joined(token_T, self.config.order, len(self.vocab), self.config.prune)
+        return self.take(tables_of(counts, estimate(counts)))
+
+    def fit_on_disk(self, blocks: Iterable[Ints], folder: Path) -> Self:
+        """Fit on a corpus larger than memory; the tables are then files in `folder`, mapped.
+
+        Args:
+            blocks: joined sequences, as for `fit_joined`; the largest block decides how much memory is used.
+            folder: for some 60 bytes a token and 100 bytes an n-gram.
+
+        Raises:
+            DataError: as `fit`.
+        """
+        new = DiskArrays(folder)
+        counts = count_on_disk(blocks, self.config.order, len(self.vocab), new, self.config.prune)
+        return self.take(tables_of(counts, estimate(counts, new), new))
+
+    def take(self, tables: NgramTables) -> Self:
+        """Answer from `tables`, which are neither copied nor changed.
+
+        Raises:
+            ModelError: they are of another order or another size of vocabulary.
+        """
+        order, num_tokens = len(tables.level_start) - 1, int(tables.level_start[1])
+        if (order, num_tokens) != (self.config.order, len(self.vocab)):
+            raise ModelError(
+                f"tables of order {order} over {num_tokens:,} tokens do not fit a scorer of order "
+                f"{self.config.order} over {len(self.vocab):,}"
+            )
         device = self.key_.device
-        self.key_ = torch.from_numpy(counts.key_N).to(device)
-        self.log_p_ = torch.from_numpy(log_p_N).float().to(device)
-        self.log_backoff_ = torch.from_numpy(log_backoff_C).float().to(device)
-        self.first_child_ = torch.from_numpy(_first_children(counts)).to(device)
-        self.level_start_ = torch.tensor(counts.level_start, device=device)
-        self.discount_ = torch.from_numpy(found.discount_L3).float().to(device)
-        self.num_fallbacks_ = torch.tensor(found.num_fallbacks, device=device)
+        for name, array in tables.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array).to(device))
         return self
+
+    @property
+    def tables(self) -> NgramTables:
+        """Return the tables as arrays that share the buffers' memory where these are on the CPU."""
+        arrays = {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
+        num_fallbacks = int(arrays.pop("num_fallbacks_"))
+        return NgramTables(**{name[:-1]: array for name, array in arrays.items()}, num_fallbacks=num_fallbacks)
 
     def start(self, cond: Conditioning) -> NgramState:
         """Begin B rows with no token seen."""
@@ -112,13 +173,7 @@ class Ngram(nn.Module):
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t) (B, T) without ever making a row of V numbers."""
-        node_BTK = self._nodes(token_BT, self.start(cond).node_BK, self.config.order)
-        log_p_BT = self.log_p_[token_BT]
-        for k in range(self.config.order - 1):
-            context_BT = _delayed(node_BTK[..., k], UNSEEN)
-            node_BT = node_BTK[..., k + 1]
-            backed_off_BT = log_p_BT + self._backoff(context_BT)
-            log_p_BT = torch.where(node_BT >= 0, self.log_p_[node_BT.clamp_min(0)], backed_off_BT)
+        log_p_BT = self._score(token_BT)
         predicted_BT = mask_BT.clone()
         predicted_BT[:, 0] = False
         return torch.where(predicted_BT, log_p_BT, 0.0)
@@ -143,6 +198,43 @@ class Ngram(nn.Module):
 
     def _facts(self, node: Tensor) -> Tensor:
         return torch.cat([(node >= 0).float(), self._backoff(node).clamp_min(_LEAST_LOG_BACKOFF)], -1)
+
+    def score_joined(self, token_T: Tensor) -> Tensor:
+        """Return log p(token_t | before t) (T,) of sequences laid end to end; 0 at each BOS.
+
+        No n-gram holds a BOS but as its first token, so none reaches back over the seam.
+        """
+        return torch.where(token_T == BOS, 0.0, self._score(token_T[None])[0])
+
+    def _score(self, token_BT: Tensor) -> Tensor:
+        """Return log p of every token after those before it in its row.
+
+        Length by length, only places whose context was seen are looked at: where the n-gram is in the trie,
+        its log p counts and it is the next place's context; elsewhere the context's back-off weight is added.
+        """
+        token_N, num_columns = token_BT.flatten(), token_BT.shape[1]
+        log_p_N = self.log_p_.index_select(0, token_N)  # several times as fast as log_p_[token_N]
+        place_M = torch.arange(token_N.numel(), device=token_N.device).view(token_BT.shape)[:, 1:].flatten()
+        context_M = token_BT[:, :-1].flatten()
+        starts = self.level_start_.tolist()
+        for start, end in itertools.pairwise(starts[1:]):
+            key_K = self.key_[start - starts[1] : end - starts[1]]
+            if not (place_M.numel() and key_K.numel()):
+                break
+            key_M, order_M = ascending(context_M * len(self.vocab) + token_N.index_select(0, place_M))
+            place_M = place_M.index_select(0, order_M)
+            at_M = search_ascending(key_K, key_M).clamp_max_(key_K.numel() - 1)
+            found_M = key_K.index_select(0, at_M) == key_M
+            lost_L, hit_H = (~found_M).nonzero()[:, 0], found_M.nonzero()[:, 0]
+            lost_context_L = key_M.index_select(0, lost_L).div_(len(self.vocab), rounding_mode="floor")
+            log_p_N.index_add_(
+                0, place_M.index_select(0, lost_L), self.log_backoff_.index_select(0, lost_context_L)
+            )
+            place_M, context_M = place_M.index_select(0, hit_H), at_M.index_select(0, hit_H) + start
+            log_p_N.index_copy_(0, place_M, self.log_p_.index_select(0, context_M))
+            inner_I = ((place_M + 1) % num_columns).nonzero()[:, 0]
+            place_M, context_M = place_M.index_select(0, inner_I) + 1, context_M.index_select(0, inner_I)
+        return log_p_N.view(token_BT.shape)
 
     def _nodes(self, token_BT: Tensor, before_BK: Tensor, depth: int) -> Tensor:
         """Return (B, T, depth): the nodes of the last 1..depth tokens at each position."""
@@ -191,14 +283,3 @@ class Ngram(nn.Module):
             if buffer is not None and saved is not None:
                 self._buffers[name] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _first_children(counts: NgramCounts) -> np.ndarray[Any, np.dtype[np.int64]]:
-    if counts.order == 1:
-        return np.zeros(1, np.int64)
-    context_C1 = np.arange(counts.level_start[-2] + 1)
-    return np.searchsorted(counts.key_N, context_C1 * counts.num_tokens)
-
-
-def _delayed(x_BT: Tensor, first: int) -> Tensor:
-    return torch.cat([torch.full_like(x_BT[:, :1], first), x_BT[:, :-1]], 1)

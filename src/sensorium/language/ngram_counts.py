@@ -21,6 +21,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.vocabulary import BOS, EOS, PAD
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class NgramCounts:
         suffix_N: (nodes - V,) node of the same n-gram without its first word.
         count_N: (nodes,) adjusted counts: at the highest order and after BOS, how often the n-gram
             occurs; elsewhere, how many distinct words precede it.  PAD and BOS, never predicted, have 0.
+        kept_N: (nodes,) bool: occurs more often than its length's threshold; None where all are kept.
     """
 
     num_tokens: int
@@ -41,6 +43,7 @@ class NgramCounts:
     key_N: Ints
     suffix_N: Ints
     count_N: Ints
+    kept_N: Bools | None = None
 
     @property
     def order(self) -> int:
@@ -48,20 +51,33 @@ class NgramCounts:
         return len(self.level_start) - 1
 
 
-def count_ngrams(sequences: Iterable[Sequence[int]], order: int, num_tokens: int) -> NgramCounts:
-    """Count all n-grams up to length `order`.
+def count_ngrams(
+    sequences: Iterable[Sequence[int]], order: int, num_tokens: int, prune: Sequence[int] = ()
+) -> NgramCounts:
+    """Count all n-grams up to length `order`; for `prune` see `count_joined`.
 
     Raises:
         DataError: no sequence, or one that does not run from BOS to EOS over ids 0..num_tokens-1.
     """
-    token_T, place_T = _join(sequences, num_tokens)
-    node_T = token_T
+    return count_joined(join(sequences, num_tokens), order, num_tokens, prune)
+
+
+def count_joined(token_T: Ints, order: int, num_tokens: int, prune: Sequence[int] = ()) -> NgramCounts:
+    """Count all n-grams of sequences laid end to end, each from BOS to EOS.
+
+    Args:
+        token_T: (T,) ids 0..num_tokens-1, as `join` and `check_joined` see to.
+        prune: for each length the occurrences up to which an n-gram is not kept; the last one holds for
+            all longer ones, too.
+    """
+    place_T = places(token_T)
+    token_T = node_T = token_T.astype(np.int64, copy=False)
     starts, keys, suffixes = [0, num_tokens], [], []
     occurrences = [np.bincount(token_T, minlength=num_tokens)]
     after_bos = [np.arange(num_tokens) == BOS]
     for length in range(2, order + 1):
         end_E = np.flatnonzero(place_T >= length - 1)
-        key_N, index_E = _number(node_T[end_E - 1] * num_tokens + token_T[end_E])
+        key_N, index_E = number_keys(node_T[end_E - 1] * num_tokens + token_T[end_E])
         suffix_N, bos_N = np.empty(len(key_N), np.int64), np.empty(len(key_N), bool)
         suffix_N[index_E] = node_T[end_E]
         bos_N[index_E] = place_T[end_E] == length - 1
@@ -74,13 +90,47 @@ def count_ngrams(sequences: Iterable[Sequence[int]], order: int, num_tokens: int
         after_bos.append(bos_N)
     adjusted = _adjust(occurrences, after_bos, suffixes, starts)
     none = np.empty(0, np.int64)
-    return NgramCounts(
-        num_tokens, tuple(starts), np.concatenate([none, *keys]), np.concatenate([none, *suffixes]), adjusted
-    )
+    key_N, suffix_N = np.concatenate([none, *keys]), np.concatenate([none, *suffixes])
+    return NgramCounts(num_tokens, tuple(starts), key_N, suffix_N, adjusted, _kept(occurrences, prune))
 
 
-def _join(sequences: Iterable[Sequence[int]], num_tokens: int) -> tuple[Ints, Ints]:
-    """Lay the sequences end to end; returns the tokens and each one's place in its sequence."""
+def thresholds(prune: Sequence[int], order: int) -> list[int]:
+    """Return one threshold a length: the last of `prune` is repeated, none is 0."""
+    return [(prune[min(i, len(prune) - 1)] if prune else 0) for i in range(order)]
+
+
+def places(token_T: Ints) -> Ints:
+    """Return (T,): each token's distance from the BOS before it."""
+    at_T = np.arange(len(token_T))
+    place_T: Ints = at_T - np.maximum.accumulate(np.where(token_T == BOS, at_T, 0))
+    return place_T
+
+
+def check_joined(token_T: Ints, num_tokens: int) -> None:
+    """Check that sequences laid end to end all run from BOS to EOS and hold known ids only.
+
+    Raises:
+        DataError: they do not; the sequence is named by its number.
+    """
+    if not len(token_T):
+        raise DataError("an n-gram model cannot be counted from no sequences")
+    is_bos_T = token_T == BOS
+    opens_T = np.concatenate([[True], token_T[:-1] == EOS])
+    bad_T = (token_T < 0) | (token_T >= num_tokens) | (token_T == PAD) | (is_bos_T != opens_T)
+    at = int(bad_T.argmax()) if bad_T.any() else len(token_T) - 1
+    if bad_T[at] or token_T[at] != EOS:
+        number = int((token_T[:at] == EOS).sum())
+        raise DataError(
+            f"has id {token_T[at]}, where each sequence is to run from BOS to EOS", where=f"sequence {number}"
+        )
+
+
+def join(sequences: Iterable[Sequence[int]], num_tokens: int) -> Ints:
+    """Lay the sequences end to end.
+
+    Raises:
+        DataError: no sequence, or one that does not run from BOS to EOS over ids 0..num_tokens-1.
+    """
     arrays = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
     if not arrays:
         raise DataError("an n-gram model cannot be counted from no sequences")
@@ -96,10 +146,10 @@ def _join(sequences: Iterable[Sequence[int]], num_tokens: int) -> tuple[Ints, In
         at = int(np.flatnonzero(bad_T)[0])
         number = int(np.searchsorted(starts, at, side="right")) - 1
         raise DataError(f"has id {token_T[at]} at place {place_T[at]}", where=f"sequence {number}")
-    return token_T, place_T
+    return token_T
 
 
-def _number(key_E: Ints) -> tuple[Ints, Ints]:
+def number_keys(key_E: Ints) -> tuple[Ints, Ints]:
     """Return the distinct keys in ascending order, and for each given key its index among them."""
     order_E = np.argsort(key_E)
     sorted_E = key_E[order_E]
@@ -121,3 +171,12 @@ def _adjust(
     count_N = np.concatenate([*adjusted, occurrences[-1]])
     count_N[BOS] = 0
     return count_N
+
+
+def _kept(occurrences: list[Ints], prune: Sequence[int]) -> Bools | None:
+    if not any(prune):
+        return None
+    limits = thresholds(prune, len(occurrences))
+    kept = [occurrence_N > limit for occurrence_N, limit in zip(occurrences, limits, strict=True)]
+    kept[0][:] = True
+    return np.concatenate(kept)

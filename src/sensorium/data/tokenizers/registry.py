@@ -14,6 +14,7 @@ ENTRY_POINTS = "sensorium.tokenizers"
 
 TOKENIZERS: dict[str, str] = {
     "label": "sensorium.data.tokenizers.label:LabelTokenizer",
+    "whitespace": "sensorium.data.tokenizers.whitespace:WhitespaceTokenizer",
     "word": "sensorium.data.tokenizers.word:WordTokenizer",
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
     "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",

@@ -1,0 +1,267 @@
+"""An n-gram model of a text file: train, save, load, and judge another text by it.
+
+Enters: UTF-8 text, one sentence a line (gzip if it ends in `.gz`).  Leaves: a tokenizer with a scorer,
+kept as an ARPA file or as a folder whose tables are mapped, not read, when it is loaded:
+
+    MODEL/
+      tokenizer.json         the fitted tokenizer
+      ngram.json             the order
+      tables.safetensors     the scorer's buffers
+      manifest.json          sizes and SHA-256, written last
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import math
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sensorium.core.commit import committed_folder, disk_error, verify
+from sensorium.core.errors import ConfigError, DataError, ModelError
+from sensorium.core.vocabulary import BOS, EOS, UNK
+from sensorium.data import tokenizers
+from sensorium.data.tokenizers import Tokenizer
+from sensorium.data.tokenizers.whitespace import WhitespaceTokenizer
+from sensorium.language.arpa import is_arpa, read_arpa, write_arpa
+from sensorium.language.ngram import Ngram
+from sensorium.language.ngram_counts import Ints
+from sensorium.language.ngram_tables import write_tables
+
+BLOCK_TOKENS = 1 << 17
+BYTES_A_TOKEN = 128  # while a block is sorted
+_SETTINGS, _TABLES = "ngram.json", "tables.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TextNgram:
+    """A scorer and the tokenizer whose ids it knows."""
+
+    tokenizer: Tokenizer
+    scorer: Ngram
+
+
+def train_text(
+    text: Path,
+    *,
+    order: int = 3,
+    prune: Sequence[int] = (),
+    tokenizer: str = "whitespace",
+    options: Mapping[str, Any] | None = None,
+    memory_mib: int | None = None,
+    scratch: Path | None = None,
+) -> TextNgram:
+    """Fit a tokenizer on the lines of `text`, then count and estimate.
+
+    Args:
+        prune: see `Ngram.Config`.
+        options: the tokenizer's settings.
+        memory_mib: sort about so much at a time, and keep the tables in files; None works in memory.
+        scratch: the folder for those files, which are removed; the system's temporary one by default.
+
+    Raises:
+        DataError: no such file, an empty one, or a line that is not UTF-8.
+        ConfigError: an unknown tokenizer, or an option out of range.
+        DiskError: no space for the files.
+    """
+    config = Ngram.Config.parse({"order": order, "prune": prune})
+    fitted = tokenizers.build(tokenizer, options).fit(lines_of(text))
+    scorer = Ngram(config, fitted.vocab, width=1)
+    try:
+        if memory_mib is None:
+            token_T = next(_blocks(fitted, lines_of(text), None), np.empty(0, np.int64))
+            return TextNgram(fitted, scorer.fit_joined(token_T))
+        blocks = _blocks(fitted, lines_of(text), max(1, (memory_mib << 20) // BYTES_A_TOKEN))
+        return TextNgram(fitted, _fit_on_disk(scorer, blocks, scratch))
+    except DataError as error:
+        raise error.at(str(text)) from None
+
+
+def _fit_on_disk(scorer: Ngram, blocks: Iterable[Ints], scratch: Path | None) -> Ngram:
+    # The mapped files stay readable after their names are gone.
+    with tempfile.TemporaryDirectory(prefix="ngram-", dir=scratch, ignore_cleanup_errors=True) as folder:
+        try:
+            return scorer.fit_on_disk(blocks, Path(folder))
+        except OSError as error:
+            raise disk_error(error, Path(folder)) from error
+
+
+def describe(model: TextNgram) -> dict[str, Any]:
+    """Return order, vocabulary, n-grams by length and fallen-back discounts."""
+    starts = model.scorer.level_start_.tolist()
+    return {
+        "order": model.scorer.config.order,
+        "tokenizer": model.tokenizer.name,
+        "vocabulary": len(model.scorer.vocab),
+        "ngrams": [end - start for start, end in itertools.pairwise(starts)],
+        "discount_fallbacks": int(model.scorer.num_fallbacks_),
+    }
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """Yield the sentences of a text file; an empty line is a sentence of no words.
+
+    Raises:
+        DataError: no such file, or a line that is not UTF-8.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8: {error.reason}", where=f"{path}:{number}") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def save(model: TextNgram, out: Path) -> None:
+    """Write an ARPA file if `out` is named like one, else a committed folder.
+
+    Raises:
+        ModelError: tokens that ARPA cannot say.
+        DiskError: no space or no permission.
+    """
+    if is_arpa(out):
+        write_arpa(model.scorer.vocab, model.scorer.tables, out)
+        return
+    with committed_folder(out) as draft:
+        model.tokenizer.save(draft)
+        (draft / _SETTINGS).write_text(json.dumps({"order": model.scorer.config.order}), encoding="utf-8")
+        write_tables(model.scorer.tables, draft / _TABLES)
+
+
+def load(path: Path, *, check: bool = True) -> TextNgram:
+    """Open an ARPA file, or a folder that `save` wrote; its tables are mapped into memory.
+
+    Args:
+        check: whether to compare the folder's files with its manifest, which reads them once.
+
+    Raises:
+        DataError: an ARPA file that is missing or malformed.
+        ModelError: no such folder, or a damaged one.
+    """
+    if is_arpa(path):
+        vocab, tables = read_arpa(path)
+        scorer = Ngram(Ngram.Config(order=len(tables.level_start) - 1), vocab, width=1)
+        words: Any = WhitespaceTokenizer.of(vocab)
+        return TextNgram(words, scorer.take(tables))
+    if not path.is_dir():
+        raise ModelError("no such model", where=str(path), advice="name a folder, or an .arpa or .arpa.gz file")
+    if check:
+        verify(path)
+    tokenizer = tokenizers.read(path)
+    try:
+        config = Ngram.Config.parse(json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
+        scorer = Ngram(config, tokenizer.vocab, width=1)
+        scorer.load_state_dict(load_file(path / _TABLES), assign=True)  # mapped, not copied
+    except (SafetensorError, RuntimeError, OSError, ValueError, ConfigError) as error:
+        raise ModelError(f"holds no n-gram model: {error}", where=str(path)) from None
+    return TextNgram(tokenizer, scorer)
+
+
+@dataclass(frozen=True, slots=True)
+class LineScore:
+    """One sentence: log10 of its probability and of its unknown tokens' share; EOS is a token too."""
+
+    log10_p: float
+    log10_p_unknown: float
+    num_tokens: int
+    num_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """A text under a model; perplexity is 10 ** (- log10 p / tokens)."""
+
+    num_sentences: int
+    num_tokens: int
+    num_unknown: int
+    log10_p: float
+    log10_p_unknown: float
+
+    @classmethod
+    def of(cls, lines: Iterable[LineScore]) -> TextScore:
+        """Sum over sentences."""
+        rows = list(lines)
+        return cls(
+            num_sentences=len(rows),
+            num_tokens=sum(row.num_tokens for row in rows),
+            num_unknown=sum(row.num_unknown for row in rows),
+            log10_p=math.fsum(row.log10_p for row in rows),
+            log10_p_unknown=math.fsum(row.log10_p_unknown for row in rows),
+        )
+
+    @property
+    def perplexity_with_oov(self) -> float | None:
+        """Perplexity of every token; None without tokens."""
+        return _perplexity(self.log10_p, self.num_tokens)
+
+    @property
+    def perplexity_without_oov(self) -> float | None:
+        """Perplexity of the tokens that the vocabulary has."""
+        return _perplexity(self.log10_p - self.log10_p_unknown, self.num_tokens - self.num_unknown)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is told to a person or a program."""
+        return {
+            "sentences": self.num_sentences,
+            "tokens": self.num_tokens,
+            "unknown": self.num_unknown,
+            "log10_p": self.log10_p,
+            "perplexity_with_oov": self.perplexity_with_oov,
+            "perplexity_without_oov": self.perplexity_without_oov,
+        }
+
+
+def score_lines(model: TextNgram, lines: Iterable[str]) -> Iterator[LineScore]:
+    """Score sentences, many at a time."""
+    for ids in _blocks(model.tokenizer, lines, BLOCK_TOKENS):
+        token_T = torch.from_numpy(ids)
+        yield from _line_scores(token_T, model.scorer.score_joined(token_T))
+
+
+def score_text(model: TextNgram, text: Path) -> TextScore:
+    """Score every line of a text file.  Raises DataError as `lines_of`."""
+    return TextScore.of(score_lines(model, lines_of(text)))
+
+
+def _line_scores(token_T: Tensor, log_p_T: Tensor) -> Iterator[LineScore]:
+    is_unknown_T = token_T == UNK
+    line_T = (token_T == BOS).cumsum(0) - 1
+    sums: list[list[Any]] = []
+    log10_p_T = log_p_T.double() / math.log(10)
+    for value_T in (log10_p_T, log10_p_T * is_unknown_T, (token_T != BOS).long(), is_unknown_T.long()):
+        sums.append(value_T.new_zeros(int(line_T[-1]) + 1).index_add_(0, line_T, value_T).tolist())
+    return (LineScore(*row) for row in zip(*sums, strict=True))
+
+
+def _blocks(tokenizer: Tokenizer, lines: Iterable[str], size: int | None) -> Iterator[Ints]:
+    """Lay sentences end to end into arrays of about `size` ids, or one of all."""
+    ids = array("q")
+    for line in lines:
+        ids.append(BOS)
+        ids.extend(tokenizer.encode(line))
+        ids.append(EOS)
+        if size is not None and len(ids) >= size:
+            yield np.frombuffer(ids, np.int64)
+            ids = array("q")
+    if ids:
+        yield np.frombuffer(ids, np.int64)
+
+
+def _perplexity(log10_p: float, num_tokens: int) -> float | None:
+    return 10 ** (-log10_p / num_tokens) if num_tokens else None
