@@ -88,7 +88,7 @@ def test_score_equals_enumeration(options):
             for whole in (tokens, [*tokens, EOS]):
                 token_1T = torch.tensor([whole])
                 got = scorer.score(token_1T, torch.ones_like(token_1T, dtype=torch.bool), alone).sum()
-                assert float(got) == pytest.approx(oracle(whole, alone), abs=1e-4), (row, whole)
+                assert got.item() == pytest.approx(oracle(whole, alone), abs=1e-4), (row, whole)
 
 
 def test_best_is_the_likeliest_sequence_and_never_unknown():

@@ -218,8 +218,7 @@ def _real(part: Encoded) -> Tensor:
 
 def _positions_at(ahead_BTS: Tensor, position_BT: Tensor) -> Tensor:
     """Return the rows' positions; beyond the end, finite numbers without meaning."""
-    length = ahead_BTS.shape[1]
-    if length == 0:
-        return ahead_BTS.new_zeros(*position_BT.shape, ahead_BTS.shape[2])
-    index_BT1 = position_BT.clamp(0, length - 1)[..., None]
+    if ahead_BTS.shape[1] == 0:
+        ahead_BTS = F.pad(ahead_BTS, (0, 0, 0, 1))
+    index_BT1 = position_BT.clamp(0, ahead_BTS.shape[1] - 1)[..., None]
     return ahead_BTS.gather(1, index_BT1.expand(-1, -1, ahead_BTS.shape[2]))
