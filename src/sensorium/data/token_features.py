@@ -146,8 +146,8 @@ class TokenFeaturesPreparer:
         counts: Counter[str] = Counter()
         for item in items:
             if item is not None:
-                for row in self._rows(_text(item).split()):
-                    counts.update(row)
+                for column in self._columns(_text(item).split()):
+                    counts.update(column)
         if not counts:
             raise DataError("there is no token to take features of", advice="check the column's name and cells")
         kept = [feature for feature, count in counts.items() if count >= self.min_count]
@@ -158,14 +158,14 @@ class TokenFeaturesPreparer:
 
     def __call__(self, item: Item) -> Tensor:
         """Return ids, int32 (T, F).  Raises DataError."""
-        tokens = _text(item).split()
-        id_of = self._ids()
-        ids = [[id_of.get(feature, UNSEEN) for feature in row] for row in self._rows(tokens)]
-        if len(ids) > self.max_tokens:  # the last ones kept still see what follows them
+        find = self._ids().get
+        ids_FT = [[find(feature, UNSEEN) for feature in column] for column in self._columns(_text(item).split())]
+        id_TF = torch.tensor(ids_FT, dtype=torch.int32).t().contiguous()
+        if len(id_TF) > self.max_tokens:  # the last ones kept still see what follows them
             self.truncated += 1
-            ids = ids[: self.max_tokens]
-        self.unknown += sum(row.count(UNSEEN) for row in ids)
-        return torch.tensor(ids, dtype=torch.int32).view(len(ids), len(self.templates))
+            id_TF = id_TF[: self.max_tokens].clone()
+        self.unknown += int((id_TF == UNSEEN).sum())
+        return id_TF
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad to (U, T, F) with UNSEEN; mask (U, T) bool."""
@@ -208,28 +208,33 @@ class TokenFeaturesPreparer:
             raise ModelError("these token features are not fitted yet", advice="fit them on texts, or load saved ones")
         return self._id_of
 
-    def _rows(self, tokens: Sequence[str]) -> list[list[str]]:
-        """Return each token's features, one a template: its number, then the values."""
+    def _columns(self, tokens: Sequence[str]) -> list[list[str]]:
+        """Return, for each template, every token's feature: the template's number, then the values."""
         factors = [token.split(JOINER) for token in tokens]
-        columns: dict[tuple[int, str], list[str]] = {}
+        values: dict[tuple[int, str], list[str]] = {}
+        shifted: dict[tuple[int, str, int], list[str]] = {}
         for term in (term for terms in self._parsed for term in terms):
-            if term[:2] not in columns:
-                columns[term[:2]] = _column(tokens, factors, term)
-        last = len(tokens)
+            kind, place = (term.factor, term.view_name), (term.factor, term.view_name, term.offset)
+            if kind not in values:
+                values[kind] = _column(tokens, factors, term)
+            if place not in shifted:
+                shifted[place] = _shifted(values[kind], term.offset)
+        found = []
+        for number, terms in enumerate(self._parsed):
+            columns = [shifted[term.factor, term.view_name, term.offset] for term in terms]
+            joined = columns[0] if len(columns) == 1 else map(JOINER.join, zip(*columns, strict=True))
+            found.append([f"{number}:{value}" for value in joined])
+        return found
 
-        def value(term: Term, at: int) -> str:
-            at += term.offset
-            if 0 <= at < last:
-                return columns[term[:2]][at]
-            return f"<{at}>" if at < 0 else f"<+{at - last + 1}>"  # how far outside the sentence
 
-        return [
-            [
-                f"{number}:{JOINER.join(value(term, at) for term in terms)}"
-                for number, terms in enumerate(self._parsed)
-            ]
-            for at in range(last)
-        ]
+def _shifted(values: list[str], offset: int) -> list[str]:
+    """Return what stands `offset` further on; outside the sentence, how far outside."""
+    last = len(values)
+    if offset < 0:
+        before = [f"<{at}>" for at in range(offset, 0)]
+        return [*before, *values][:last]
+    after = [f"<+{at}>" for at in range(1, offset + 1)]
+    return [*values[offset:], *after[max(0, offset - last) :]]
 
 
 def _column(tokens: Sequence[str], factors: Sequence[Sequence[str]], term: Term) -> list[str]:

@@ -171,22 +171,21 @@ class _ScaledMessages(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, emission_TBS: Tensor, step_SS: Tensor, last_S: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Return log beta scaled to sum to 1, the log scale, and whether no number became too small."""
+        num_tags = emission_TBS.shape[-1]
         top_TB = emission_TBS.amax(-1)
-        factor_TBS = (emission_TBS - top_TB[..., None]).exp()
+        sent_TBS = (emission_TBS - top_TB[..., None]).exp()  # becomes exp(emission_k) * beta_k
         matrix_SS = (step_SS - step_SS.max()).exp()
-        sent_TBS = torch.empty_like(factor_TBS)  # exp(emission_k) * beta_k
-        raw_TBS = torch.empty_like(factor_TBS)  # beta_k before scaling
-        sum_TB1 = factor_TBS.new_empty(*factor_TBS.shape[:2], 1)
+        # One more column of M' is the sum of the others, so that one product gives beta_k and its sum.
+        wide_SX = torch.cat([matrix_SS.t(), matrix_SS.sum(0)[:, None]], 1)
+        wide_TBX = emission_TBS.new_empty(*emission_TBS.shape[:2], num_tags + 1)
+        raw_TBS, sum_TB1 = wide_TBX.split([num_tags, 1], -1)  # beta_k before scaling
         raw_TBS[0] = (last_S - last_S.max()).exp()
-        parts = zip(factor_TBS.unbind(), sent_TBS.unbind(), raw_TBS.unbind(), sum_TB1.unbind(), strict=True)
-        transposed_SS = matrix_SS.t()
-        sent_BS: Tensor | None = None
-        for factor_BS, next_BS, raw_BS, sum_B1 in parts:
-            if sent_BS is not None:
-                torch.mm(sent_BS, transposed_SS, out=raw_BS)
-            torch.sum(raw_BS, -1, keepdim=True, out=sum_B1)
-            torch.div(raw_BS, sum_B1, out=next_BS)
-            sent_BS = next_BS.mul_(factor_BS)
+        sum_TB1[0] = raw_TBS[0].sum(-1, keepdim=True)
+        wides, sents = wide_TBX.unbind(), sent_TBS.unbind()
+        for k, (raw_BS, sum_B1) in enumerate(zip(raw_TBS.unbind(), sum_TB1.unbind(), strict=True)):
+            if k:
+                torch.mm(sents[k - 1], wide_SX, out=wides[k])
+            sents[k].mul_(raw_BS).div_(sum_B1)
         ctx.save_for_backward(matrix_SS, raw_TBS, sum_TB1, sent_TBS)
         log_sum_TB = sum_TB1.squeeze(-1).log()
         log_sum_TB[0] += last_S.max()
