@@ -38,7 +38,9 @@ def test_a_ragged_sentence_is_named_and_set_aside(tmp_path):
         table(tmp_path, "He PRP B-NP\n\nso far\n")
 
 
-@pytest.mark.parametrize(("text", "fault"), [("", "no sentence"), ("\n\n", "no sentence"), ("a\nb\n", "one column")])
+@pytest.mark.parametrize(
+    ("text", "fault"), [("", "no sentence"), ("\n\n", "no sentence"), ("a\nb\n", "one column")]
+)
 def test_files_without_tags_are_refused(tmp_path, text, fault):
     with pytest.raises(DataError, match=fault):
         table(tmp_path, text)

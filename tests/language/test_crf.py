@@ -79,7 +79,11 @@ def test_score_equals_enumeration(options):
     for row, length in enumerate(length_B):
         alone = Conditioning(
             *(Encoded(e.x_BTD[[row]], e.mask_BT[[row]], e.present_B[[row]]) for e in (cond.memory,)),
-            {"words": Encoded(*(getattr(cond.parts["words"], n)[[row]] for n in ("x_BTD", "mask_BT", "present_B")))},
+            {
+                "words": Encoded(
+                    *(getattr(cond.parts["words"], n)[[row]] for n in ("x_BTD", "mask_BT", "present_B"))
+                )
+            },
         )
         for body in (length, length - 1, length + 1):
             if body < 0:
@@ -103,7 +107,10 @@ def test_best_is_the_likeliest_sequence_and_never_unknown():
         Encoded(*(getattr(cond.memory, n)[[row] * len(sequences)] for n in ("x_BTD", "mask_BT", "present_B"))),
         {
             "words": Encoded(
-                *(getattr(cond.parts["words"], n)[[row] * len(sequences)] for n in ("x_BTD", "mask_BT", "present_B"))
+                *(
+                    getattr(cond.parts["words"], n)[[row] * len(sequences)]
+                    for n in ("x_BTD", "mask_BT", "present_B")
+                )
             )
         },
     )

@@ -105,13 +105,17 @@ def test_other_scorers_tag_every_token_too(folder, tmp_path):
     for _, prediction, (reference,) in result.evaluation.predictions:
         assert len(prediction.text.split()) == len(reference.split())
     assert result.evaluation.metrics["span_f1"] > 0.9
-    alone = CONFIG[: CONFIG.index("[language]")] + '[language]\nscorers = ["ngram"]\n[evaluation]\nbaselines = false\n'
+    alone = (
+        CONFIG[: CONFIG.index("[language]")] + '[language]\nscorers = ["ngram"]\n[evaluation]\nbaselines = false\n'
+    )
     counted = fit(folder, alone, out=tmp_path / "counted")
     assert 0 < counted.evaluation.metrics["token_accuracy"] < 1
 
 
 def test_without_transitions_it_is_a_softmax(folder, tmp_path):
-    result = fit(folder, CONFIG.replace("project = false", "project = false\ntransitions = false"), out=tmp_path / "run")
+    result = fit(
+        folder, CONFIG.replace("project = false", "project = false\ntransitions = false"), out=tmp_path / "run"
+    )
     assert result.prepared.model.scorer.step_SS.numel() == 0
     assert result.evaluation.metrics["token_accuracy"] > 0.6
 
@@ -119,7 +123,9 @@ def test_without_transitions_it_is_a_softmax(folder, tmp_path):
 def test_rows_of_other_lengths_are_named(folder, tmp_path):
     rows = ["words\ttags\n", *("a b\tO B-X\n" for _ in range(40)), "a b c\tO B-X\n"]
     (tmp_path / "rows.tsv").write_text("".join(rows))
-    config = CONFIG.replace("conll:train.txt", "rows.tsv").replace("[inputs.tokens]", '[inputs.words]\nmin_count = 1')
+    config = CONFIG.replace("conll:train.txt", "rows.tsv").replace(
+        "[inputs.tokens]", "[inputs.words]\nmin_count = 1"
+    )
     config = config.replace('templates = ["0[0]", "1[0]", "0[-1]|0[0]"]', 'templates = ["0[0]"]')
     with pytest.raises(DataError, match=r"rows\.tsv:42.*words.*has 3 tokens, but 2 tags"):
         fit(tmp_path, config, out=tmp_path / "strict")
@@ -144,14 +150,22 @@ def test_a_photo_decides_what_the_words_leave_open(tmp_path):
     config = config.replace(
         "[target]", '[inputs.photo]\nmodality = "image"\nencoder = "cnn"\nsize = 16\nchannels = [8, 16]\n\n[target]'
     )
-    config = config.replace("validation_fraction = 0.2", 'split_column = "split"').replace("learning_rate = 0.1", "learning_rate = 0.02")  # noqa: E501
+    config = config.replace("validation_fraction = 0.2", 'split_column = "split"').replace(
+        "learning_rate = 0.1", "learning_rate = 0.02"
+    )  # noqa: E501
     lines = (tmp_path / "rows.tsv").read_text().splitlines()
     parts = ["split", *("validation" if i % 5 == 0 else "train" for i in range(120))]
-    (tmp_path / "rows.tsv").write_text("".join(f"{line}\t{part}\n" for line, part in zip(lines, parts, strict=True)))
+    (tmp_path / "rows.tsv").write_text(
+        "".join(f"{line}\t{part}\n" for line, part in zip(lines, parts, strict=True))
+    )
     config = config.replace('cache = ""', 'cache = ""\n[evaluation]\nbaselines = false\n')
-    with_photo = config.replace("[language.crf]", '[language.crf]\ninputs = ["words"]\ncontext = "memory"\nhidden = 16')
+    with_photo = config.replace(
+        "[language.crf]", '[language.crf]\ninputs = ["words"]\ncontext = "memory"\nhidden = 16'
+    )
     seen = fit(tmp_path, with_photo, out=tmp_path / "seen")
-    blind = fit(tmp_path, config.replace("[language.crf]", '[language.crf]\ninputs = ["words"]'), out=tmp_path / "no")
+    blind = fit(
+        tmp_path, config.replace("[language.crf]", '[language.crf]\ninputs = ["words"]'), out=tmp_path / "no"
+    )
     assert seen.evaluation.metrics["span_f1"] > 0.95
     assert blind.evaluation.metrics["span_f1"] < 0.8
     assert tagged_inputs(seen.prepared.model) == ["words"]

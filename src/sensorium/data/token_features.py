@@ -205,7 +205,9 @@ class TokenFeaturesPreparer:
 
     def _ids(self) -> dict[str, int]:
         if self._id_of is None:
-            raise ModelError("these token features are not fitted yet", advice="fit them on texts, or load saved ones")
+            raise ModelError(
+                "these token features are not fitted yet", advice="fit them on texts, or load saved ones"
+            )
         return self._id_of
 
     def _columns(self, tokens: Sequence[str]) -> list[list[str]]:

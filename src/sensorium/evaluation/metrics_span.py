@@ -98,6 +98,8 @@ def _aligned(predictions: Sequence[str], references: References) -> list[tuple[l
     for number, (prediction, (reference, *_)) in enumerate(paired(predictions, references)):
         tags, wanted = prediction.split(), reference.split()
         if len(tags) != len(wanted):
-            raise DataError(f"{len(tags)} tags do not pair with the reference's {len(wanted)}", where=f"row {number}")
+            raise DataError(
+                f"{len(tags)} tags do not pair with the reference's {len(wanted)}", where=f"row {number}"
+            )
         rows.append((tags, wanted))
     return rows

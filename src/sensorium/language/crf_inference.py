@@ -98,9 +98,7 @@ def path_score(chain: Chain, tag_BT: Tensor) -> Tensor:
     stepped_BT = chain.step_SS[tag_BT[:, :-1], tag_BT[:, 1:]]
     end_B = tag_BT.gather(1, (chain.length_B - 1).clamp_min(0)[:, None]).squeeze(1)
     ends_B = torch.where(chain.length_B > 0, chain.first_S[tag_BT[:, 0]] + chain.last_S[end_B], 0)
-    return (
-        torch.where(mask_BT, emitted_BT, 0).sum(1) + torch.where(mask_BT[:, 1:], stepped_BT, 0).sum(1) + ends_B
-    )
+    return torch.where(mask_BT, emitted_BT, 0).sum(1) + torch.where(mask_BT[:, 1:], stepped_BT, 0).sum(1) + ends_B
 
 
 @torch.no_grad()

@@ -156,6 +156,5 @@ def _commonest(counts: Counter[str]) -> str:
     return min(counts, key=lambda tag: (-counts[tag], tag))
 
 
-
 def _tokens(corpus: Corpus, row: int, name: str) -> list[str]:
     return str(corpus.sample(row).inputs[name] or "").split()
