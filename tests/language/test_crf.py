@@ -56,7 +56,7 @@ def enumerated(scorer: Crf):
         if len(path) > length or any(tag < 0 for tag in path) or (tokens[-1] == EOS and len(path) != length):
             return -torch.inf
         same = [i for i, other in enumerate(paths) if other[: len(path)] == path]
-        return float(log_p[same].logsumexp(0))
+        return log_p[same].logsumexp(0).item()
 
     return oracle
 

@@ -136,7 +136,7 @@ def test_rows_of_other_lengths_are_named(folder, tmp_path):
 
 
 def test_a_photo_decides_what_the_words_leave_open(tmp_path):
-    """'Rome' is a person beside a red photo, a place beside a blue one; half of the rows lack no photo."""
+    """'Rome' is a person beside a red photo, a place beside a blue one; nothing else tells."""
     rng = random.Random(0)
     for color in ("red", "blue"):
         Image.new("RGB", (16, 16), color).save(tmp_path / f"{color}.png")
@@ -152,7 +152,7 @@ def test_a_photo_decides_what_the_words_leave_open(tmp_path):
     )
     config = config.replace("validation_fraction = 0.2", 'split_column = "split"').replace(
         "learning_rate = 0.1", "learning_rate = 0.02"
-    )  # noqa: E501
+    )
     lines = (tmp_path / "rows.tsv").read_text().splitlines()
     parts = ["split", *("validation" if i % 5 == 0 else "train" for i in range(120))]
     (tmp_path / "rows.tsv").write_text(

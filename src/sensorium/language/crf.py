@@ -4,7 +4,8 @@ Enters: encodings of the tagged inputs (`Conditioning.parts`), one position a to
 tag given the tags before it and the whole sentence; EOS has probability 1 right after the last position,
 and 0 before it.  Source: Lafferty, McCallum and Pereira 2001; over a network, Huang, Xu and Yu 2015.
 
-    emission_t = W x_t + b,     log p(y_t | y_<t, x) = log softmax_s(step[y_{t-1}, s] + emission_t[s] + log beta_t[s])
+    emission_t = W x_t + b
+    log p(y_t | y_<t, x) = log softmax_s(step[y_{t-1}, s] + emission_t[s] + log beta_t[s])
 
 beta_t are the backward messages (`crf_inference`): all that the rest of the sentence says about y_t.  So
 the product over t is exactly p(y | x), and a CRF is a language model of tags, to be mixed with any other.

@@ -162,7 +162,7 @@ def _from_the_end(chain: Chain) -> Tensor:
 class _ScaledMessages(torch.autograd.Function):
     """log beta of reversed sentences (T, B, S) by scaled sums; k = 0 is each row's last position.
 
-    Written out because a step is four small operations, and recording them for autograd costs more than
+    Written out because a step is three small operations, and recording them for autograd costs more than
     doing them: the backward pass below is three more.
     """
 
@@ -176,7 +176,7 @@ class _ScaledMessages(torch.autograd.Function):
         # One more column of M' is the sum of the others, so that one product gives beta_k and its sum.
         wide_SX = torch.cat([matrix_SS.t(), matrix_SS.sum(0)[:, None]], 1)
         wide_TBX = emission_TBS.new_empty(*emission_TBS.shape[:2], num_tags + 1)
-        raw_TBS, sum_TB1 = wide_TBX.split([num_tags, 1], -1)  # beta_k before scaling
+        raw_TBS, sum_TB1 = wide_TBX[..., :num_tags], wide_TBX[..., num_tags:]  # beta_k before scaling
         raw_TBS[0] = (last_S - last_S.max()).exp()
         sum_TB1[0] = raw_TBS[0].sum(-1, keepdim=True)
         wides, sents = wide_TBX.unbind(), sent_TBS.unbind()
