@@ -142,13 +142,13 @@ def _in_turn(scorer: Any, cond: Conditioning, length_B: Tensor) -> tuple[Tensor,
 
 
 def _prediction(model: MultimodalLM, token_KT: Sequence[Sequence[int]], log_p_K: Sequence[float]) -> Prediction:
-    ranked = [
-        (model.tokenizer.decode([i for i in ids if i != PAD]), math.exp(log_p))
-        for ids, log_p in zip(token_KT, log_p_K, strict=True)
-        if log_p > -math.inf
-    ]
-    if not ranked:
+    probability_of: dict[str, float] = {}
+    for ids, log_p in zip(token_KT, log_p_K, strict=True):
+        if log_p > -math.inf:  # ill-formed BIOES may spell a text again: the likeliest ids, the first, stand
+            probability_of.setdefault(model.tokenizer.decode([i for i in ids if i != PAD]), math.exp(log_p))
+    if not probability_of:
         raise DataError("no sequence of tags is possible for this row")
+    ranked = list(probability_of.items())
     return Prediction(*ranked[0], tuple(ranked) if len(ranked) > 1 else ())
 
 
