@@ -14,6 +14,7 @@ from sensorium.core.types import MediaBatch
 from sensorium.data.image_preparer import ImagePreparer
 from sensorium.data.log_mel_preparer import LogMelPreparer
 from sensorium.data.text_preparer import TextPreparer
+from sensorium.data.token_features import TokenFeaturesPreparer
 from sensorium.encoders.image_resnet import BasicBlock, Bottleneck, ResNet
 from sensorium.encoders.image_vgg16 import VGG16
 from sensorium.encoders.image_vit import ImageViT, ViT
@@ -37,6 +38,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.lstm": {"layers": 2},
     "text.gru": {"layers": 2},
     "text.transformer": {},
+    "text.token_features": {"templates": ["0[0]", "0[-1]"]},
+    "text.token_features_lstm": {"templates": ["0[0]", "0[-1]"], "layers": 2},
     "image.cnn": {"size": 32},
     "image.vgg16": {"size": 32},
     "image.resnet18": {"size": 64},
@@ -88,6 +91,8 @@ COUNTS = {
     "text.transformer": 1000 * 128
     + 2 * (2 * norm(128) + attention(128) + linear(128, 512) + linear(512, 128))
     + outlet(128),
+    "text.token_features": 1001 * 128 + 128,  # the table with its row of unseen features, the absent token
+    "text.token_features_lstm": 1001 * 128 + 2 * recurrent(4, 128, 128) + outlet(256),
     "image.cnn": convolutions(9, 3, 32, 64, 128, bias=False) + norm(32 + 64 + 128) + outlet(128, 16),
     "image.vgg16": 138_357_544
     - (linear(512 * 49, 4096) + linear(4096, 4096) + linear(4096, 1000))
@@ -116,13 +121,24 @@ def text_preparer(num_tokens: int | None = None) -> TextPreparer:
     return TextPreparer(tokenizer="word", max_tokens=64).fit(texts)
 
 
-def preparer_of(modality: str, num_tokens: int | None = None) -> Any:
+def feature_preparer(num_features: int | None = None) -> TokenFeaturesPreparer:
+    if num_features is None:
+        return TokenFeaturesPreparer(["0[0]", "0[-1]"]).fit(TEXTS)
+    return TokenFeaturesPreparer(["0[0]"]).fit([" ".join(f"w{i}" for i in range(num_features))])
+
+
+def preparer_of(name: str, num_tokens: int | None = None) -> Any:
+    if "token_features" in name:
+        return feature_preparer(num_tokens)
     make = {"text": lambda: text_preparer(num_tokens), "image": ImagePreparer, "audio": LogMelPreparer}
-    return make[modality]()
+    return make[name.partition(".")[0]]()
 
 
-def media_of(modality: str, num: int, size: int) -> MediaBatch:
-    rows = torch.zeros(num, dtype=torch.int64)
+def media_of(name: str, num: int, size: int) -> MediaBatch:
+    rows, modality = torch.zeros(num, dtype=torch.int64), name.partition(".")[0]
+    if "token_features" in name:
+        features = feature_preparer()
+        return MediaBatch(*features.collate([features(text) for text in TEXTS[:num]]), rows)
     if modality == "text":
         preparer = text_preparer()
         return MediaBatch(*preparer.collate([preparer(text) for text in TEXTS[:num]]), rows)
@@ -153,14 +169,21 @@ def test_encoder_keeps_the_contract(name: str) -> None:
     config = encoder.Config(**SMALL[name])
     assert encoder.modality == modality == config.preparer().modality
     size = getattr(config, "size", 0)
-    preparer = preparer_of(modality)
-    check_encoder(lambda: encoder(config, preparer, WIDTH), lambda num: media_of(modality, num, size))
+    preparer = preparer_of(name)
+
+    def make() -> Any:
+        made = encoder(config, preparer, WIDTH)
+        if name == "text.token_features":  # at birth its table is zero, and every text the same
+            nn.init.normal_(made.table.weight_VD)
+        return made
+
+    check_encoder(make, lambda num: media_of(name, num, size))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_number_of_parameters_by_default(name: str) -> None:
     encoder = load(name)
-    preparer = preparer_of(name.partition(".")[0], num_tokens=1000)
+    preparer = preparer_of(name, num_tokens=1000)
     with torch.device("meta"):
         assert num_parameters(encoder(encoder.Config(), preparer, 128)) == COUNTS[name]
 
@@ -183,10 +206,9 @@ def test_number_of_parameters_is_the_published_one(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_features_are_what_the_outlet_reads(name: str) -> None:
     encoder_class = load(name)
-    modality = name.partition(".")[0]
     config = encoder_class.Config(**SMALL[name])
-    encoder = encoder_class(config, preparer_of(modality), WIDTH).eval()
-    media = media_of(modality, 4, getattr(config, "size", 0))
+    encoder = encoder_class(config, preparer_of(name), WIDTH).eval()
+    media = media_of(name, 4, getattr(config, "size", 0))
     rows = torch.tensor([3, -1, 0])
     with torch.no_grad():
         x_UTF, mask_UT = encoder.features(media.values, media.mask_UT)

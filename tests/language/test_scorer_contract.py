@@ -27,15 +27,23 @@ def memory_with_holes(num_rows: int) -> Conditioning:
     mask_BM = torch.rand(num_rows, 5, generator=generator) < 0.6
     mask_BM[-1] = num_rows == 1
     x_BMD = torch.randn(num_rows, 5, WIDTH, generator=generator)
-    return Conditioning(Encoded(x_BMD, mask_BM, torch.ones(num_rows, dtype=torch.bool)))
+    return Conditioning(Encoded(x_BMD, mask_BM, torch.ones(num_rows, dtype=torch.bool)), words(num_rows))
 
 
 def full_memory(num_rows: int) -> Conditioning:
     generator = torch.Generator().manual_seed(num_rows)
     x_BMD = torch.randn(num_rows, 3, WIDTH, generator=generator)
     return Conditioning(
-        Encoded(x_BMD, torch.ones(num_rows, 3, dtype=torch.bool), torch.ones(num_rows, dtype=torch.bool))
+        Encoded(x_BMD, torch.ones(num_rows, 3, dtype=torch.bool), torch.ones(num_rows, dtype=torch.bool)),
+        words(num_rows),
     )
+
+
+def words(num_rows: int) -> dict[str, Encoded]:
+    """The encoding of one input, up to five positions a row, for scorers that look at parts."""
+    x_BTD = torch.randn(num_rows, 5, WIDTH, generator=torch.Generator().manual_seed(num_rows))
+    mask_BT = torch.arange(5) < 5 - torch.arange(num_rows)[:, None] % 4
+    return {"words": Encoded(x_BTD, mask_BT, torch.ones(num_rows, dtype=torch.bool))}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ ROWS = [
         Row("transformer", {"conditioning": how, "heads": 2, **SMALL})
         for how in ("cross_attention", "prefix", "none")
     ),
+    Row("crf"),
+    Row("crf", {"transitions": False, "hidden": 4, "context": "memory"}),
     Row("transformer", {"mlp": "gelu", "tie_embeddings": False, "heads": 1, **SMALL}),
 ]
 
@@ -76,12 +86,12 @@ def fit(scorer) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_scorer_keeps_the_contract(row):
-    check_scorer(lambda: make(row), memory_with_holes, fit=fit)
+    check_scorer(lambda: make(row), memory_with_holes, fit=fit, learns_from_nothing=row.name != "crf")
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_scorer_keeps_the_contract_with_a_full_memory_and_unfitted(name):
-    check_scorer(lambda: make(Row(name)), full_memory, length=4)
+    check_scorer(lambda: make(Row(name)), full_memory, length=4, learns_from_nothing=name != "crf")
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)

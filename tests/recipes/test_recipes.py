@@ -24,6 +24,16 @@ def test_recipe_is_valid_and_says_how_to_run_it(recipe):
     [
         ("easy_vqa", []),
         ("digits", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
+        *(
+            (
+                name,
+                [
+                    "data.train='conll:{data}/text/conll2000/test.txt'",
+                    "data.test='conll:{data}/text/conll2000/test.txt'",
+                ],
+            )
+            for name in ("conll2000", "conll2000_bilstm")
+        ),
         ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
     ],
 )

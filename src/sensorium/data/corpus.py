@@ -246,6 +246,18 @@ class Corpus:
         if failures:
             self.quarantine.check()
 
+    def without(self, failures: Sequence[Failure]) -> Corpus:
+        """Return the corpus without some rows, which are quarantined.  Raises DataError: too many are bad."""
+        if not failures:
+            return self
+        self.set_aside(failures)
+        kept_K = np.setdiff1d(np.arange(self.num_rows), [failure.row for failure in failures])
+        inputs = {n: CorpusInput(part.unit_N[kept_K], part.items, part.store) for n, part in self._inputs.items()}
+        targets = self._targets.only(kept_K) if self._targets is not None else None
+        num_bad = self.counts.get("rows quarantined", 0) + self.num_rows - len(kept_K)
+        counts = self.counts | {"rows quarantined": num_bad}
+        return Corpus(self._row_number_N[kept_K], inputs, targets, self._origin, counts, self.quarantine)
+
     def sample(self, i: int) -> Sample:
         """Return row `i` with its items unprepared."""
         inputs = {

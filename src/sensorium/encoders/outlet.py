@@ -29,12 +29,15 @@ class Outlet(nn.Module):
         width: D.
         num_positions: how many learned position vectors to add; 0 where order is already in the features.
         norm: normalise the features first.
+        project: map them by W and b; without, F = D.
     """
 
-    def __init__(self, feature_width: int, width: int, *, num_positions: int = 0, norm: bool = True) -> None:
+    def __init__(
+        self, feature_width: int, width: int, *, num_positions: int = 0, norm: bool = True, project: bool = True
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(feature_width) if norm else nn.Identity()
-        self.project = nn.Linear(feature_width, width)
+        self.project = nn.Linear(feature_width, width) if project else nn.Identity()
         self.absent_D = nn.Parameter(torch.randn(width) * 0.5)
         self.position_TD = nn.Parameter(torch.randn(num_positions, width) * 0.02) if num_positions else None
 

@@ -10,6 +10,8 @@ ENCODERS: dict[str, str] = {
     "text.lstm": "sensorium.encoders.text_lstm:TextLSTM",
     "text.gru": "sensorium.encoders.text_gru:TextGRU",
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
+    "text.token_features": "sensorium.encoders.text_token_features:TextTokenFeatures",
+    "text.token_features_lstm": "sensorium.encoders.text_token_features_lstm:TextTokenFeaturesLSTM",
     "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
     "image.vgg16": "sensorium.encoders.image_vgg16:ImageVGG16",
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",

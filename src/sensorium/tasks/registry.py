@@ -13,6 +13,7 @@ TASKS: dict[str, str] = {
     "caption": "sensorium.tasks.caption:Caption",
     "classify": "sensorium.tasks.classify:Classify",
     "write": "sensorium.tasks.write:Write",
+    "tag": "sensorium.tasks.tag:Tag",
 }
 
 

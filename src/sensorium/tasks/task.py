@@ -10,11 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from sensorium.core.types import Batch
+from sensorium.data.corpus import Corpus, Failure
 from sensorium.decoding.candidates import score_candidates
 from sensorium.decoding.config import DecodingConfig, build
 from sensorium.model.multimodal import MultimodalLM
@@ -50,11 +51,44 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Decodes(Protocol):
+    """A task with a way of its own to answer."""
+
+    def decode(self, model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
+        """Answer every row of `batch`."""
+        ...
+
+
+@runtime_checkable
+class ChecksRows(Protocol):
+    """A task that cannot use every row whose cells can be read."""
+
+    def faults(self, model: MultimodalLM, corpus: Corpus) -> list[Failure]:
+        """Return the rows it cannot use, and why."""
+        ...
+
+
+@runtime_checkable
+class GuessesMajority(Protocol):
+    """A task whose majority baseline is not one text for every row."""
+
+    def majority(self, model: MultimodalLM, train: Corpus, corpus: Corpus, rows: Sequence[int]) -> list[str]:
+        """Return what the commonest targets in `train` give for `rows` of `corpus`."""
+        ...
+
+
 def predict(
-    model: MultimodalLM, batch: Batch, answers: Sequence[str] | None, decoding: DecodingConfig
+    model: MultimodalLM,
+    batch: Batch,
+    answers: Sequence[str] | None,
+    decoding: DecodingConfig,
+    task: Task | None = None,
 ) -> list[Prediction]:
-    """Answer every row of `batch`: choose among `answers`, or write freely if there are none."""
+    """Answer every row of `batch`: as `task` does, else choose among `answers`, or write freely without any."""
     with torch.inference_mode():
+        if isinstance(task, Decodes):
+            return task.decode(model, batch, decoding)
         return choose(model, batch, answers) if answers else write(model, batch, decoding)
 
 

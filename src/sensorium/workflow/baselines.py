@@ -14,8 +14,10 @@ from typing import Any
 
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.baselines import majority_metrics
+from sensorium.evaluation.registry import load_metric
 from sensorium.evaluation.runner import evaluate
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.tasks.task import GuessesMajority
 from sensorium.training.config import DEFAULT_EPOCHS, TrainingConfig
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
@@ -58,9 +60,14 @@ def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> 
     started = time.perf_counter()
     rows = range(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
     references = [corpus.target_text(row) for row in rows]
-    train = (prepared.train.target_text(row) for row in range(prepared.train.num_rows))
     test: Any = [[text] for text in references] if prepared.task.many_references else references
-    metrics = majority_metrics(train, test, prepared.task.metrics)
+    task, train = prepared.task, prepared.train
+    if isinstance(task, GuessesMajority):
+        guesses = task.majority(prepared.model, train, corpus, rows)
+        metrics = {name: float(load_metric(name)(guesses, test)) for name in task.metrics}
+    else:
+        targets = (train.target_text(row) for row in range(train.num_rows))
+        metrics = majority_metrics(targets, test, task.metrics)
     return Baseline("majority", len(references), metrics, time.perf_counter() - started)
 
 

@@ -23,7 +23,7 @@ from sensorium.data.table import Table
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.tasks.registry import load_task
-from sensorium.tasks.task import Task
+from sensorium.tasks.task import ChecksRows, Task
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import RunConfig
 
@@ -124,10 +124,11 @@ def cache_folder(config: RunConfig) -> Path | None:
 
 
 def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine) -> Corpus:
-    """Prepare the rows of `part` for `model`; bad ones go to `quarantine`."""
+    """Prepare the rows of `part` for `model`; bad ones, and those its task cannot use, go to `quarantine`."""
+    task = load_task(config.model.target.task)
     target = config.model.target
     inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
-    return Corpus.build(
+    corpus = Corpus.build(
         part.table,
         part.row_N,
         inputs,
@@ -137,6 +138,7 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
         workers=config.training.workers,
         quarantine=quarantine,
     )
+    return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
 
 
 def media_root(config: RunConfig, table: Table) -> Path:

@@ -18,6 +18,7 @@ TOKENIZERS: dict[str, str] = {
     "word": "sensorium.data.tokenizers.word:WordTokenizer",
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
     "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",
+    "tag": "sensorium.data.tokenizers.tag:TagTokenizer",
 }
 
 

@@ -1,0 +1,82 @@
+"""CoNLL column files: one token a line, blank-separated columns, an empty line after each sentence.
+
+Enters: UTF-8 text such as that of the CoNLL-2000 shared task ('He PRP B-NP').  Leaves: one row a sentence.
+Its cells hold one item a token, parted by blanks:
+
+    words, pos, chunk     columns 1, 2 and 3 of the file; column_4, ... any between
+    tags                  the last column, whatever it is
+    tokens                all columns but the last, joined by '￨' (U+FFE8): 'He￨PRP'
+
+    conll:chunking/train.txt
+
+Lines '-DOCSTART- ...' (CoNLL-2003) are skipped.  A sentence whose lines have another number of columns than
+the first line is a BadLine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DataError
+from sensorium.data.readers import BadLine, Row, RowStream, row_of
+
+JOINER = "￨"
+"""What parts the factors of a token (U+FFE8, as in OpenNMT's word features)."""
+
+_NAMES = ("words", "pos", "chunk")
+
+
+def read_conll(path: Path) -> RowStream:
+    """Stream the sentences of a column file.
+
+    Raises:
+        DataError: not UTF-8, without a sentence, or of one column alone.
+    """
+    first = next((lines for _, lines in _sentences(path)), None)
+    if first is None:
+        raise DataError("holds no sentence", where=str(path))
+    width = len(first[0])
+    if width < 2:
+        raise DataError(
+            "has one column", where=str(path), advice="expected a token and its tag on each line, such as 'He B-NP'"
+        )
+    return RowStream([*_names(width), "tags", "tokens"], _rows(path, width))
+
+
+def _rows(path: Path, width: int) -> Iterator[Row | BadLine]:
+    for line, lines in _sentences(path):
+        odd = next((i for i, cells in enumerate(lines) if len(cells) != width), None)
+        if odd is not None:
+            yield BadLine(line, f"token {odd + 1} has {len(lines[odd])} columns, not {width}")
+            continue
+        columns = {name: " ".join(cells[i] for cells in lines) for i, name in enumerate(_names(width))}
+        columns["tags"] = " ".join(cells[-1] for cells in lines)
+        columns["tokens"] = " ".join(JOINER.join(cells[:-1]) for cells in lines)
+        yield row_of(line, columns)
+
+
+def _names(width: int) -> list[str]:
+    """Name the columns of the file."""
+    return [_NAMES[i] if i < len(_NAMES) else f"column_{i + 1}" for i in range(width)]
+
+
+def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
+    """Yield each sentence's first line number and its lines' cells."""
+    lines: list[list[str]] = []
+    start = 1
+    with path.open(encoding="utf-8-sig", newline=None) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                cells = line.split()
+                if cells and cells[0] != "-DOCSTART-":
+                    if not lines:
+                        start = number
+                    lines.append(cells)
+                elif lines and not cells:
+                    yield start, lines
+                    lines = []
+        except UnicodeDecodeError as error:
+            raise DataError(f"is not UTF-8: {error.reason}", where=str(path)) from None
+    if lines:
+        yield start, lines
