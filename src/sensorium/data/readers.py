@@ -33,6 +33,7 @@ READERS: dict[str, str] = {
     ".ndjson": "sensorium.data.readers_json:read_jsonl",
     ".parquet": "sensorium.data.readers_parquet:read_parquet",
     "folder:": "sensorium.data.readers_folder:read_class_folders",
+    "lines:": "sensorium.data.readers_lines:read_lines",
     "easy-vqa:": "sensorium.data.readers_easy_vqa:read_easy_vqa",
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",

@@ -1,0 +1,50 @@
+"""Plain text files, one row a line, one file a class -> rows of `text` and `label`.
+
+    lines:polarity/rt-polarity.*     ->  label = what the star stands for: "neg", "pos"
+    lines:reviews                    ->  every .txt file of the folder; label = its name without .txt
+
+Files come in sorted order; blank lines are no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sensorium.core.errors import DataError
+from sensorium.data.readers import BadLine, Row, RowStream, row_of
+
+COLUMNS = ["text", "label"]
+
+
+def read_lines(path: Path) -> RowStream:
+    """Open the files that `path` names by its star, or the text files of a folder.
+
+    Raises:
+        DataError: no such file, or more than one star.
+    """
+    if path.name.count("*") > 1:
+        raise DataError("has more than one star", where=str(path), advice="the label is what one star stands for")
+    folder, pattern = (path, "*.txt") if path.is_dir() else (path.parent, path.name)
+    before, star, after = pattern.partition("*")
+    files = sorted(file for file in folder.glob(pattern) if file.is_file())
+    if not star or not files:
+        advice = "name the files by a star, such as 'lines:reviews/*.txt'"
+        raise DataError("names no files of lines", where=str(path), advice=advice)
+    labelled = [(file, file.name[len(before) : len(file.name) - len(after)]) for file in files]
+    return RowStream(list(COLUMNS), _rows(labelled))
+
+
+def _rows(files: list[tuple[Path, str]]) -> Iterator[Row | BadLine]:
+    number = 0
+    for file, label in files:
+        with file.open("rb") as lines:
+            for line in lines:
+                number += 1
+                try:
+                    text = line.decode("utf-8").strip()
+                except UnicodeDecodeError as error:
+                    yield BadLine(number, f"is not UTF-8: {error.reason} at byte {error.start} of a line of '{file.name}'")
+                    continue
+                if text:
+                    yield row_of(number, {"text": text, "label": label})
