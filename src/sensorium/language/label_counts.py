@@ -10,7 +10,7 @@ An n-gram is one integer: with each word a digit from 1 (0 = no word),
 so that n-grams of unequal length, or of different inputs, never share a key.  Unknown words are no
 evidence, nor is any n-gram that holds one.
 
-Letters beside the shared ones: K inputs, N rows, E counted entries, F features (distinct n-grams), C classes.
+Letters beside the shared ones: K inputs, N rows, E counted entries, F features (distinct n-grams).
 """
 
 from __future__ import annotations
@@ -23,13 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from sensorium.core.errors import DataError
 from sensorium.core.vocabulary import UNK
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from sensorium.language.sparse_counts import Ints, SparseCounts
 
 _LARGEST_KEY = (1 << 63) - 1
 
@@ -70,58 +67,6 @@ class Layout:
         if not rows:
             return word_BT.new_zeros(0), word_BT.new_zeros(0)
         return torch.cat(rows), torch.cat(keys)
-
-
-@dataclass(frozen=True)
-class SparseCounts:
-    """A sparse matrix (N, F), row by row: the entries of row n are offset_N1[n] to offset_N1[n + 1]."""
-
-    column_E: Ints
-    value_E: Floats
-    offset_N1: Ints
-    num_columns: int
-
-    @property
-    def num_rows(self) -> int:
-        """Count the rows."""
-        return len(self.offset_N1) - 1
-
-    @property
-    def row_E(self) -> Ints:
-        """Return the row of each entry."""
-        return np.repeat(np.arange(self.num_rows), np.diff(self.offset_N1))
-
-    def binary(self) -> SparseCounts:
-        """Return whether, in place of how often."""
-        return SparseCounts(self.column_E, np.ones_like(self.value_E), self.offset_N1, self.num_columns)
-
-    def rows(self, row_M: Ints) -> SparseCounts:
-        """Return some rows, in the order asked for."""
-        num_M = np.diff(self.offset_N1)[row_M]
-        offset_M1 = np.concatenate([[0], np.cumsum(num_M)])
-        entry_E = np.arange(offset_M1[-1]) + np.repeat(self.offset_N1[row_M] - offset_M1[:-1], num_M)
-        return SparseCounts(self.column_E[entry_E], self.value_E[entry_E], offset_M1, self.num_columns)
-
-    def sum_by_class(self, class_N: Ints, num_classes: int) -> Floats:
-        """Add up the rows of each class: (F, C)."""
-        cell_E = self.column_E * num_classes + np.repeat(class_N, np.diff(self.offset_N1))
-        total_X = np.bincount(cell_E, weights=self.value_E, minlength=self.num_columns * num_classes)
-        return total_X.reshape(self.num_columns, num_classes)
-
-    def times(self, weight_FC: Floats) -> Floats:
-        """Multiply by a dense matrix: (N, C)."""
-        column_E, value_E = torch.from_numpy(self.column_E), torch.from_numpy(self.value_E)
-        offset_N = torch.from_numpy(self.offset_N1[:-1])
-        product = bag_sum(torch.from_numpy(weight_FC), column_E, offset_N, value_E)
-        result: Floats = product.numpy()
-        return result
-
-
-def bag_sum(weight_FC: Tensor, column_E: Tensor, offset_B: Tensor, value_E: Tensor | None = None) -> Tensor:
-    """Add up rows of `weight_FC` by bag, (B, C): a sparse matrix times a dense one."""
-    if column_E.numel() == 0:
-        return weight_FC.new_zeros(len(offset_B), weight_FC.shape[1])
-    return functional.embedding_bag(column_E, weight_FC, offset_B, mode="sum", per_sample_weights=value_E)
 
 
 def known_words(evidence: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
@@ -213,12 +158,11 @@ def _count(
     words: Sequence[NDArray[np.int32]], lengths: Sequence[Ints], layout: Layout, ngrams: int
 ) -> tuple[Ints, Ints, Ints]:
     """Count the n-grams of one chunk: rows, keys and how often, by row and key."""
-    rows, keys = [], []
-    for number, (flat, length_B) in enumerate(zip(words, lengths, strict=True)):
-        row_E, key_E = layout.keys(_padded(flat, length_B), number, ngrams)
-        rows.append(row_E.numpy())
-        keys.append(key_E.numpy())
-    row_E, key_E = _joined(rows), _joined(keys)
+    found = [
+        layout.keys(_padded(flat, length_B), number, ngrams)
+        for number, (flat, length_B) in enumerate(zip(words, lengths, strict=True))
+    ]
+    row_E, key_E = _joined([row.numpy() for row, _ in found]), _joined([key.numpy() for _, key in found])
     order_E = np.lexsort((key_E, row_E))
     row_E, key_E = row_E[order_E], key_E[order_E]
     is_new_E = np.ones(len(row_E), bool)

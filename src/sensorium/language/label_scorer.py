@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,7 +29,8 @@ from sensorium.core.errors import DataError, ModelError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, Vocab
 from sensorium.language.emission import emission_bias
-from sensorium.language.label_counts import Floats, Ints, Layout, Observed, SparseCounts, bag_sum, known_words, matches
+from sensorium.language.label_counts import Layout, Observed, known_words, matches
+from sensorium.language.sparse_counts import Floats, Ints, SparseCounts, bag_sum
 
 FLOOR = 1e-10
 """The probability of all that was never seen, shared evenly."""
@@ -166,11 +167,9 @@ class LabelScorer(nn.Module):
         has_NK = observed.has_NK()
         row_M = np.flatnonzero(has_NK.any(1))
         input_F = (key_F % layout.base - 1) // max(layout.size, 1)
-        examples = Examples(
-            counts.rows(row_M), class_N[row_M], has_NK[row_M], input_F, len(label_C), share_C
-        )
-        if self.config.binary:
-            examples = Examples(**{**vars(examples), "counts": examples.counts.binary()})
+        examples = Examples(counts.rows(row_M), class_N[row_M], has_NK[row_M], input_F, len(label_C), share_C)
+        if self.is_binary:
+            examples = replace(examples, counts=examples.counts.binary())
         self._keep(key_F, layout, label_C, share_C, self.solve(examples))
         return self
 

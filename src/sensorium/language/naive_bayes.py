@@ -14,15 +14,14 @@ Rennie et al. 2003, "Tackling the poor assumptions of naive Bayes text classifie
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from sensorium.core.vocabulary import Vocab
-from sensorium.language.label_counts import Floats
 from sensorium.language.label_scorer import Examples, LabelScorer, Linear
+from sensorium.language.sparse_counts import Floats, Ints
 
 Kind = Literal["multinomial", "bernoulli", "complement"]
 
@@ -43,7 +42,7 @@ class NaiveBayes(LabelScorer):
         smoothing: float = Field(1.0, gt=0.0)
         """Added to every count (Lidstone; 1 is Laplace)."""
         normalise: bool = False
-        """Divide each class's weights by their sum of absolute values (complement alone)."""
+        """Divide each class's weights by their sum, as Rennie et al. do in equation 8 (complement alone)."""
 
     config: Config
 
@@ -57,45 +56,42 @@ class NaiveBayes(LabelScorer):
 
     def solve(self, examples: Examples) -> Linear:
         """Turn counts into log-probabilities, input by input."""
-        estimate = ESTIMATES[self.config.kind]
         weight_FC = np.zeros((examples.counts.num_columns, examples.num_classes))
         bias_KC = np.zeros((examples.has_NK.shape[1], examples.num_classes))
-        counts = examples.counts.binary() if self.is_binary else examples.counts
-        count_FC = counts.sum_by_class(examples.class_N, examples.num_classes)
+        count_FC = examples.counts.sum_by_class(examples.class_N, examples.num_classes)
         for k, has_N in enumerate(examples.has_NK.T):
-            of_input_F = examples.input_F == k
             rows_C = np.bincount(examples.class_N[has_N], minlength=examples.num_classes)
-            weight_FC[of_input_F], bias_KC[k] = estimate(count_FC[of_input_F], rows_C, self.config.smoothing)
-        intercept_C = np.log(examples.share_C)
-        if self.config.kind == "complement":
-            if self.config.normalise:
-                weight_FC /= np.abs(weight_FC).sum(0)
-            if examples.num_classes > 1:
-                intercept_C = np.zeros_like(intercept_C)
+            of_input_F = examples.input_F == k
+            weight_FC[of_input_F], bias_KC[k] = self._estimate(count_FC[of_input_F], rows_C)
+        ignores_shares = self.config.kind == "complement" and examples.num_classes > 1
+        intercept_C = np.zeros(examples.num_classes) if ignores_shares else np.log(examples.share_C)
         return Linear(weight_FC, bias_KC, intercept_C)
 
+    def _estimate(self, count_FC: Floats, rows_C: Ints) -> tuple[Floats, Floats | float]:
+        match self.config.kind:
+            case "multinomial":
+                return multinomial(count_FC, self.config.smoothing), 0.0
+            case "bernoulli":
+                return bernoulli(count_FC, rows_C, self.config.smoothing)
+            case "complement":
+                return complement(count_FC, self.config.smoothing, normalise=self.config.normalise), 0.0
 
-def multinomial(count_FC: Floats, rows_C: np.ndarray, smoothing: float) -> tuple[Floats, Floats]:
-    """Return weights (F, C) and bias (C,) from how often each class holds each n-gram."""
+
+def multinomial(count_FC: Floats, smoothing: float) -> Floats:
+    """Return weights (F, C) from how often each class holds each n-gram."""
     smoothed_FC = count_FC + smoothing
-    return np.log(smoothed_FC) - np.log(smoothed_FC.sum(0)), np.zeros(count_FC.shape[1])
+    return np.log(smoothed_FC) - np.log(smoothed_FC.sum(0))
 
 
-def bernoulli(count_FC: Floats, rows_C: np.ndarray, smoothing: float) -> tuple[Floats, Floats]:
+def bernoulli(count_FC: Floats, rows_C: Ints, smoothing: float) -> tuple[Floats, Floats]:
     """Return weights (F, C) and bias (C,) from how many of each class's `rows_C` rows hold each n-gram."""
     p_FC = (count_FC + smoothing) / (rows_C + 2 * smoothing)
     log_absent_FC = np.log1p(-p_FC)
     return np.log(p_FC) - log_absent_FC, log_absent_FC.sum(0)
 
 
-def complement(count_FC: Floats, rows_C: np.ndarray, smoothing: float) -> tuple[Floats, Floats]:
-    """Return weights (F, C) and bias (C,) from how often all other classes hold each n-gram."""
+def complement(count_FC: Floats, smoothing: float, *, normalise: bool = False) -> Floats:
+    """Return weights (F, C) from how often all other classes hold each n-gram."""
     others_FC = count_FC.sum(1, keepdims=True) + smoothing - count_FC
-    return np.log(others_FC.sum(0)) - np.log(others_FC), np.zeros(count_FC.shape[1])
-
-
-ESTIMATES: dict[str, Callable[[Floats, np.ndarray, float], tuple[Floats, Floats]]] = {
-    "multinomial": multinomial,
-    "bernoulli": bernoulli,
-    "complement": complement,
-}
+    weight_FC = np.log(others_FC.sum(0)) - np.log(others_FC)
+    return weight_FC / weight_FC.sum(0) if normalise else weight_FC

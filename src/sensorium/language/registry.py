@@ -7,6 +7,7 @@ ENTRY_POINTS = "sensorium.scorers"
 
 SCORERS: dict[str, str] = {
     "naive_bayes": "sensorium.language.naive_bayes:NaiveBayes",
+    "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
