@@ -5,7 +5,8 @@
 MR (sentence polarity 1.0, Pang and Lee 2005) and SUBJ (Pang and Lee 2004): 10 folds; the line i (from 0) of
 either file belongs to fold i mod 10.  SST-2: trained on the phrases of its training table, judged on its dev
 table.  Texts are tokenised already and split at white space; words come from the training rows alone.  The
-settings are those of Wang and Manning 2012 and are not tuned: smoothing 1, C = 1, beta = 0.25.
+settings are those of Wang and Manning 2012 and are not tuned: smoothing 1, C = 1, beta = 0.25, bigrams with
+the beginning and the end of the sentence.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def _rows(files: list[tuple[Path, str]]) -> Iterator[Row | BadLine]:
                 try:
                     text = line.decode("utf-8").strip()
                 except UnicodeDecodeError as error:
-                    yield BadLine(
-                        number, f"is not UTF-8: {error.reason} at byte {error.start} of a line of '{file.name}'"
-                    )
+                    yield BadLine(number, f"is not UTF-8 at byte {error.start} ('{file.name}')")
                     continue
                 if text:
                     yield row_of(number, {"text": text, "label": label})

@@ -8,7 +8,8 @@ An n-gram is one integer: with each word a digit from 1 (0 = no word),
     key(w_1..w_n) = sum_i digit(w_i) base^(i-1),   digit(w of input k) = k size + w + 1,   base = K size + 1
 
 so that n-grams of unequal length, or of different inputs, never share a key.  Unknown words are no
-evidence, nor is any n-gram that holds one.
+evidence, nor is any n-gram that holds one.  Where boundaries count, a row's words stand between BOS and EOS,
+which take part in n-grams of two words and more.
 
 Letters beside the shared ones: K inputs, N rows, E counted entries, F features (distinct n-grams).
 """
@@ -23,9 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from sensorium.core.errors import DataError
-from sensorium.core.vocabulary import UNK
+from sensorium.core.vocabulary import BOS, EOS, UNK
 from sensorium.language.sparse_counts import Ints, SparseCounts
 
 _LARGEST_KEY = (1 << 63) - 1
@@ -51,9 +53,12 @@ class Layout:
                 advice="count shorter n-grams, or limit the vocabulary of the inputs",
             )
 
-    def keys(self, word_BT: Tensor, number: int, ngrams: int) -> tuple[Tensor, Tensor]:
+    def keys(self, word_BT: Tensor, number: int, ngrams: int, *, boundaries: bool) -> tuple[Tensor, Tensor]:
         """Return the rows and keys (E,) of every n-gram of input `number`, repeated as often as it occurs."""
-        is_known_BT = (word_BT > UNK) & (word_BT < self.size)
+        if boundaries and ngrams > 1:
+            word_BT = _bounded(word_BT)
+        is_word_BT = (word_BT > UNK) & (word_BT < self.size)
+        is_known_BT = is_word_BT | (word_BT == BOS) | (word_BT == EOS)
         digit_BT = torch.where(is_known_BT, word_BT + (number * self.size + 1), 0)
         rows, keys = [], []
         key_BT, whole_BT = torch.zeros_like(digit_BT), torch.ones_like(is_known_BT)
@@ -61,7 +66,7 @@ class Layout:
             length = word_BT.shape[1] - n
             key_BT = key_BT[:, :length] + digit_BT[:, n:] * self.base**n
             whole_BT = whole_BT[:, :length] & is_known_BT[:, n:]
-            row_E, position_E = whole_BT.nonzero(as_tuple=True)
+            row_E, position_E = (whole_BT if n else is_word_BT).nonzero(as_tuple=True)
             rows.append(row_E)
             keys.append(key_BT[row_E, position_E])
         if not rows:
@@ -75,7 +80,7 @@ def known_words(evidence: Mapping[str, Tensor], names: Sequence[str]) -> list[Te
 
 
 def matches(
-    words: Sequence[Tensor], key_F: Tensor, layout: Layout, ngrams: int, *, binary: bool
+    words: Sequence[Tensor], key_F: Tensor, layout: Layout, ngrams: int, *, binary: bool, boundaries: bool
 ) -> tuple[Tensor, Tensor]:
     """Find the known n-grams of B rows: their columns (E,), by row, and where each row's begin (B,).
 
@@ -84,7 +89,7 @@ def matches(
     num_rows, num_features = words[0].shape[0], len(key_F)
     cells = []
     for number, word_BT in enumerate(words):
-        row_E, key_E = layout.keys(word_BT, number, ngrams)
+        row_E, key_E = layout.keys(word_BT, number, ngrams, boundaries=boundaries)
         column_E = torch.searchsorted(key_F, key_E).clamp_max(num_features - 1)
         cells.append((row_E * num_features + column_E)[key_F[column_E] == key_E])
     cell_E = torch.cat(cells)
@@ -122,14 +127,18 @@ class Observed:
 
     def has_NK(self) -> NDArray[np.bool_]:
         """Say which rows have which inputs, (N, K)."""
-        return np.concatenate([np.stack(lengths, 1) > 0 for lengths in self._lengths])
+        shape = (len(self), self.num_inputs)
+        by_chunk = [np.stack(lengths, 1) > 0 for lengths in self._lengths if lengths]
+        return np.concatenate(by_chunk) if by_chunk else np.zeros(shape, bool)
 
     def layout(self) -> Layout:
         """Return digits for the largest id seen."""
         largest = max((int(flat.max()) for chunk in self._words for flat in chunk if len(flat)), default=UNK)
         return Layout(largest + 1, max(self.num_inputs, 1))
 
-    def counts(self, layout: Layout, ngrams: int, min_rows: int) -> tuple[Ints, SparseCounts]:
+    def counts(
+        self, layout: Layout, ngrams: int, *, min_rows: int = 1, boundaries: bool = False
+    ) -> tuple[Ints, SparseCounts]:
         """Count every n-gram that at least `min_rows` rows hold.
 
         Returns:
@@ -138,7 +147,7 @@ class Observed:
         layout.require_room(ngrams)
         rows, keys, counts, first = [], [], [], 0
         for words, lengths, token_B in zip(self._words, self._lengths, self._tokens, strict=True):
-            row_E, key_E, count_E = _count(words, lengths, layout, ngrams)
+            row_E, key_E, count_E = _count(words, lengths, layout, ngrams, boundaries)
             rows.append(row_E + first)
             keys.append(key_E)
             counts.append(count_E)
@@ -155,11 +164,11 @@ class Observed:
 
 
 def _count(
-    words: Sequence[NDArray[np.int32]], lengths: Sequence[Ints], layout: Layout, ngrams: int
+    words: Sequence[NDArray[np.int32]], lengths: Sequence[Ints], layout: Layout, ngrams: int, boundaries: bool
 ) -> tuple[Ints, Ints, Ints]:
     """Count the n-grams of one chunk: rows, keys and how often, by row and key."""
     found = [
-        layout.keys(_padded(flat, length_B), number, ngrams)
+        layout.keys(_padded(flat, length_B), number, ngrams, boundaries=boundaries)
         for number, (flat, length_B) in enumerate(zip(words, lengths, strict=True))
     ]
     row_E, key_E = _joined([row.numpy() for row, _ in found]), _joined([key.numpy() for _, key in found])
@@ -169,6 +178,15 @@ def _count(
     is_new_E[1:] = (row_E[1:] != row_E[:-1]) | (key_E[1:] != key_E[:-1])
     start_X = np.flatnonzero(is_new_E)
     return row_E[start_X], key_E[start_X], np.diff(np.append(start_X, len(row_E)))
+
+
+def _bounded(word_BT: Tensor) -> Tensor:
+    """Put BOS before and EOS after the words of each row that has any; words are on the left."""
+    wide_BT = functional.pad(word_BT, (1, 1), value=-1)
+    length_B1 = (word_BT >= 0).sum(1, keepdim=True)
+    place_T = torch.arange(wide_BT.shape[1], device=word_BT.device)
+    wide_BT = torch.where((place_T == length_B1 + 1) & (length_B1 > 0), EOS, wide_BT)
+    return torch.where((place_T == 0) & (length_B1 > 0), BOS, wide_BT)
 
 
 def _padded(flat: NDArray[np.int32], length_B: Ints) -> Tensor:

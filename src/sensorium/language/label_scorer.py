@@ -13,8 +13,9 @@ Letters beside the shared ones: K inputs, F features (distinct n-grams), C class
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ from sensorium.core.vocabulary import BOS, EOS, Vocab
 from sensorium.language.emission import emission_bias
 from sensorium.language.label_counts import Layout, Observed, known_words, matches
 from sensorium.language.sparse_counts import Floats, Ints, SparseCounts, bag_sum
+
+log = logging.getLogger(__name__)
 
 FLOOR = 1e-10
 """The probability of all that was never seen, shared evenly."""
@@ -96,6 +99,8 @@ class LabelScorer(nn.Module):
         """The inputs whose words are counted; empty: every input that has words."""
         ngrams: int = Field(2, ge=1, le=5)
         """Single words, pairs, ... up to this length are features."""
+        boundaries: bool = True
+        """Let the beginning and the end of a text be part of its n-grams of two words and more."""
         min_rows: int = Field(1, ge=1)
         """Leave out n-grams that fewer rows hold."""
         binary: bool = False
@@ -160,8 +165,15 @@ class LabelScorer(nn.Module):
         observed, self._observed = self._observed, Observed()
         if not len(observed):
             raise DataError("there is no row to count")
+        if observed.num_inputs < max(len(self.config.inputs), 1):
+            log.warning(
+                "%d of the inputs to be counted (%s) have words; those without say nothing of the label",
+                observed.num_inputs, ", ".join(self.config.inputs) or "all",
+            )  # fmt: skip
         layout = observed.layout()
-        key_F, counts = observed.counts(layout, self.config.ngrams, self.config.min_rows)
+        key_F, counts = observed.counts(
+            layout, self.config.ngrams, min_rows=self.config.min_rows, boundaries=self.config.boundaries
+        )
         label_C, class_N = np.unique(observed.token_N, return_inverse=True)
         share_C = np.bincount(class_N) / len(class_N)
         has_NK = observed.has_NK()
@@ -199,10 +211,13 @@ class LabelScorer(nn.Module):
         has_BK = torch.stack([(word_BT >= 0).any(1) for word_BT in words], 1)
         value_BC = self.intercept_ + has_BK.to(self.bias_) @ self.bias_
         if len(self.key_):
-            layout = Layout(*self.layout_.tolist())
-            column_E, offset_B = matches(words, self.key_, layout, self.config.ngrams, binary=self.is_binary)
+            column_E, offset_B = self._matches(words)
             value_BC = value_BC + bag_sum(self.weight_, column_E, offset_B)
         return torch.where(has_BK.any(1, keepdim=True), (self.slope_ * value_BC).log_softmax(1), log_share_BC)
+
+    def _matches(self, words: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        layout, config = Layout(*self.layout_.tolist()), self.config
+        return matches(words, self.key_, layout, config.ngrams, binary=self.is_binary, boundaries=config.boundaries)
 
     @property
     def is_binary(self) -> bool:

@@ -59,7 +59,7 @@ Losses = Callable[[Floats], tuple[Floats, Floats, Floats]]
 
 def _squared_hinge(margin_N: Floats) -> tuple[Floats, Floats, Floats]:
     missing_N = np.maximum(0, 1 - margin_N)
-    return missing_N**2, -2 * missing_N, 2.0 * (missing_N > 0)
+    return missing_N**2, -2 * missing_N, np.where(missing_N > 0, 2.0, 0.0)
 
 
 def _logistic(margin_N: Floats) -> tuple[Floats, Floats, Floats]:
@@ -100,9 +100,11 @@ class _Problem:
         return step_X
 
     def _times(self, w_X: Floats) -> Floats:
-        product_N: Floats = np.bincount(self.row_E, self.value_E * w_X[self.column_E], minlength=self.num_rows)
-        return product_N + w_X[-1]
+        product_N = np.bincount(self.row_E, self.value_E * w_X[self.column_E], minlength=self.num_rows)
+        margin_N: Floats = product_N.astype(np.float64, copy=False) + w_X[-1]
+        return margin_N
 
     def _back(self, u_N: Floats) -> Floats:
         product_F = np.bincount(self.column_E, self.value_E * u_N[self.row_E], minlength=self.num_columns)
-        return np.append(product_F, u_N.sum())
+        product_X: Floats = np.append(product_F, u_N.sum()).astype(np.float64, copy=False)
+        return product_X

@@ -80,7 +80,8 @@ class NaiveBayes(LabelScorer):
 def multinomial(count_FC: Floats, smoothing: float) -> Floats:
     """Return weights (F, C) from how often each class holds each n-gram."""
     smoothed_FC = count_FC + smoothing
-    return np.log(smoothed_FC) - np.log(smoothed_FC.sum(0))
+    weight_FC: Floats = np.log(smoothed_FC) - np.log(smoothed_FC.sum(0))
+    return weight_FC
 
 
 def bernoulli(count_FC: Floats, rows_C: Ints, smoothing: float) -> tuple[Floats, Floats]:
@@ -93,5 +94,5 @@ def bernoulli(count_FC: Floats, rows_C: Ints, smoothing: float) -> tuple[Floats,
 def complement(count_FC: Floats, smoothing: float, *, normalise: bool = False) -> Floats:
     """Return weights (F, C) from how often all other classes hold each n-gram."""
     others_FC = count_FC.sum(1, keepdims=True) + smoothing - count_FC
-    weight_FC = np.log(others_FC.sum(0)) - np.log(others_FC)
+    weight_FC: Floats = np.log(others_FC.sum(0)) - np.log(others_FC)
     return weight_FC / weight_FC.sum(0) if normalise else weight_FC

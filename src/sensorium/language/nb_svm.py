@@ -3,9 +3,10 @@
 Enters: counts x of n-grams.  Leaves: log P(c | x).  For each class c, against all others,
 
     p = a + sum_{n in c} x_n,  q = a + sum_{n not in c} x_n,      r = log( (p / |p|_1) / (q / |q|_1) )
-    w, b = margin classifier on r * x,       w' = (1 - beta) |w|_1 / F + beta w,       m_c = w' . (r * x) + b
+    w, b = margin classifier on r * x,       u = |w|_1 / F
+    m_c = ((1 - beta) u + beta w) . (r * x) + (1 - beta) u log((N_c + a) / (N_not_c + a)) + beta b
 
-beta moves between naive Bayes with one weight for all and the plain classifier.
+beta moves between naive Bayes, times u, and the plain classifier.
 Source: Wang and Manning 2012, "Baselines and bigrams: simple, good sentiment and topic classification",
 equations 1-5; classes beyond two are taken one against the rest.
 
@@ -73,8 +74,9 @@ class NbSvm(LabelScorer):
         )
         y_N = np.where(is_in_N, 1.0, -1.0)
         w_F, bias = fit_margin(scaled, y_N, cost=self.config.cost, loss=self.config.loss)
-        blended_F = (1 - self.config.beta) * np.abs(w_F).mean() + self.config.beta * w_F if len(w_F) else w_F
-        return ratio_F * blended_F, bias
+        bayes = (1 - self.config.beta) * (np.abs(w_F).mean() if len(w_F) else 0.0)
+        log_odds = np.log(is_in_N.sum() + self.config.smoothing) - np.log((~is_in_N).sum() + self.config.smoothing)
+        return ratio_F * (bayes + self.config.beta * w_F), bayes * log_odds + self.config.beta * bias
 
     def _slope(self, examples: Examples) -> float:
         """Fit the slope on every `folds`-th row, by a classifier of the others."""

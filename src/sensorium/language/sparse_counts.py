@@ -52,8 +52,8 @@ class SparseCounts:
     def sum_by_class(self, class_N: Ints, num_classes: int) -> Floats:
         """Add up the rows of each class: (F, C)."""
         cell_E = self.column_E * num_classes + np.repeat(class_N, np.diff(self.offset_N1))
-        total_X: Floats = np.bincount(cell_E, weights=self.value_E, minlength=self.num_columns * num_classes)
-        return total_X.reshape(self.num_columns, num_classes)
+        total_X = np.bincount(cell_E, weights=self.value_E, minlength=self.num_columns * num_classes)
+        return total_X.reshape(self.num_columns, num_classes).astype(np.float64, copy=False)
 
     def times(self, weight_FC: Floats) -> Floats:
         """Multiply by a dense matrix: (N, C)."""
