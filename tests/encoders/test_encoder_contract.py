@@ -42,10 +42,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "image.resnet18": {"size": 64},
     "image.resnet50": {"size": 64},
     "image.vit": {"size": 32, "patch": 8, "hidden": 32, "heads": 4, "layers": 2, "mlp": 64},
+    "image.words": {"size": 32, "codes": 8},
     "audio.dnn": {},
     "audio.cnn": {},
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
+    "audio.words": {"codes": 8},
 }
 
 
@@ -108,6 +110,8 @@ COUNTS = {
         + norm(144)
     )
     + outlet(144),
+    "image.words": 1000 * 64 + outlet(64),
+    "audio.words": 1000 * 64 + outlet(64),
 }
 
 
@@ -119,6 +123,11 @@ def text_preparer(num_tokens: int | None = None) -> TextPreparer:
 def preparer_of(modality: str, num_tokens: int | None = None) -> Any:
     make = {"text": lambda: text_preparer(num_tokens), "image": ImagePreparer, "audio": LogMelPreparer}
     return make[modality]()
+
+
+def reads(name: str) -> str:
+    """Say what an encoder's values are like: a codebook's words are like a text's."""
+    return "text" if name.endswith(".words") else name.partition(".")[0]
 
 
 def media_of(modality: str, num: int, size: int) -> MediaBatch:
@@ -153,14 +162,14 @@ def test_encoder_keeps_the_contract(name: str) -> None:
     config = encoder.Config(**SMALL[name])
     assert encoder.modality == modality == config.preparer().modality
     size = getattr(config, "size", 0)
-    preparer = preparer_of(modality)
-    check_encoder(lambda: encoder(config, preparer, WIDTH), lambda num: media_of(modality, num, size))
+    preparer = preparer_of(reads(name))
+    check_encoder(lambda: encoder(config, preparer, WIDTH), lambda num: media_of(reads(name), num, size))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_number_of_parameters_by_default(name: str) -> None:
     encoder = load(name)
-    preparer = preparer_of(name.partition(".")[0], num_tokens=1000)
+    preparer = preparer_of(reads(name), num_tokens=1000)
     with torch.device("meta"):
         assert num_parameters(encoder(encoder.Config(), preparer, 128)) == COUNTS[name]
 
@@ -183,10 +192,9 @@ def test_number_of_parameters_is_the_published_one(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_features_are_what_the_outlet_reads(name: str) -> None:
     encoder_class = load(name)
-    modality = name.partition(".")[0]
     config = encoder_class.Config(**SMALL[name])
-    encoder = encoder_class(config, preparer_of(modality), WIDTH).eval()
-    media = media_of(modality, 4, getattr(config, "size", 0))
+    encoder = encoder_class(config, preparer_of(reads(name)), WIDTH).eval()
+    media = media_of(reads(name), 4, getattr(config, "size", 0))
     rows = torch.tensor([3, -1, 0])
     with torch.no_grad():
         x_UTF, mask_UT = encoder.features(media.values, media.mask_UT)

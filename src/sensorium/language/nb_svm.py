@@ -92,7 +92,7 @@ class NbSvm(LabelScorer):
 def log_count_ratio(counts: SparseCounts, is_in_N: np.ndarray, smoothing: float = 1.0) -> Floats:
     """Return r (F,): how much likelier each n-gram is in a class than outside."""
     p_F2 = counts.sum_by_class(is_in_N.astype(np.int64), 2) + smoothing
-    log_p_F2 = np.log(p_F2) - np.log(p_F2.sum(0))
+    log_p_F2 = np.log(p_F2) - np.log(p_F2.sum(0).clip(smoothing))  # no n-gram at all has no sum
     ratio_F: Floats = log_p_F2[:, 1] - log_p_F2[:, 0]
     return ratio_F
 
