@@ -14,7 +14,6 @@ from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.train import train
 
 LABELS = ["target.task=classify", "evaluation.baselines=false"]
-ALONE = [*LABELS, "language.scorers=['naive_bayes']", "language.transformer={}"]
 
 
 def shapes_config(shapes: Path, *changes: str):
@@ -46,13 +45,12 @@ def test_a_run_by_counting_alone(shapes, tmp_path, scorer):
     config = shapes_config(shapes, f"language.scorers=['{scorer}']", "training.epochs=1")
     result = train(config, out=tmp_path / "run")
     assert result.fitted.report is None
-    assert result.evaluation.metrics["accuracy"] >= 0.5
     model = Sensorium.load(tmp_path / "run")
     picture = str(shapes / "0.png")
     again = Predictor.load(tmp_path / "run").predict([{"photo": picture, "question": "what color is it?"}])[0]
     assert again.text == "red" == model.predict(photo=picture, question="what color is it?").text
     assert model.predict(question="is it red?").text in ("yes", "no")
-    assert np.isfinite(model.score("yes"))
+    assert np.isfinite(model.score("yes", question="is it red?"))
 
 
 @pytest.mark.parametrize("mix", ["linear", "product"])

@@ -41,7 +41,7 @@ class Codebook:
             raise DataError("there is nothing to fit a codebook on")
         mean_F, deviation_F = x_NF.mean(0), x_NF.std(0, correction=0).clamp_min(_LEAST_DEVIATION)
         scaled_NF = (x_NF - mean_F) / deviation_F
-        code_CF = _starting_points(scaled_NF, num_codes, torch.Generator().manual_seed(seed))
+        code_CF = starting_points(scaled_NF, num_codes, torch.Generator().manual_seed(seed))
         for _ in range(iterations):
             code_N, _ = nearest(scaled_NF, code_CF)
             num_C = torch.bincount(code_N, minlength=len(code_CF))
@@ -65,7 +65,7 @@ def nearest(x_NF: Tensor, code_CF: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([least.indices for least in found]), distance_N.clamp_min(0)
 
 
-def _starting_points(x_NF: Tensor, num_codes: int, generator: torch.Generator) -> Tensor:
+def starting_points(x_NF: Tensor, num_codes: int, generator: torch.Generator) -> Tensor:
     """Draw vectors one by one, each with a chance as its squared distance from those drawn before."""
     first = int(torch.randint(len(x_NF), (1,), generator=generator))
     chosen = [x_NF[first]]
