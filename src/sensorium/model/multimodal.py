@@ -65,7 +65,7 @@ class MultimodalLM(nn.Module):
             ModelError: a file that cannot be read, or of another network.
         """
         for name, choice in self.config.inputs.items():
-            if getattr(choice.options, "weights", None) is not None:
+            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
                 encoder: Any = self.encoders[name]
                 (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
 
