@@ -44,6 +44,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "complement, bigrams": ("naive_bayes", {"kind": "complement", "ngrams": 2}),
     "NB-SVM, words": ("nb_svm", {"ngrams": 1}),
     "NB-SVM, bigrams": ("nb_svm", {"ngrams": 2}),
+    "NB-SVM, bigrams, no bias": ("nb_svm", {"ngrams": 2, "bias": False}),
     "SVM, bigrams (beta 1)": ("nb_svm", {"ngrams": 2, "beta": 1.0}),
     "NB-logistic, bigrams": ("nb_svm", {"ngrams": 2, "loss": "logistic"}),
 }

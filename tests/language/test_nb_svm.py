@@ -53,6 +53,14 @@ def test_squared_hinge_equals_liblinear(cost):
     assert bias == pytest.approx(oracle.intercept_[0], abs=1e-5)
 
 
+def test_without_bias_equals_liblinear():
+    x, y = problem(3)
+    oracle = LinearSVC(tol=1e-10, max_iter=200_000, dual=True, fit_intercept=False).fit(x, y)
+    w_F, bias = fit_margin(sparse(x), y, bias=False, tolerance=1e-9)
+    np.testing.assert_allclose(w_F, oracle.coef_[0], atol=1e-5)
+    assert bias == 0
+
+
 def test_logistic_equals_scikit_learn():
     x, y = problem(1)
     with_one = np.hstack([x, np.ones((len(x), 1))])  # a bias that is penalised too

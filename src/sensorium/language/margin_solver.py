@@ -28,7 +28,13 @@ _ENOUGH = 1e-4  # Armijo's share of the predicted decrease
 
 
 def fit_margin(
-    rows: SparseCounts, y_N: Floats, *, cost: float = 1.0, loss: Loss = "squared_hinge", tolerance: float = 1e-4
+    rows: SparseCounts,
+    y_N: Floats,
+    *,
+    cost: float = 1.0,
+    loss: Loss = "squared_hinge",
+    bias: bool = True,
+    tolerance: float = 1e-4,
 ) -> tuple[Floats, float]:
     """Return w (F,) and b.
 
@@ -36,9 +42,10 @@ def fit_margin(
         rows: x, (N, F).
         y_N: +1 or -1.
         cost: C.
+        bias: fit b; else it is 0.
         tolerance: how small the gradient becomes, beside that at w = 0.
     """
-    problem = _Problem(rows, y_N, cost, _LOSSES[loss])
+    problem = _Problem(rows, y_N, cost, _LOSSES[loss], float(bias))
     w_X = np.zeros(rows.num_columns + 1)
     value, gradient_X, curvature_N = problem.at(w_X)
     goal = tolerance * np.linalg.norm(gradient_X)
@@ -73,10 +80,10 @@ _LOSSES: dict[str, Losses] = {"squared_hinge": _squared_hinge, "logistic": _logi
 class _Problem:
     """f, its gradient, and its Hessian times a vector; the bias is the last of the weights."""
 
-    def __init__(self, rows: SparseCounts, y_N: Floats, cost: float, losses: Losses) -> None:
+    def __init__(self, rows: SparseCounts, y_N: Floats, cost: float, losses: Losses, one: float) -> None:
         self.column_E, self.value_E, self.row_E = rows.column_E, rows.value_E, rows.row_E
         self.num_rows, self.num_columns = rows.num_rows, rows.num_columns
-        self.y_N, self.cost, self.losses = y_N, cost, losses
+        self.y_N, self.cost, self.losses, self.one = y_N, cost, losses, one
 
     def at(self, w_X: Floats) -> tuple[float, Floats, Floats]:
         """Return f, its gradient (F+1,), and the losses' second derivatives (N,)."""
@@ -101,10 +108,10 @@ class _Problem:
 
     def _times(self, w_X: Floats) -> Floats:
         product_N = np.bincount(self.row_E, self.value_E * w_X[self.column_E], minlength=self.num_rows)
-        margin_N: Floats = product_N.astype(np.float64, copy=False) + w_X[-1]
+        margin_N: Floats = product_N.astype(np.float64, copy=False) + self.one * w_X[-1]
         return margin_N
 
     def _back(self, u_N: Floats) -> Floats:
         product_F = np.bincount(self.column_E, self.value_E * u_N[self.row_E], minlength=self.num_columns)
-        product_X: Floats = np.append(product_F, u_N.sum()).astype(np.float64, copy=False)
+        product_X: Floats = np.append(product_F, self.one * u_N.sum()).astype(np.float64, copy=False)
         return product_X

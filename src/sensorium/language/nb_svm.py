@@ -46,6 +46,8 @@ class NbSvm(LabelScorer):
         """C, the price of a margin that is missed."""
         beta: float = Field(0.25, ge=0.0, le=1.0)
         loss: Loss = "squared_hinge"
+        bias: bool = True
+        """Let margins have an intercept; the authors' own program has none."""
         folds: int = Field(5, ge=2, le=100)
         """Every so many-th row is held out to fit the slope."""
 
@@ -73,10 +75,11 @@ class NbSvm(LabelScorer):
             counts.column_E, counts.value_E * ratio_F[counts.column_E], counts.offset_N1, counts.num_columns
         )
         y_N = np.where(is_in_N, 1.0, -1.0)
-        w_F, bias = fit_margin(scaled, y_N, cost=self.config.cost, loss=self.config.loss)
+        w_F, bias = fit_margin(scaled, y_N, cost=self.config.cost, loss=self.config.loss, bias=self.config.bias)
         bayes = (1 - self.config.beta) * (np.abs(w_F).mean() if len(w_F) else 0.0)
         log_odds = np.log(is_in_N.sum() + self.config.smoothing) - np.log((~is_in_N).sum() + self.config.smoothing)
-        return ratio_F * (bayes + self.config.beta * w_F), bayes * log_odds + self.config.beta * bias
+        intercept = bayes * log_odds + self.config.beta * bias if self.config.bias else 0.0
+        return ratio_F * (bayes + self.config.beta * w_F), intercept
 
     def _slope(self, examples: Examples) -> float:
         """Fit the slope on every `folds`-th row, by a classifier of the others."""

@@ -139,7 +139,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
             raise ConfigError(f"'{key}' must be a section", where=source.where(key))
         sections[key] = cls.parse(raw, source, key)
     run = sections.pop("run")
-    values = {**values, "inputs": _with_absolute_weights(values.get("inputs"), folder)}
+    values = {**values, "inputs": _with_absolute_files(values.get("inputs"), folder)}
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]
@@ -149,13 +149,16 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     )
 
 
-def _with_absolute_weights(inputs: Any, folder: Path) -> Any:
-    """Let an input's `weights = "file"` start at the config's folder, as every path of a config does."""
+def _with_absolute_files(inputs: Any, folder: Path) -> Any:
+    """Let an input's `weights` and `vectors` start at the config's folder, as every path of a config does."""
     if not isinstance(inputs, Mapping):
         return {} if inputs is None else inputs
+
+    def absolute(key: str, value: Any) -> Any:
+        names_file = key in ("weights", "vectors") and isinstance(value, str)
+        return str((folder / value).resolve()) if names_file else value
+
     return {
-        name: {**raw, "weights": str((folder / raw["weights"]).resolve())}
-        if isinstance(raw, Mapping) and isinstance(raw.get("weights"), str)
-        else raw
+        name: {key: absolute(key, value) for key, value in raw.items()} if isinstance(raw, Mapping) else raw
         for name, raw in inputs.items()
     }
