@@ -69,7 +69,9 @@ def sentences() -> tuple[list[list[int]], Vocab]:
 
 @pytest.mark.parametrize("method", ["skip_gram", "cbow", "glove"])
 def test_words_of_one_topic_come_to_lie_together(method):
-    config = WordVectorConfig(method=method, width=8, window=3, subsample=1.0, epochs=12, batch_pairs=256)
+    config = WordVectorConfig(
+        method=method, width=8, window=3, subsample=1.0, epochs=12, batch_pairs=256, learning_rate=0.03
+    )
     ids, vocab = sentences()
     vectors = train_word_vectors(ids, vocab, config)
     for word in ("a0", "b3"):
