@@ -24,7 +24,7 @@ import torch
 import sensorium
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS
-from sensorium.data.readers_text import part_of
+from sensorium.data.readers_windows import part_of
 from sensorium.language.mixture import Mixture
 from sensorium.training.console import console_progress
 from sensorium.workflow.config import load_config

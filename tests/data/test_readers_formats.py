@@ -59,6 +59,9 @@ TESTED_ELSEWHERE = {
     "easy-vqa:": "with the demo",
     "spoken-easy-vqa:": "with the demo",
     "fsdd:": "with the demo",
+    "conll:": "in test_readers_conll",
+    "lines:": "in test_readers_lines",
+    "windows:": "in test_readers_windows",
 }
 
 

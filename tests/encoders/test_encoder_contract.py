@@ -45,10 +45,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "image.resnet18": {"size": 64},
     "image.resnet50": {"size": 64},
     "image.vit": {"size": 32, "patch": 8, "hidden": 32, "heads": 4, "layers": 2, "mlp": 64},
+    "image.words": {"size": 32, "codes": 8},
     "audio.dnn": {},
     "audio.cnn": {},
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
+    "audio.words": {"codes": 8},
 }
 
 
@@ -113,6 +115,8 @@ COUNTS = {
         + norm(144)
     )
     + outlet(144),
+    "image.words": 1000 * 64 + outlet(64),
+    "audio.words": 1000 * 64 + outlet(64),
 }
 
 
@@ -127,15 +131,20 @@ def feature_preparer(num_features: int | None = None) -> TokenFeaturesPreparer:
     return TokenFeaturesPreparer(["0[0]"]).fit([" ".join(f"w{i}" for i in range(num_features))])
 
 
+def reads(name: str) -> str:
+    """Say what an encoder's values are like: a codebook's words are like a text's."""
+    return "text" if name.endswith(".words") else name.partition(".")[0]
+
+
 def preparer_of(name: str, num_tokens: int | None = None) -> Any:
     if "token_features" in name:
         return feature_preparer(num_tokens)
     make = {"text": lambda: text_preparer(num_tokens), "image": ImagePreparer, "audio": LogMelPreparer}
-    return make[name.partition(".")[0]]()
+    return make[reads(name)]()
 
 
 def media_of(name: str, num: int, size: int) -> MediaBatch:
-    rows, modality = torch.zeros(num, dtype=torch.int64), name.partition(".")[0]
+    rows, modality = torch.zeros(num, dtype=torch.int64), reads(name)
     if "token_features" in name:
         features = feature_preparer()
         return MediaBatch(*features.collate([features(text) for text in TEXTS[:num]]), rows)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sensorium.core import registry
+from sensorium.core.protocols import CountingScorer, EvidenceScorer
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, UNK, Vocab
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
@@ -58,6 +59,8 @@ class Row:
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 ROWS = [
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
+    Row("naive_bayes"),
+    Row("nb_svm"),
     *(Row("recurrent", {"cell": cell, **SMALL}) for cell in ("rnn", "lstm", "gru")),
     Row("recurrent", {"attention": False, "tie_embeddings": False, **SMALL}),
     *(
@@ -80,8 +83,12 @@ def make(row: Row):
 
 
 def fit(scorer) -> None:
-    if scorer.fitted_by == "counting":
+    if isinstance(scorer, CountingScorer):
         scorer.fit(sequences())
+    if isinstance(scorer, EvidenceScorer):  # without evidence, as where an input has no words
+        token_BT = torch.tensor([[BOS, label, EOS] for label in (UNK, 4, 4, 5)])
+        scorer.observe(token_BT, token_BT >= 0, Conditioning.empty(len(token_BT)))
+        scorer.estimate()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

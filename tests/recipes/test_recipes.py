@@ -45,3 +45,19 @@ def test_recipe_takes_real_steps(name, changes, reference_data, tmp_path):
     assert result.fitted.report is not None
     assert result.fitted.report.num_steps == 2
     assert result.evaluation.num_rows == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("mr", "sentence_polarity/rt-polarity.*"), ("subj", "subjectivity/*.tok.gt9.5000")],
+)
+def test_counting_recipe_beats_the_majority(name, table, reference_data, tmp_path):
+    recipe = next(path for path in RECIPES if path.stem == name)
+    changes = [
+        f"data.train='lines:{reference_data.resolve()}/text/{table}'",
+        "evaluation.max_rows=200",
+        "data.cache=''",
+    ]
+    result = train(load_config(recipe, changes), out=tmp_path / "run", progress=Silent())
+    assert result.fitted.report is None
+    assert result.evaluation.metrics["accuracy"] > 0.7

@@ -145,3 +145,19 @@ class FactualScorer(Protocol):
     def unroll_facts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return the same after each position, (B, T, F)."""
         ...
+
+
+@runtime_checkable
+class EvidenceScorer(Protocol):
+    """A scorer that is fitted by counting targets together with the evidence they are conditioned on.
+
+    `fitted_by` is "counting".  Batches come once, in any number, then `estimate` is called.
+    """
+
+    def observe(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> None:
+        """Take in B rows: BOS..EOS, and `cond.evidence`, the words of each input (B, T), -1 = none."""
+        ...
+
+    def estimate(self) -> Self:
+        """Fit to what was observed since the last estimate."""
+        ...

@@ -131,7 +131,8 @@ class Conditioning:
     Attributes:
         memory: the fused positions (B, M, D); M may be 0.
         parts: the encodings before fusion, by input name.
-        evidence: further tensors, rows first, for statistical scorers (counts, emissions, ...).
+        evidence: further tensors, rows first, for statistical scorers; an input that has words (texts, and
+            sounds or images brought to a codebook) gives them by its name, (B, T) int64 ids, -1 = none.
     """
 
     memory: Encoded
@@ -153,6 +154,19 @@ class Conditioning:
                 torch.zeros(num_rows, dtype=torch.bool, device=device),
             )
         )
+
+
+def words_by_row(media: MediaBatch) -> Tensor:
+    """Give each row the words of its text, (B, T) int64, -1 where there is none.
+
+    Args:
+        media: whose values are word ids (U, T).
+    """
+    word_UT = media.values if media.mask_UT is None else torch.where(media.mask_UT, media.values, -1)
+    if word_UT.numel() == 0:
+        return torch.full((len(media.row_B), 0), -1, dtype=torch.int64, device=media.row_B.device)
+    absent_1T = torch.full_like(word_UT[:1], -1)
+    return torch.cat([word_UT, absent_1T]).index_select(0, torch.where(media.row_B >= 0, media.row_B, len(word_UT)))
 
 
 def per_row(x_UTD: Tensor, mask_UT: Tensor | None, row_B: Tensor, absent_D: Tensor) -> Encoded:

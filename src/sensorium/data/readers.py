@@ -34,11 +34,11 @@ READERS: dict[str, str] = {
     ".parquet": "sensorium.data.readers_parquet:read_parquet",
     "folder:": "sensorium.data.readers_folder:read_class_folders",
     "conll:": "sensorium.data.readers_conll:read_conll",
+    "lines:": "sensorium.data.readers_lines:read_lines",
     "easy-vqa:": "sensorium.data.readers_easy_vqa:read_easy_vqa",
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",
-    "lines:": "sensorium.data.readers_text:read_lines",
-    "windows:": "sensorium.data.readers_text:read_windows",
+    "windows:": "sensorium.data.readers_windows:read_windows",
 }
 
 MAX_CELL_BYTES = 10_000_000

@@ -100,11 +100,7 @@ class TextPreparer:
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad to int64 (U, T); mask (U, T) bool."""
-        if not values:
-            return torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, dtype=torch.bool)
-        length_U = torch.tensor([len(value) for value in values])
-        mask_UT = torch.arange(int(length_U.max())) < length_U[:, None]
-        return pad_sequence(list(values), batch_first=True, padding_value=PAD), mask_UT
+        return padded_ids(values)
 
     @property
     def fingerprint(self) -> str:
@@ -145,6 +141,15 @@ class TextPreparer:
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text) or [UNK]
+
+
+def padded_ids(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad sequences of ids to int64 (U, T); mask (U, T) bool."""
+    if not values:
+        return torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, dtype=torch.bool)
+    length_U = torch.tensor([len(value) for value in values])
+    mask_UT = torch.arange(int(length_U.max())) < length_U[:, None]
+    return pad_sequence(list(values), batch_first=True, padding_value=PAD), mask_UT
 
 
 def _spooled(items: Iterable[Item], spool: IO[str]) -> Iterator[str]:

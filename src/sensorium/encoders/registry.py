@@ -17,8 +17,10 @@ ENCODERS: dict[str, str] = {
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",
     "image.resnet50": "sensorium.encoders.image_resnet50:ImageResNet50",
     "image.vit": "sensorium.encoders.image_vit:ImageViT",
+    "image.words": "sensorium.encoders.image_words:ImageWords",
     "audio.dnn": "sensorium.encoders.audio_dnn:AudioDNN",
     "audio.cnn": "sensorium.encoders.audio_cnn:AudioCNN",
     "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
+    "audio.words": "sensorium.encoders.audio_words:AudioWords",
 }

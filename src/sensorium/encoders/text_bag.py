@@ -8,13 +8,15 @@ vector of counts, as long as the vocabulary, is never made.
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask
+from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextBag(nn.Module):
@@ -39,6 +41,7 @@ class TextBag(nn.Module):
         super().__init__()
         self.width = width
         self.feature_width = config.hidden
+        self.vocab, self.vectors = preparer.vocab, config.vectors
         self.embed = nn.Embedding(len(preparer.vocab), config.hidden)
         self.outlet = Outlet(config.hidden, width, norm=self.normalises)
 
@@ -52,6 +55,11 @@ class TextBag(nn.Module):
         weight_UT = torch.where(mask_UT, self.weights(token_UT, mask_UT), 0)
         x_UF = torch.einsum("ut,utf->uf", weight_UT, self.embed(token_UT))
         return x_UF[:, None], mask_UT.any(1, keepdim=True)
+
+    def load_pretrained(self) -> Self:
+        """Begin with the configured word vectors, if any; returns self.  Raises DataError."""
+        load_vectors(self.embed, self.vocab, self.vectors)
+        return self
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, 1, width)."""

@@ -5,17 +5,22 @@ Enters: (U, T) int64 token ids from the preparer, and their mask.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorium.core.config import Section
 from sensorium.core.protocols import Preparer
 from sensorium.core.vocabulary import Vocab
 from sensorium.data.text_preparer import TextPreparer
+from sensorium.data.word_vectors import WordVectors
+
+log = logging.getLogger(__name__)
 
 
 class TextInput(Section):
@@ -25,6 +30,9 @@ class TextInput(Section):
     max_tokens: int = Field(64, ge=1, le=100_000)
     tokenizer_options: dict[str, str | bool | int | float] = Field(default_factory=dict)
     """Options of the tokenizer, such as { lowercase = false, min_count = 2, segmenter = "jieba" }."""
+
+    vectors: Path | None = None
+    """A file of word vectors (word2vec, GloVe, fastText) that the word embedding begins with."""
 
     def preparer(self) -> TextPreparer:
         """Make the (unfitted) preparer of these texts.  Raises ConfigError: an option that there is not."""
@@ -37,6 +45,17 @@ class VocabPreparer(Preparer, Protocol):
     vocab: Vocab
     document_counts: Sequence[int]
     num_documents: int
+
+
+def load_vectors(embed: nn.Embedding, vocab: Vocab, path: Path | None) -> None:
+    """Copy the file's vectors of the vocabulary's words into `embed`, if there is a file; the log says how many.
+
+    Raises:
+        DataError: not readable, no such word in it, or of another width.
+    """
+    if path is not None:
+        num_found = WordVectors.read(path, keep=vocab).fill(embed.weight, vocab)
+        log.info("%s: vectors of %d of %d words", path, num_found, len(vocab))
 
 
 def full_mask(token_UT: Tensor, mask_UT: Tensor | None) -> Tensor:

@@ -5,13 +5,15 @@ Enters: (U, T) int64 token ids.  Leaves: one position a token.
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.recurrence import Cell, Recurrence
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask
+from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextRecurrent(nn.Module):
@@ -40,6 +42,7 @@ class TextRecurrent(nn.Module):
         super().__init__()
         self.width = width
         self.feature_width = config.hidden
+        self.vocab, self.vectors = preparer.vocab, config.vectors
         self.embed = nn.Embedding(len(preparer.vocab), config.embedding)
         self.dropout = nn.Dropout(config.dropout)
         self.trunk = Recurrence(
@@ -51,6 +54,11 @@ class TextRecurrent(nn.Module):
         """Return the hidden states (U, T, hidden) and their mask."""
         mask_UT = full_mask(token_UT, mask_UT)
         return self.trunk(self.dropout(self.embed(token_UT)), mask_UT), mask_UT
+
+    def load_pretrained(self) -> Self:
+        """Begin with the configured word vectors, if any; returns self.  Raises DataError."""
+        load_vectors(self.embed, self.vocab, self.vectors)
+        return self
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, T, width)."""

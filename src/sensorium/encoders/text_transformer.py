@@ -14,7 +14,7 @@ from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import EncoderBlock
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask
+from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextTransformer(nn.Module):
@@ -46,6 +46,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.width = width
         self.feature_width = config.hidden
+        self.vocab, self.vectors = preparer.vocab, config.vectors
         self.embed = nn.Embedding(len(preparer.vocab), config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = Rotary(config.hidden // config.heads)
@@ -63,6 +64,11 @@ class TextTransformer(nn.Module):
         for block in self.trunk:
             x_UTF = block(x_UTF, mask_UT, turn)
         return x_UTF, mask_UT
+
+    def load_pretrained(self) -> Self:
+        """Begin with the configured word vectors, if any; returns self.  Raises DataError."""
+        load_vectors(self.embed, self.vocab, self.vectors)
+        return self
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, T, width)."""

@@ -7,6 +7,8 @@ ENTRY_POINTS = "sensorium.scorers"
 
 SCORERS: dict[str, str] = {
     "crf": "sensorium.language.crf:Crf",
+    "naive_bayes": "sensorium.language.naive_bayes:NaiveBayes",
+    "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",

@@ -174,7 +174,7 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
     fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))
-    language, scorers = _language(values, source)
+    language, scorers = _language(values, source, list(inputs))
     return ModelConfig(
         inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
     )
@@ -237,7 +237,9 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
     return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
 
 
-def _language(values: Mapping[str, Any], source: Source) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
+def _language(
+    values: Mapping[str, Any], source: Source, inputs: list[str]
+) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
     raw = dict(_table(values, "language", source))
     tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
     language = LanguageSection.parse(raw, source, "language")
@@ -249,7 +251,12 @@ def _language(values: Mapping[str, Any], source: Source) -> tuple[LanguageSectio
     scorers = {}
     for name in language.scorers:
         cls = registry.load(SCORERS, SCORER_GROUP, name, where=source.where("language.scorers"))
-        scorers[name] = (cls, cls.Config.parse(tables.get(name, {}), source, f"language.{name}"))
+        options = cls.Config.parse(tables.get(name, {}), source, f"language.{name}")
+        for named in getattr(options, "inputs", ()):
+            if named not in inputs:
+                where, advice = source.where(f"language.{name}.inputs"), registry.nearest(named, inputs)
+                raise ConfigError(f"'language.{name}.inputs' names no input: '{named}'", where=where, advice=advice)
+        scorers[name] = (cls, options)
     return language, scorers
 
 

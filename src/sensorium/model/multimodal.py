@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import Preparer
-from sensorium.core.types import Batch, Conditioning
+from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer
+from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
@@ -65,7 +66,7 @@ class MultimodalLM(nn.Module):
             ModelError: a file that cannot be read, or of another network.
         """
         for name, choice in self.config.inputs.items():
-            if getattr(choice.options, "weights", None) is not None:
+            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
                 encoder: Any = self.encoders[name]
                 (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
 
@@ -98,7 +99,13 @@ class MultimodalLM(nn.Module):
             return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
         parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
         cond: Conditioning = self.fusion(parts)
-        return cond
+        return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
+
+    def _evidence(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the words of every input that has them, if a scorer counts them."""
+        if not any(isinstance(part, EvidenceScorer) for part in self.parts.values()):
+            return {}
+        return {name: words_by_row(batch.inputs[name]) for name, p in self.preparers.items() if has_words(p)}
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.
@@ -121,14 +128,29 @@ class MultimodalLM(nn.Module):
             nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
         return nll_B, num_tokens_B
 
-    def fit_counts(self, sequences: Iterable[Sequence[int]]) -> None:
-        """Fit every counting scorer on token sequences (BOS..EOS)."""
-        counted = [part for part in self.parts.values() if part.fitted_by == "counting"]
-        if not counted:
-            return
+    def fit_counts(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> None:
+        """Fit every counting scorer.
+
+        Args:
+            sequences: the targets' tokens (BOS..EOS), for scorers that count targets alone.
+            batches: the same rows with their inputs, for scorers that count both; read once, and only if
+                there is such a scorer.  Nothing is encoded.
+        """
+        counting = [part for part in self.parts.values() if part.fitted_by == "counting"]
+        counted = [part for part in counting if isinstance(part, CountingScorer)]
         kept = list(sequences) if len(counted) > 1 else sequences
         for part in counted:
             part.fit(kept)
+        observers = [part for part in counting if isinstance(part, EvidenceScorer)]
+        if not observers:
+            return
+        for batch in batches:
+            moved = batch.to(self.device)
+            cond = replace(Conditioning.empty(batch.num_rows, device=self.device), evidence=self._evidence(moved))
+            for observer in observers:
+                observer.observe(*_target(moved), cond)
+        for observer in observers:
+            observer.estimate()
 
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
@@ -149,6 +171,11 @@ class MultimodalLM(nn.Module):
             if isinstance(encoder, FrozenEncoder):
                 encoder.encoder.eval()
         return self
+
+
+def has_words(preparer: Preparer) -> bool:
+    """Say whether an input's values are ids of a vocabulary: a text, or what a codebook made one."""
+    return hasattr(type(preparer), "vocab")
 
 
 def _target(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -140,7 +140,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
         sections[key] = cls.parse(raw, source, key)
     run = sections.pop("run")
     if "inputs" in values:
-        values = {**values, "inputs": _with_absolute_weights(values["inputs"], folder)}
+        values = {**values, "inputs": _with_absolute_files(values["inputs"], folder)}
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]
@@ -150,13 +150,16 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     )
 
 
-def _with_absolute_weights(inputs: Any, folder: Path) -> Any:
-    """Let an input's `weights = "file"` start at the config's folder, as every path of a config does."""
+def _with_absolute_files(inputs: Any, folder: Path) -> Any:
+    """Let an input's `weights` and `vectors` start at the config's folder, as every path of a config does."""
     if not isinstance(inputs, Mapping):
         return inputs
+
+    def absolute(key: str, value: Any) -> Any:
+        names_file = key in ("weights", "vectors") and isinstance(value, str)
+        return str((folder / value).resolve()) if names_file else value
+
     return {
-        name: {**raw, "weights": str((folder / raw["weights"]).resolve())}
-        if isinstance(raw, Mapping) and isinstance(raw.get("weights"), str)
-        else raw
+        name: {key: absolute(key, value) for key, value in raw.items()} if isinstance(raw, Mapping) else raw
         for name, raw in inputs.items()
     }

@@ -52,7 +52,7 @@ def fit_model(
     """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
     seconds = {}
     started = time.perf_counter()
-    model.fit_counts(train.targets())
+    model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
     seconds["counting"] = time.perf_counter() - started
     report = None
     if model.learns:

@@ -32,13 +32,14 @@ class WordTokenizer:
     class Config(Section):
         """Settings; `vocabulary_size` includes the four special tokens.
 
-        `segmenter` parts runs of Chinese characters: "character" needs nothing, "jieba" the extra `chinese`.
+        `segmenter` parts runs of Chinese characters: "character" needs nothing, "jieba" the extra `chinese`;
+        "blank" splits at white space alone, for texts that are tokenised already.
         """
 
         vocabulary_size: int = Field(default=50_000, ge=5)
         min_count: int = Field(default=1, ge=1)
         lowercase: bool = True
-        segmenter: Literal["character", "jieba"] = "character"
+        segmenter: Literal["character", "jieba", "blank"] = "character"
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or self.Config()
@@ -74,7 +75,8 @@ class WordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return readable text; special ids are skipped."""
-        return words.join(require(self._lexicon, self.name).decode(ids))
+        tokens = require(self._lexicon, self.name).decode(ids)
+        return " ".join(tokens) if self.config.segmenter == "blank" else words.join(tokens)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`."""
@@ -92,6 +94,8 @@ class WordTokenizer:
             text = composed(text.translate(_INVISIBLE))
         if self.config.lowercase:
             text = lowered(text)
+        if self.config.segmenter == "blank":
+            return text.split()
         if self.config.segmenter == "jieba" and not text.isascii():
             return _split_with_jieba(text)
         return words.split(text)

@@ -1,8 +1,7 @@
-"""A text file as a table of one column, `text`.
+"""A long text as a table of one column, `text`, cut where it falls.
 
-Enters: a UTF-8 file; for windows, with /train or /validation behind it.  Leaves: rows of `text`.
+Enters: a UTF-8 file, with /train or /validation behind it or not.  Leaves: rows of `text`.
 
-    lines:books.txt                   a row a line; blank lines are none
     windows:shakespeare.txt           a row for every 256 characters, whatever they are
     windows:shakespeare.txt/train     the same of the first nine tenths of the text; /validation is the last
 """
@@ -18,11 +17,6 @@ from sensorium.data.readers import BadLine, Row, RowStream
 COLUMN = "text"
 WINDOW = 256
 PARTS = {"train": (0.0, 0.9), "validation": (0.9, 1.0)}
-
-
-def read_lines(path: Path) -> RowStream:
-    """Stream the lines of a file.  Raises DataError: not UTF-8."""
-    return RowStream([COLUMN], _lines(path))
 
 
 def read_windows(path: Path) -> RowStream:
@@ -46,18 +40,6 @@ def part_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 at byte {error.start:,}", where=str(file)) from None
     return text[int(first * len(text)) : int(last * len(text))]
-
-
-def _lines(path: Path) -> Iterator[Row | BadLine]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                yield BadLine(number, "is not UTF-8")
-                continue
-            if text:
-                yield Row(number, {COLUMN: text})
 
 
 def _windows(text: str) -> Iterator[Row | BadLine]:

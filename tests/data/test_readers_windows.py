@@ -8,7 +8,7 @@ import pytest
 
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, TableSpec, open_rows
-from sensorium.data.readers_text import WINDOW
+from sensorium.data.readers_windows import WINDOW
 
 
 def rows(spec: str, folder: Path) -> list[Row | BadLine]:
@@ -22,11 +22,6 @@ def test_lines_are_rows_and_blank_ones_are_none(tmp_path: Path) -> None:
         Row(3, {"text": "drei"}),
         Row(4, {"text": "vier"}),
     ]
-
-
-def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"one\n\xff\nthree\n")
-    assert [type(row) for row in rows("lines:a.txt", tmp_path)] == [Row, BadLine, Row]
 
 
 @pytest.mark.parametrize("length", [1, WINDOW - 1, WINDOW, WINDOW + 1, 10 * WINDOW + 7])
