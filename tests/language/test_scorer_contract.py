@@ -50,6 +50,7 @@ class Row:
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 ROWS = [
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
+    *(Row("hmm", {"states": states}) for states in (1, 4)),
     *(Row("recurrent", {"cell": cell, **SMALL}) for cell in ("rnn", "lstm", "gru")),
     Row("recurrent", {"attention": False, "tie_embeddings": False, **SMALL}),
     *(
