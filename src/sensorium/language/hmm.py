@@ -41,7 +41,7 @@ class HiddenMarkov(nn.Module):
         start_: (S,) probability of the state of the first token after BOS.
         transition_: (S, S).
         emission_: (V, S) p(token | state); columns sum to 1, PAD and BOS have 0.
-        log_likelihood_: () nats a token of what was fitted, at the end of fitting.
+        log_likelihood_: () nats a token of what was fitted, at the end of fitting; -inf before.
     """
 
     fitted_by = "counting"
@@ -71,7 +71,7 @@ class HiddenMarkov(nn.Module):
         self.register_buffer("start_", torch.full((num_states,), 1 / num_states))
         self.register_buffer("transition_", torch.full((num_states, num_states), 1 / num_states))
         self.register_buffer("emission_", (can_stand_V / can_stand_V.sum())[:, None].repeat(1, num_states))
-        self.register_buffer("log_likelihood_", torch.tensor(torch.nan))
+        self.register_buffer("log_likelihood_", torch.tensor(-torch.inf))
 
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Fit to `sequences`, each from BOS to EOS, by EM.
