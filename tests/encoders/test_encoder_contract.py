@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.lstm": {"layers": 2},
     "text.gru": {"layers": 2},
     "text.transformer": {},
+    "text.hmm": {"states": 5},
     "image.cnn": {"size": 32},
     "image.vgg16": {"size": 32},
     "image.resnet18": {"size": 64},
@@ -46,6 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "audio.cnn": {},
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
+    "audio.hmm": {"states": 3, "words": 2},
 }
 
 
@@ -88,6 +90,7 @@ COUNTS = {
     "text.transformer": 1000 * 128
     + 2 * (2 * norm(128) + attention(128) + linear(128, 512) + linear(512, 128))
     + outlet(128),
+    "text.hmm": outlet(32),
     "image.cnn": convolutions(9, 3, 32, 64, 128, bias=False) + norm(32 + 64 + 128) + outlet(128, 16),
     "image.vgg16": 138_357_544
     - (linear(512 * 49, 4096) + linear(4096, 4096) + linear(4096, 1000))
@@ -108,6 +111,7 @@ COUNTS = {
         + norm(144)
     )
     + outlet(144),
+    "audio.hmm": outlet(8),
 }
 
 

@@ -10,6 +10,7 @@ ENCODERS: dict[str, str] = {
     "text.lstm": "sensorium.encoders.text_lstm:TextLSTM",
     "text.gru": "sensorium.encoders.text_gru:TextGRU",
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
+    "text.hmm": "sensorium.encoders.text_hmm:TextHMM",
     "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
     "image.vgg16": "sensorium.encoders.image_vgg16:ImageVGG16",
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",
@@ -19,4 +20,5 @@ ENCODERS: dict[str, str] = {
     "audio.cnn": "sensorium.encoders.audio_cnn:AudioCNN",
     "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
+    "audio.hmm": "sensorium.encoders.audio_hmm:AudioHMM",
 }
