@@ -21,7 +21,7 @@ from sensorium.markov.packing import Packing
 
 AnyEmissions = TypeVar("AnyEmissions", bound=Emissions)
 
-CHUNK_VALUES = 1 << 22
+CHUNK_VALUES = 1 << 21
 """Numbers of one (frames, states) array at once: memory stays bounded, and mostly in cache."""
 
 
