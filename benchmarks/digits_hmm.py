@@ -155,9 +155,7 @@ def read_clips(folder: Path) -> list[Clip]:
     preparer = LogMelPreparer(rate_hz=RATE_HZ, num_mels=MELS, normalize="none", half=False)
     tables = [Table.open(f"fsdd:{folder.resolve() / part}", Path()) for part in ("train", "test")]
     rows = [table.row(i) for table in tables for i in range(len(table))]
-    return [
-        Clip(int(row["digit"]), row["speaker"], preparer(Media(path=Path(row["recording"])))) for row in rows
-    ]
+    return [Clip(int(row["digit"]), row["speaker"], preparer(Media(path=Path(row["recording"])))) for row in rows]
 
 
 def fused(log_p: dict[str, Tensor], names: tuple[str, ...], weight_K: Tensor) -> Tensor:
@@ -185,7 +183,9 @@ def spoken_years(trained: Trained, clips: list[Clip], seed: int) -> dict[str, tu
     facts = {}
     for name, log_e_NX in log_e.items():
         for language, table in {"any word": uniform, "bigram": bigram}.items():
-            found = trained.words.transcribe(log_e_NX, lengths, table, weight=1.0 if language == "any word" else 5.0)
+            found = trained.words.transcribe(
+                log_e_NX, lengths, table, weight=1.0 if language == "any word" else 5.0
+            )
             edits = sum(distance(list(map(int, year)), got) for year, got in zip(held_out, found, strict=True))
             facts[f"{name}, {language}"] = (edits, 4 * len(held_out))
     return facts

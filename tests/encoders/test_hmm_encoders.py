@@ -48,7 +48,10 @@ def test_cepstra_are_the_cosine_transform_and_its_slopes():
     scipy_fft = pytest.importorskip("scipy.fft")
     log_mel_TM = torch.randn(12, 20).double()
     static = torch.from_numpy(scipy_fft.dct(log_mel_TM.numpy(), norm="ortho")[:, :3])
-    at = lambda t: static[min(max(t, 0), 11)]
+
+    def at(t):
+        return static[min(max(t, 0), 11)]
+
     slope = torch.stack([(at(t + 1) - at(t - 1) + 2 * (at(t + 2) - at(t - 2))) / 10 for t in range(12)])
     want = torch.cat([static, slope], 1)
     want = (want - want.mean(0)) / want.std(0, correction=0)
@@ -110,7 +113,10 @@ def test_texts_fall_into_word_classes():
     encoder.fit([(media, torch.zeros(4, 2, dtype=torch.int64))] * 10)
     after, _ = encoder.features(media.values, media.mask_UT)
     torch.testing.assert_close(after.sum(-1), mask_UT.float())
-    entropy = lambda p: float(-(p * p.clamp_min(1e-9).log()).sum(-1).mean())
+
+    def entropy(p):
+        return float(-(p * p.clamp_min(1e-9).log()).sum(-1).mean())
+
     assert entropy(after) < 0.3 * entropy(before)
     with pytest.raises(DataError, match="no texts"):
         encoder.fit([])

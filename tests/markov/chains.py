@@ -16,8 +16,13 @@ def shares(*shape, generator):
 def random_hmm(kind, num_states, seed, final=False, num=4):
     """A chain with `num` ids or features; two Gaussians a state in mixtures."""
     g = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
-    variance = lambda *shape: 0.3 + torch.rand(*shape, generator=g, dtype=torch.float64)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    def variance(*shape):
+        return 0.3 + torch.rand(*shape, generator=g, dtype=torch.float64)
+
     make = {
         "categorical": lambda: Categorical(shares(num_states, num, generator=g)),
         "gaussian": lambda: Gaussians(normal(num_states, num), variance(num_states, num)),

@@ -30,7 +30,13 @@ def test_the_likelihood_never_falls(kind, num_states, seed, final):
 def peer(kind, hmm, **options):
     """hmmlearn's model with the same numbers, and priors that say nothing."""
     hmmlearn = pytest.importorskip("hmmlearn.hmm", reason="hmmlearn is not installed")
-    flat = {"n_components": hmm.num_states, "init_params": "", "tol": -np.inf, "implementation": "scaling", **options}
+    flat = {
+        "n_components": hmm.num_states,
+        "init_params": "",
+        "tol": -np.inf,
+        "implementation": "scaling",
+        **options,
+    }
     e = hmm.emissions
     if kind == "categorical":
         model = hmmlearn.CategoricalHMM(**flat)
@@ -42,9 +48,7 @@ def peer(kind, hmm, **options):
         model = hmmlearn.GMMHMM(
             n_mix=2, covariance_type="diag", min_covar=0, covars_prior=-1.5, covars_weight=0, **flat
         )
-        model.weights_, model.means_, model.covars_ = (
-            t.numpy() for t in (e.weight_SK, e.mean_SKF, e.variance_SKF)
-        )
+        model.weights_, model.means_, model.covars_ = (t.numpy() for t in (e.weight_SK, e.mean_SKF, e.variance_SKF))
     model.startprob_, model.transmat_ = hmm.start_S.numpy(), hmm.transition_SS.numpy()
     return model
 
@@ -118,7 +122,8 @@ def test_a_state_that_is_never_reached_stays_as_it_was():
 def test_variances_do_not_fall_below_the_floor():
     x = torch.zeros(20, 2).double()
     fit = baum_welch(
-        HMM(*ergodic(2), Gaussians(torch.randn(2, 2).double(), torch.ones(2, 2).double(), floor=0.01)), Frames(x, [20])
+        HMM(*ergodic(2), Gaussians(torch.randn(2, 2).double(), torch.ones(2, 2).double(), floor=0.01)),
+        Frames(x, [20]),
     )
     assert (fit.hmm.emissions.variance_SF >= 0.01).all()
 

@@ -1,5 +1,7 @@
 """Forward-backward and Viterbi against the sum over all paths."""
 
+import itertools
+
 import pytest
 import torch
 from chains import all_paths, observations, random_hmm
@@ -58,7 +60,7 @@ def test_likelihood_posteriors_and_counts_equal_the_sum_over_all_paths(kind, fin
             share = (log_p - total).exp()
             gamma_TS[range(len(x_T)), path] += share
             start_S[path[0]] += share
-            for a, b in zip(path, path[1:], strict=False):
+            for a, b in itertools.pairwise(path):
                 count_SS[a, b] += share
         torch.testing.assert_close(gamma_NS[row], gamma_TS)
     torch.testing.assert_close(got.start_S, start_S)
@@ -98,7 +100,7 @@ def test_probabilities_out_of_range_are_found_again_by_logarithms(exponent, seed
         total = torch.stack([log_p for _, log_p in paths]).logsumexp(0)
         torch.testing.assert_close(got.log_likelihood_B[row], total, rtol=1e-10, atol=1e-10)
         for path, log_p in paths:
-            for a, b in zip(path, path[1:], strict=False):
+            for a, b in itertools.pairwise(path):
                 count_SS[a, b] += (log_p - total).exp()
     torch.testing.assert_close(got.transition_SS, count_SS, rtol=1e-8, atol=1e-8)
 

@@ -85,7 +85,12 @@ def every_reading(words, log_e_TX, log_bigram_WW, states):
                     ways = list(paths_of(words, log_e_TX[begin:end], word, states))
                     # a frame that follows another in the last state did not leave the word
                     held = [
-                        log_p + sum((1 - words.leave_W[word]).log() for a, b in itertools.pairwise(path) if a == b == states - 1)
+                        log_p
+                        + sum(
+                            (1 - words.leave_W[word]).log()
+                            for a, b in itertools.pairwise(path)
+                            if a == b == states - 1
+                        )
                         for path, log_p in ways
                     ]
                     total = total + (max(held) if held else -torch.inf) + words.leave_W[word].log()
@@ -180,11 +185,14 @@ def test_the_hybrid_divides_posteriors_by_priors():
 
 def test_a_bigram_scorer_becomes_a_table():
     vocab = Vocab.of("abc")
-    scorer = Ngram(Ngram.Config(order=2), vocab, width=1).fit([[BOS, 4, 5, EOS], [BOS, 4, 4, 6, EOS], [BOS, 5, EOS]])
+    scorer = Ngram(Ngram.Config(order=2), vocab, width=1).fit(
+        [[BOS, 4, 5, EOS], [BOS, 4, 4, 6, EOS], [BOS, 5, EOS]]
+    )
     got = log_bigram(scorer, [4, 5, 6])
     torch.testing.assert_close(got.exp().sum(1), torch.ones(4).double())
     assert got[3, 3] == -torch.inf
-    after_a = scorer.extend(scorer.start(Conditioning.empty(1)), torch.tensor([[BOS, 4]]), torch.ones(1, 2).bool())[0]
+    after_a = scorer.extend(scorer.start(Conditioning.empty(1)), torch.tensor([[BOS, 4]]), torch.ones(1, 2).bool())[
+        0
+    ]
     want = after_a[0, [4, 5, 6, EOS]].double().log_softmax(0)
     torch.testing.assert_close(got[0], want)
-

@@ -129,7 +129,9 @@ class AudioHMM(CountedTables):
             final_S = torch.arange(states, device=final_S.device).eq(states - 1).to(final_S)
         parts = [
             posteriors(self.start_, transition_SS, final_S, log_e_UTS, mask_UT)
-            for transition_SS, log_e_UTS in zip(self.transition_, log_e_UTX.split(states, -1), strict=True)
+            for transition_SS, log_e_UTS in zip(
+                self.transition_, torch.chunk(log_e_UTX, len(self.transition_), -1), strict=True
+            )
         ]
         x_UTX = _pooled(torch.cat([gamma_UTS for gamma_UTS, _ in parts], -1), mask_UT, self.config.stride)
         if self.config.words:
@@ -144,7 +146,9 @@ class AudioHMM(CountedTables):
     def _fit_words(self, clips: list[Tensor], targets: list[tuple[int, ...]]) -> None:
         common = [target for target, _ in Counter(targets).most_common(self.config.words)]
         if len(common) < self.config.words:
-            raise DataError(f"{self.config.words} words are asked for, but there are {len(common)} different targets")
+            raise DataError(
+                f"{self.config.words} words are asked for, but there are {len(common)} different targets"
+            )
         number = {target: word for word, target in enumerate(common)}
         chosen = [(x_TF, number[target]) for x_TF, target in zip(clips, targets, strict=True) if target in number]
         words, mixtures = fit_words(
@@ -165,9 +169,9 @@ class AudioHMM(CountedTables):
         mean_SF = x_NF[torch.randint(len(x_NF), (states,), generator=generator).to(x_NF.device)]
         variance_F = x_NF.var(0, correction=0).clamp_min(1e-6)
         gaussians = Gaussians(mean_SF, variance_F.repeat(states, 1), 0.05 * variance_F)
-        chain = (t.to(x_NF.device) for t in ergodic(states, self.config.seed, stay=0.5))
+        start_S, transition_SS = (t.to(x_NF.device) for t in ergodic(states, self.config.seed, stay=0.5))
         frames = Frames(x_NF, [len(x_TF) for x_TF in clips], states)
-        hmm = baum_welch(HMM(*chain, gaussians), frames, iterations=self.config.iterations).hmm
+        hmm = baum_welch(HMM(start_S, transition_SS, gaussians), frames, iterations=self.config.iterations).hmm
         mixtures = GaussianMixtures.of(hmm.emissions)
         self.start_, self.transition_, self.weight_ = hmm.start_S, hmm.transition_SS[None], mixtures.weight_SK
         self.mean_, self.variance_ = mixtures.mean_SKF, mixtures.variance_SKF
@@ -175,7 +179,8 @@ class AudioHMM(CountedTables):
 
 def _pooled(x_UTX: Tensor, mask_UT: Tensor, stride: int) -> Tensor:
     """Average every `stride` frames, over real ones."""
-    short = -x_UTX.shape[1] % stride
-    total_UTX = functional.pad(x_UTX, (0, 0, 0, short)).unflatten(1, (-1, stride)).sum(2)
-    count_UT = functional.pad(mask_UT, (0, short)).unflatten(1, (-1, stride)).sum(2)
-    return total_UTX / count_UT.clamp_min(1)[..., None]
+    num, short = -(-x_UTX.shape[1] // stride), -x_UTX.shape[1] % stride
+    total_UTX = functional.pad(x_UTX, (0, 0, 0, short)).view(len(x_UTX), num, stride, -1).sum(2)
+    count_UT = functional.pad(mask_UT, (0, short)).view(len(x_UTX), num, stride).sum(2)
+    average_UTX: Tensor = total_UTX / count_UT.clamp_min(1)[..., None]
+    return average_UTX

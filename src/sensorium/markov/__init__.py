@@ -1,1 +1,1 @@
-"""Hidden Markov models: inference, estimation and emissions, for the scorers and encoders that are built on them."""
+"""Hidden Markov models, which scorers and encoders are built on: inference, estimation, emissions, word models."""

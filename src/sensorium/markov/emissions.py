@@ -139,7 +139,9 @@ class GaussianMixtures:
         count_SK = statistics[0].view(shape[:2])
         total_S1 = count_SK.sum(1, keepdim=True)
         weight_SK = torch.where(total_S1 > _FEW, count_SK / total_S1.clamp_min(_FEW), self.weight_SK)
-        return replace(self, weight_SK=weight_SK, mean_SKF=mean_XF.view(shape), variance_SKF=variance_XF.view(shape))
+        return replace(
+            self, weight_SK=weight_SK, mean_SKF=mean_XF.view(shape), variance_SKF=variance_XF.view(shape)
+        )
 
     def _joint(self, x_NF: Tensor) -> Tensor:
         log_p_NX = _log_normal(x_NF, self.mean_SKF.flatten(0, 1), self.variance_SKF.flatten(0, 1))
@@ -151,7 +153,9 @@ def _log_normal(x_NF: Tensor, mean_XF: Tensor, variance_XF: Tensor) -> Tensor:
     centre_F = mean_XF.mean(0)  # multiplied out about the middle of the means, little is cancelled
     x_NF, mean_XF = x_NF - centre_F, mean_XF - centre_F
     precision_XF = 1 / variance_XF
-    constant_X = (mean_XF.square() * precision_XF + variance_XF.log()).sum(1) + x_NF.shape[1] * math.log(2 * math.pi)
+    constant_X = (mean_XF.square() * precision_XF + variance_XF.log()).sum(1) + x_NF.shape[1] * math.log(
+        2 * math.pi
+    )
     log_p_NX = torch.addmm(constant_X, x_NF.square(), precision_XF.T, beta=-0.5, alpha=-0.5)
     return log_p_NX.addmm_(x_NF, (mean_XF * precision_XF).T)
 

@@ -170,9 +170,7 @@ def decode(hmm: HMM, frames: Frames) -> tuple[Tensor, Tensor]:
     """Return the likeliest path's states, (N,) end to end, and its log P, (B,)."""
     paths, values = [], []
     for x, packing in frames:
-        state_N, log_p_B = viterbi(
-            hmm.start_S, hmm.transition_SS, hmm.final_S, hmm.emissions.log_p(x), packing
-        )
+        state_N, log_p_B = viterbi(hmm.start_S, hmm.transition_SS, hmm.final_S, hmm.emissions.log_p(x), packing)
         paths.append(packing.unpack(state_N))
         values.append(log_p_B)
     return torch.cat(paths), torch.cat(values)

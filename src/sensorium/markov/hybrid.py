@@ -94,7 +94,7 @@ def fit_hybrid(
         seed: of the order.
     """
     hybrid.count_priors(state_N)
-    states = state_N.split([len(x_TF) for x_TF in sequences])
+    states = torch.split_with_sizes(state_N, [len(x_TF) for x_TF in sequences])
     optimiser = torch.optim.AdamW(hybrid.parameters(), lr=learning_rate, weight_decay=0.01)
     steps = epochs * -(-len(sequences) // batch_rows)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -100,7 +100,7 @@ def viterbi(
 
     Source: Viterbi 1967; Rabiner 1989, equations 32-35.
     """
-    log_a_SS, blocks = transition_SS.log(), log_e_NS.split(packing.num_active_T)
+    log_a_SS, blocks = transition_SS.log(), torch.split_with_sizes(log_e_NS, packing.num_active_T)
     delta_BS = start_S.log() + blocks[0]
     ends, pointers = [], []
     for block_BS in blocks[1:]:
@@ -138,8 +138,8 @@ def _forward(start_S: Tensor, transition_SS: Tensor, e_NS: Tensor, packing: Pack
     """Return alpha (N, S) and c (N,); NaN from where a sequence has become impossible."""
     alpha_NS, scale_N1 = torch.empty_like(e_NS), e_NS.new_empty(len(e_NS), 1)
     before_BS = None
-    blocks = zip(*(x.split(packing.num_active_T) for x in (alpha_NS, e_NS, scale_N1)), strict=True)
-    for alpha_BS, e_BS, scale_B1 in blocks:
+    split = (torch.split_with_sizes(x, packing.num_active_T) for x in (alpha_NS, e_NS, scale_N1))
+    for alpha_BS, e_BS, scale_B1 in zip(*split, strict=True):
         if before_BS is None:
             torch.mul(e_BS, start_S, out=alpha_BS)
         else:
@@ -159,7 +159,7 @@ def _backward(
     last_S = torch.ones_like(transition_SS[0]) if final_S is None else final_S
     beta_NS[packing.last_B] = last_S / end_B[:, None]
     back_SS = transition_SS.T.contiguous()
-    betas, weights = beta_NS.split(packing.num_active_T), weighted_NS.split(packing.num_active_T)
+    betas, weights = (torch.split_with_sizes(x_NS, packing.num_active_T) for x_NS in (beta_NS, weighted_NS))
     for t in range(len(betas) - 1, 0, -1):
         weights[t].mul_(betas[t])
         torch.mm(weights[t], back_SS, out=betas[t - 1][: len(weights[t])])

@@ -28,7 +28,7 @@ def log_forward(
     log_start_S: Tensor, log_a_SS: Tensor, log_final_S: Tensor | None, log_e_NS: Tensor, packing: Packing
 ) -> tuple[Tensor, Tensor]:
     """Return log alpha (N, S), not normalised, and log P (B,) in packed order."""
-    blocks = log_e_NS.split(packing.num_active_T)
+    blocks = torch.split_with_sizes(log_e_NS, packing.num_active_T)
     alphas = [log_start_S + blocks[0]]
     for block_BS in blocks[1:]:
         reached_BS = logsumexp(alphas[-1][: len(block_BS), :, None] + log_a_SS, 1)
@@ -43,7 +43,7 @@ def log_smooth(
 ) -> LogSmoothed:
     """Run forward-backward."""
     alpha_NS, log_p_B = log_forward(log_start_S, log_a_SS, log_final_S, log_e_NS, packing)
-    alphas, blocks = alpha_NS.split(packing.num_active_T), log_e_NS.split(packing.num_active_T)
+    alphas, blocks = (torch.split_with_sizes(x_NS, packing.num_active_T) for x_NS in (alpha_NS, log_e_NS))
     end_S = torch.zeros_like(log_start_S) if log_final_S is None else log_final_S
     count_SS = torch.zeros_like(log_a_SS)
     betas = [end_S.expand(len(blocks[-1]), -1)]

@@ -66,7 +66,9 @@ class Packing:
         """Return the sequence, as a place in `order_B`, of each packed frame, (N,)."""
         active_T = torch.tensor(self.num_active_T, device=self.order_B.device)
         start_T = active_T.cumsum(0) - active_T
-        return torch.arange(len(self.place_N), device=self.order_B.device) - torch.repeat_interleave(start_T, active_T)
+        return torch.arange(len(self.place_N), device=self.order_B.device) - torch.repeat_interleave(
+            start_T, active_T
+        )
 
     def pack(self, x_N: Tensor) -> Tensor:
         """Bring frames that stand end to end, (N, ...), into time order."""

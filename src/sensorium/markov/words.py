@@ -50,7 +50,7 @@ class WordModels:
     def log_likelihoods(self, log_e_NX: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return log p(frames | word), (B, W); -inf where a sequence is shorter than a word."""
         packing = Packing.of(lengths, log_e_NX.device)
-        log_e_NWS = packing.pack(log_e_NX).unflatten(1, (self.num_words, self.states))
+        log_e_NWS = packing.pack(log_e_NX).view(-1, self.num_words, self.states)
         start_S, final_S = self._ends()
         columns = [
             log_likelihoods(start_S, transition_SS, final_S, log_e_NWS[:, w], packing)
@@ -65,14 +65,15 @@ class WordModels:
         """
         state_N = torch.full((len(log_e_NX),), -1, dtype=torch.int64)
         start_S, final_S = self._ends()
-        parts, places = log_e_NX.split(list(lengths)), torch.arange(len(log_e_NX)).split(list(lengths))
+        parts = torch.split_with_sizes(log_e_NX, lengths)
+        places = torch.split_with_sizes(torch.arange(len(log_e_NX)), lengths)
         for word in sorted(set(word_B)):
             rows = [b for b, w in enumerate(word_B) if w == word]
             packing = Packing.of([lengths[b] for b in rows], log_e_NX.device)
             first = word * self.states
             log_e_NS = packing.pack(torch.cat([parts[b] for b in rows])[:, first : first + self.states])
             path_N, log_p_B = viterbi(start_S, self.transition_WSS[word], final_S, log_e_NS, packing)
-            paths = packing.unpack(path_N).split([lengths[b] for b in rows])
+            paths = torch.split_with_sizes(packing.unpack(path_N), [lengths[b] for b in rows])
             for b, path_T, log_p in zip(rows, paths, log_p_B.tolist(), strict=True):
                 if log_p > -torch.inf:
                     state_N[places[b]] = path_T.cpu() + first
@@ -92,7 +93,7 @@ class WordModels:
         Args:
             log_e_NX: (N, X) log p(frame | state).
             lengths: of the sequences.
-            log_bigram_WW: (W + 1, W + 1) log p(next | word); row W: what begins, column W: what ends (`log_bigram`).
+            log_bigram_WW: (W + 1, W + 1) log p(next | word); row W: what begins, column W: what ends.
             weight: exponent of the bigram.
             penalty: nats that every word costs.
         """
@@ -100,7 +101,7 @@ class WordModels:
         language_WW = (weight * log_bigram_WW - penalty).exp().to(log_e_NX.dtype)
         start_X, transition_XX, final_X = self._loop(language_WW)
         path_N, _ = viterbi(start_X, transition_XX, final_X, packing.pack(log_e_NX), packing)
-        return [self._words(path_T) for path_T in packing.unpack(path_N).split(list(lengths))]
+        return [self._words(path_T) for path_T in torch.split_with_sizes(packing.unpack(path_N), lengths)]
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         start_S, final_S = torch.eye(self.states, dtype=self.transition_WSS.dtype)[[0, -1]]
@@ -110,7 +111,7 @@ class WordModels:
         """Join all words into one chain of X states, in which words follow by `language_WW`."""
         num, size = self.num_words, self.states
         first_W, last_W = torch.arange(num) * size, torch.arange(num) * size + size - 1
-        transition_XX = torch.block_diag(*self.transition_WSS)
+        transition_XX: Tensor = torch.block_diag(*self.transition_WSS)  # type: ignore[no-untyped-call]
         transition_XX[last_W] *= 1 - self.leave_W[:, None]
         # Added, not set: in a word of one state, going on and beginning again are the same transition.
         transition_XX[last_W[:, None], first_W] += self.leave_W[:, None] * language_WW[:num, :num]
@@ -159,7 +160,7 @@ def fit_words(
     Raises:
         DataError: a word without a sequence that is long enough for its states.
     """
-    parts = x_NF.split(list(lengths))
+    parts = torch.split_with_sizes(x_NF, lengths)
     least_F = floor * x_NF.var(0)
     fitted = []
     for word in range(num_words):

@@ -130,7 +130,9 @@ class MultimodalLM(nn.Module):
     @torch.no_grad()
     def fit_encoders(self, batches: Iterable[Batch]) -> bool:
         """Fit every encoder that is fitted by counting on training batches; says whether there is one."""
-        counted = {n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"}
+        counted: dict[str, Any] = {
+            n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"
+        }
         if not counted:
             return False
         kept = [batch.to(self.device) for batch in batches]
