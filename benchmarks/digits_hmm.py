@@ -9,9 +9,10 @@ not log-mel frames) and how long they train was chosen by two trials on models t
 are held out in turn as well, so their figures are not wholly blind.
 
 What came out: the fused systems are not the best, the GMM-HMM alone is.  Trained on four voices, both networks are
-worse than it on a new voice by five to seven points on average, and by how much differs by voice (jackson by
-17 points, lucas by none), so exponents that suit two speakers do not suit a third: for nicolas they leave the
-GMM-HMM out, which is the best there.  Fusing hybrid and classifier gains 0.3 points over the better, which may be chance.
+worse than it on a new voice by five to seven points on average, and by how much differs by voice (the classifier
+by 17 points on jackson, by none on lucas).  That is likely why exponents that suit two speakers do not suit a
+third: for nicolas they leave the GMM-HMM out, which is the best there.  Fusing hybrid and classifier gains 0.3
+points over the better of them, which may be chance.
 
 Spoken years (four recordings of the held-out speaker joined) are then transcribed by Viterbi over all word models,
 with every word as likely as any other, and with a bigram of other years between the words.
