@@ -40,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.transformer": {},
     "text.token_features": {"templates": ["0[0]", "0[-1]"]},
     "text.token_features_lstm": {"templates": ["0[0]", "0[-1]"], "layers": 2},
+    "text.hmm": {"states": 5},
     "image.cnn": {"size": 32},
     "image.vgg16": {"size": 32},
     "image.resnet18": {"size": 64},
@@ -51,6 +52,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
     "audio.words": {"codes": 8},
+    "audio.hmm": {"states": 3, "words": 2},
 }
 
 
@@ -95,6 +97,7 @@ COUNTS = {
     + outlet(128),
     "text.token_features": 1001 * 128 + 128,  # the table with its row of unseen features, the absent token
     "text.token_features_lstm": 1001 * 128 + 2 * recurrent(4, 128, 128) + outlet(256),
+    "text.hmm": outlet(32),
     "image.cnn": convolutions(9, 3, 32, 64, 128, bias=False) + norm(32 + 64 + 128) + outlet(128, 16),
     "image.vgg16": 138_357_544
     - (linear(512 * 49, 4096) + linear(4096, 4096) + linear(4096, 1000))
@@ -117,6 +120,7 @@ COUNTS = {
     + outlet(144),
     "image.words": 1000 * 64 + outlet(64),
     "audio.words": 1000 * 64 + outlet(64),
+    "audio.hmm": outlet(8),
 }
 
 

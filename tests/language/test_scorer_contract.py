@@ -61,6 +61,7 @@ ROWS = [
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
     Row("naive_bayes"),
     Row("nb_svm"),
+    *(Row("hmm", {"states": states}) for states in (1, 4)),
     *(Row("recurrent", {"cell": cell, **SMALL}) for cell in ("rnn", "lstm", "gru")),
     Row("recurrent", {"attention": False, "tie_embeddings": False, **SMALL}),
     *(

@@ -74,6 +74,17 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class CountingEncoder(Protocol):
+    """An encoder that is fitted by counting, before anything descends; it says `fitted_by = "counting"`."""
+
+    fitted_by: str
+
+    def fit(self, examples: Iterable[tuple[MediaBatch, Tensor]]) -> Self:
+        """Count training media, each batch with the target ids (B, T) of its rows, BOS to EOS, padded."""
+        ...
+
+
 class Fusion(Protocol):
     """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`."""
 

@@ -12,6 +12,7 @@ ENCODERS: dict[str, str] = {
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
     "text.token_features": "sensorium.encoders.text_token_features:TextTokenFeatures",
     "text.token_features_lstm": "sensorium.encoders.text_token_features_lstm:TextTokenFeaturesLSTM",
+    "text.hmm": "sensorium.encoders.text_hmm:TextHMM",
     "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
     "image.vgg16": "sensorium.encoders.image_vgg16:ImageVGG16",
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",
@@ -23,4 +24,5 @@ ENCODERS: dict[str, str] = {
     "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
     "audio.words": "sensorium.encoders.audio_words:AudioWords",
+    "audio.hmm": "sensorium.encoders.audio_hmm:AudioHMM",
 }

@@ -9,6 +9,7 @@ SCORERS: dict[str, str] = {
     "crf": "sensorium.language.crf:Crf",
     "naive_bayes": "sensorium.language.naive_bayes:NaiveBayes",
     "nb_svm": "sensorium.language.nb_svm:NbSvm",
+    "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",

@@ -198,6 +198,9 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
         )
     encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
     options = _options(encoder.Config, rest, InputSection, source, prefix)
+    if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
+        advice = "leave 'frozen' out: gradients do not change what was counted"
+        raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
     try:
         options.preparer()  # type: ignore[attr-defined]
     except ConfigError as error:

@@ -153,6 +153,19 @@ class MultimodalLM(nn.Module):
             observer.estimate()
 
     @torch.no_grad()
+    def fit_encoders(self, batches: Iterable[Batch]) -> bool:
+        """Fit every encoder that is fitted by counting on training batches; says whether there is one."""
+        counted: dict[str, Any] = {
+            n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"
+        }
+        if not counted:
+            return False
+        kept = [batch.to(self.device) for batch in batches]
+        for name, encoder in counted.items():
+            encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in kept)
+        return True
+
+    @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
         """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
         if len(self.parts) == 1 or self.config.language.weights is not None:

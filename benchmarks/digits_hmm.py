@@ -1,0 +1,268 @@
+"""Spoken digits, each of the five speakers held out in turn: GMM-HMM, neural classifier, hybrid, and them fused.
+
+    python benchmarks/digits_hmm.py ../shared/data/fsdd
+
+The exponents of the log-linear fusions are fitted on speakers whom the fused models did not hear, and who are not
+the held-out one: for each held-out speaker, models are trained without it and without a second, on whom they are
+scored; each of two others is that second in turn.  Settings are the same everywhere; what networks read (cepstra,
+not log-mel frames) and how long they train was chosen by two trials on models that lacked george and jackson, who
+are held out in turn as well, so their figures are not wholly blind.
+
+What came out: the fused systems are not the best, the GMM-HMM alone is.  Trained on four voices, both networks are
+worse than it on a new voice by five to seven points on average, and by how much differs by voice (the classifier
+by 17 points on jackson, by none on lucas).  That is likely why exponents that suit two speakers do not suit a
+third: for nicolas they leave the GMM-HMM out, which is the best there.  Fusing hybrid and classifier gains 0.3
+points over the better of them, which may be chance.
+
+Spoken years (four recordings of the held-out speaker joined) are then transcribed by Viterbi over all word models,
+with every word as likely as any other, and with a bigram of other years between the words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import record
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils.rnn import pad_sequence
+
+from sensorium.core.types import Media
+from sensorium.core.vocabulary import BOS, EOS, Vocab
+from sensorium.data.cepstra import cepstra
+from sensorium.data.log_mel_preparer import LogMelPreparer
+from sensorium.data.table import Table
+from sensorium.encoders.audio_cnn import AudioCNN
+from sensorium.encoders.audio_dnn import AudioDNN
+from sensorium.language.bigram import log_bigram
+from sensorium.language.ngram import Ngram
+from sensorium.language.product_weights import fit_product_weights, log_product
+from sensorium.markov.emissions import GaussianMixtures
+from sensorium.markov.hybrid import HybridEmissions, fit_hybrid
+from sensorium.markov.words import WordModels, fit_words
+
+RATE_HZ, MELS, CEPSTRA, DIGITS, STATES, SPLITS = 8000, 40, 39, 10, 8, 1
+CONTEXT = 11  # frames that the hybrid's network sees
+HYBRID_EPOCHS, NEURAL_EPOCHS = 6, 20
+SYSTEMS = ("gmm_hmm", "neural", "hybrid")
+FUSIONS = {"hybrid x neural": ("neural", "hybrid"), "all three": SYSTEMS}
+
+
+@dataclass(frozen=True)
+class Clip:
+    digit: int
+    speaker: str
+    log_mel_TM: Tensor
+
+    @property
+    def frames_TF(self) -> Tensor:
+        """What all systems read."""
+        return cepstra(self.log_mel_TM).float()
+
+
+class FrameNetwork(nn.Module):
+    """Logits of every frame from the frames around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = AudioDNN.Config(num_mels=CEPSTRA, stack=CONTEXT, stride=1, hidden=128, layers=2, dropout=0.3)
+        self.encoder = AudioDNN(config, LogMelPreparer(), width=1)
+        self.head = nn.Linear(self.encoder.feature_width, DIGITS * STATES)
+
+    def forward(self, x_UTF: Tensor, mask_UT: Tensor) -> Tensor:
+        reach, length = CONTEXT // 2, x_UTF.shape[1]
+        x_UTF = pad(x_UTF * mask_UT[..., None], (0, 0, reach, 0))
+        features_UTF, _ = self.encoder.features(x_UTF, pad(mask_UT, (reach, 0), value=True))
+        return self.head(features_UTF[:, :length])
+
+
+class Classifier(nn.Module):
+    """The neural model alone: convolutions, the mean over time, a digit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options = AudioCNN.Config(num_mels=CEPSTRA, channels=(64, 96, 128), dropout=0.3)
+        self.encoder = AudioCNN(options, LogMelPreparer(), width=1)
+        self.head = nn.Linear(self.encoder.feature_width, DIGITS)
+
+    def forward(self, clips: list[Tensor]) -> Tensor:
+        mask_UT = torch.arange(max(map(len, clips))) < torch.tensor([len(clip) for clip in clips])[:, None]
+        x_UTF, mask_UT = self.encoder.features(pad_sequence(clips, batch_first=True), mask_UT)
+        return self.head(x_UTF.sum(1) / mask_UT.sum(1, keepdim=True))
+
+
+@dataclass
+class Trained:
+    """The three systems, fitted to the same clips."""
+
+    words: WordModels
+    mixtures: GaussianMixtures
+    hybrid: HybridEmissions
+    classifier: Classifier
+
+    def log_p(self, clips: list[Clip]) -> dict[str, Tensor]:
+        """Log p(digit | clip), (B, 10), by each system; digits are equally likely beforehand."""
+        frames, lengths = [clip.frames_TF for clip in clips], [len(clip.log_mel_TM) for clip in clips]
+        log_e_NX = self.mixtures.log_p(torch.cat([cepstra(clip.log_mel_TM) for clip in clips]))
+        self.classifier.eval()
+        with torch.no_grad():
+            logits = {
+                "gmm_hmm": self.words.log_likelihoods(log_e_NX, lengths),
+                "hybrid": self.words.log_likelihoods(self.hybrid.log_e(frames), lengths),
+                "neural": self.classifier(frames).double(),
+            }
+        return {name: logits_BW.log_softmax(1) for name, logits_BW in logits.items()}
+
+
+def fit_all(clips: list[Clip], seconds: dict[str, float]) -> Trained:
+    """Fit the GMM-HMM; the hybrid to its alignment, then to its own; the classifier."""
+    torch.manual_seed(0)
+    digits, lengths = [clip.digit for clip in clips], [len(clip.log_mel_TM) for clip in clips]
+    frames = [clip.frames_TF for clip in clips]
+    started = time.perf_counter()
+    x_NF = torch.cat([cepstra(clip.log_mel_TM) for clip in clips])
+    words, mixtures = fit_words(x_NF, lengths, digits, DIGITS, states=STATES, splits=SPLITS)
+    seconds["gmm_hmm"] += time.perf_counter() - started
+    started = time.perf_counter()
+    state_N = words.align(mixtures.log_p(x_NF), lengths, digits)
+    hybrid = HybridEmissions(FrameNetwork(), DIGITS * STATES)
+    fit_hybrid(hybrid, frames, state_N, epochs=HYBRID_EPOCHS)
+    seconds["hybrid"] += time.perf_counter() - started
+    started = time.perf_counter()
+    classifier = fit_classifier(frames, torch.tensor(digits))
+    seconds["neural"] += time.perf_counter() - started
+    return Trained(words, mixtures, hybrid, classifier)
+
+
+def fit_classifier(frames: list[Tensor], digit_B: Tensor, batch_rows: int = 64) -> Classifier:
+    classifier = Classifier().train()
+    optimiser = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.01)
+    steps = NEURAL_EPOCHS * -(-len(frames) // batch_rows)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(NEURAL_EPOCHS):
+        for rows in torch.randperm(len(frames)).split(batch_rows):
+            loss = cross_entropy(classifier([frames[i] for i in rows]), digit_B[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return classifier
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    preparer = LogMelPreparer(rate_hz=RATE_HZ, num_mels=MELS, normalize="none", half=False)
+    tables = [Table.open(f"fsdd:{folder.resolve() / part}", Path()) for part in ("train", "test")]
+    rows = [table.row(i) for table in tables for i in range(len(table))]
+    return [Clip(int(row["digit"]), row["speaker"], preparer(Media(path=Path(row["recording"])))) for row in rows]
+
+
+def fused(log_p: dict[str, Tensor], names: tuple[str, ...], weight_K: Tensor) -> Tensor:
+    return log_product(torch.stack([log_p[name] for name in names]), weight_K)
+
+
+def spoken_years(trained: Trained, clips: list[Clip], seed: int) -> dict[str, tuple[int, int]]:
+    """Edits and digits of 60 spoken years, by emissions and language between the words."""
+    years = [str(year) for year in range(1700, 2030)]
+    draw = random.Random(seed)
+    held_out = draw.sample(years, 60)
+    vocab = Vocab.of("0123456789")
+    texts = [[BOS, *vocab.ids(year), EOS] for year in years if year not in held_out]
+    bigram = log_bigram(Ngram(Ngram.Config(order=2), vocab, width=1).fit(texts), vocab.ids("0123456789"))
+    uniform = torch.full_like(bigram, -math.log(DIGITS + 1))
+    by_digit = defaultdict(list)
+    for clip in clips:
+        by_digit[clip.digit].append(clip)
+    joined = [torch.cat([draw.choice(by_digit[int(d)]).log_mel_TM for d in year]) for year in held_out]
+    lengths = [len(log_mel_TM) for log_mel_TM in joined]
+    log_e = {
+        "gmm_hmm": trained.mixtures.log_p(torch.cat([cepstra(log_mel_TM) for log_mel_TM in joined])),
+        "hybrid": trained.hybrid.log_e([cepstra(log_mel_TM).float() for log_mel_TM in joined]),
+    }
+    facts = {}
+    for name, log_e_NX in log_e.items():
+        for language, table in {"any word": uniform, "bigram": bigram}.items():
+            found = trained.words.transcribe(
+                log_e_NX, lengths, table, weight=1.0 if language == "any word" else 5.0
+            )
+            edits = sum(distance(list(map(int, year)), got) for year, got in zip(held_out, found, strict=True))
+            facts[f"{name}, {language}"] = (edits, 4 * len(held_out))
+    return facts
+
+
+def distance(want: list[int], got: list[int]) -> int:
+    """Levenshtein's distance."""
+    row = list(range(len(got) + 1))
+    for i, a in enumerate(want, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(got, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--speakers", type=int, default=5, help="hold out fewer, to try")
+    args = parser.parse_args()
+    clips = read_clips(args.folder)
+    speakers = sorted({clip.speaker for clip in clips})
+    seconds: dict[str, float] = defaultdict(float)
+
+    def without(*names: str) -> list[Clip]:
+        return [clip for clip in clips if clip.speaker not in names]
+
+    def said_by(name: str) -> list[Clip]:
+        return [clip for clip in clips if clip.speaker == name]
+
+    held_out_p: dict[str, list[tuple[dict[str, Tensor], Tensor]]] = defaultdict(list)
+    for i, a in enumerate(speakers):
+        b = speakers[(i + 1) % len(speakers)]
+        pair = fit_all(without(a, b), seconds)
+        for outer, second in ((a, b), (b, a)):
+            heard = said_by(second)
+            held_out_p[outer].append((pair.log_p(heard), torch.tensor([clip.digit for clip in heard])))
+        print("without", a, b, dict(seconds), flush=True)
+
+    right: dict[str, dict[str, float]] = defaultdict(dict)
+    weights: dict[str, dict[str, Any]] = defaultdict(dict)
+    years: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, speaker in enumerate(speakers[: args.speakers]):
+        trained, heard = fit_all(without(speaker), seconds), said_by(speaker)
+        digit_B, log_p = torch.tensor([clip.digit for clip in heard]), trained.log_p(heard)
+        inner_B = torch.cat([digits for _, digits in held_out_p[speaker]])
+        for name, parts in FUSIONS.items():
+            stacked = torch.stack([torch.cat([p[part] for p, _ in held_out_p[speaker]]) for part in parts])
+            weight_K = fit_product_weights(stacked, inner_B)
+            weights[name][speaker] = dict(zip(parts, [round(w, 3) for w in weight_K.tolist()], strict=True))
+            log_p[name] = fused(log_p, parts, weight_K)
+        for name, log_p_BW in log_p.items():
+            right[name][speaker] = float((log_p_BW.argmax(1) == digit_B).double().mean())
+        for name, counts in spoken_years(trained, heard, number).items():
+            years[name].append(counts)
+        print(speaker, {name: round(by[speaker], 3) for name, by in right.items()}, flush=True)
+    facts = {
+        "clips": len(clips),
+        "accuracy": {name: sum(by.values()) / len(by) for name, by in right.items()},
+        "accuracy_by_held_out_speaker": right,
+        "exponents_by_held_out_speaker": weights,
+        "spoken_years_word_error_rate": {
+            name: sum(e for e, _ in counts) / sum(n for _, n in counts) for name, counts in years.items()
+        },
+        "seconds_of_fitting_ten_times": dict(seconds),
+    }
+    if args.speakers == len(speakers):
+        record.write("digits_hmm", facts)
+    else:
+        print(facts)
+
+
+if __name__ == "__main__":
+    main()
