@@ -49,6 +49,7 @@ class Row:
 
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 ROWS = [
+    Row("ctc"),
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
     *(Row("recurrent", {"cell": cell, **SMALL}) for cell in ("rnn", "lstm", "gru")),
     Row("recurrent", {"attention": False, "tie_embeddings": False, **SMALL}),

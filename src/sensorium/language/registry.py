@@ -6,6 +6,7 @@
 ENTRY_POINTS = "sensorium.scorers"
 
 SCORERS: dict[str, str] = {
+    "ctc": "sensorium.language.ctc:CTC",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
