@@ -78,6 +78,11 @@ class Ngram(nn.Module):
         self.register_buffer("discount_", torch.zeros(config.order, 3))
         self.register_buffer("num_fallbacks_", torch.tensor(0))
 
+    @property
+    def context_tokens(self) -> int:
+        """Say how many tokens decide what comes next: texts that end in the same ones are one to it."""
+        return self.config.order - 1
+
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Count `sequences`, each from BOS to EOS, and estimate.
 
