@@ -35,6 +35,7 @@ READERS: dict[str, str] = {
     "folder:": "sensorium.data.readers_folder:read_class_folders",
     "easy-vqa:": "sensorium.data.readers_easy_vqa:read_easy_vqa",
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
+    "spoken-captions:": "sensorium.data.readers_spoken_captions:read_spoken_captions",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",
 }
 

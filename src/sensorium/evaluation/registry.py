@@ -17,6 +17,8 @@ METRICS: dict[str, str] = {
     "accuracy": "sensorium.evaluation.metrics:accuracy",
     "exact_match": "sensorium.evaluation.metrics:exact_match",
     "macro_f1": "sensorium.evaluation.metrics:macro_f1",
+    "wer": "sensorium.evaluation.metrics_error_rate:word_error_rate",
+    "cer": "sensorium.evaluation.metrics_error_rate:character_error_rate",
     "bleu1": "sensorium.evaluation.metrics_bleu:bleu1",
     "bleu2": "sensorium.evaluation.metrics_bleu:bleu2",
     "bleu3": "sensorium.evaluation.metrics_bleu:bleu3",

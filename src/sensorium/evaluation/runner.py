@@ -76,7 +76,7 @@ def evaluate(
     for chunk in _chunks(requests, batch_rows):
         first = np.array([request[0] for request in chunk])
         batch = _restrict(corpus.batch(first), only)
-        predictions = predict(model, batch, answers, decoding)
+        predictions = predict(model, batch, answers, decoding, task)
         request_of = {corpus.row_number(request[0]): request for request in chunk}
         for number, prediction in zip(batch.row_id_B.tolist(), predictions, strict=True):
             request = request_of[number]  # rows that could not be decoded are quarantined, and not here

@@ -25,7 +25,7 @@ from sensorium.core.errors import ModelError
 from sensorium.core.pytree import select
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, Vocab
-from sensorium.language.ctc_lattice import BLANK, LEAST, Prefix, empty_prefix, extended, next_tokens
+from sensorium.language.ctc_lattice import BLANK, LEAST, Prefix, empty_prefix, extended, following, next_tokens
 from sensorium.language.emission import emission_bias
 
 log = logging.getLogger(__name__)
@@ -143,9 +143,9 @@ class CTC(nn.Module):
     def _token_by_token(self, token_BT: Tensor, log_y_BFV: Tensor) -> Tensor:
         prefix, columns = empty_prefix(log_y_BFV), [torch.zeros_like(token_BT[:, 0], dtype=torch.float32)]
         for token_B in token_BT.unbind(1)[1:]:
-            log_p_BV = next_tokens(prefix, log_y_BFV)
-            columns.append(log_p_BV.gather(1, token_B[:, None]).squeeze(1).float())
-            prefix = extended(prefix, token_B, log_y_BFV)
+            longer = extended(prefix, token_B, log_y_BFV)
+            columns.append(following(prefix, longer, token_B).float())
+            prefix = longer
         return torch.stack(columns, 1)
 
     def _total_at_end(self, token_BT: Tensor, mask_BT: Tensor, heard: Emissions) -> Tensor:

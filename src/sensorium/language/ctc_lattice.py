@@ -82,6 +82,15 @@ def whole(prefix: Prefix) -> Tensor:
     return _possible(torch.logaddexp(prefix.log_n_BF[:, -1], prefix.log_b_BF[:, -1]))
 
 
+def following(prefix: Prefix, longer: Prefix, token_B: Tensor) -> Tensor:
+    """Return log p(token | prefix) (B,), where `longer` is the prefix with the token; as `next_tokens` has it."""
+    is_end_B = token_B == EOS
+    log_p_B = torch.where(is_end_B, whole(prefix), longer.log_p_B) - prefix.log_p_B
+    is_possible_B = prefix.log_p_B > LEAST / 2
+    log_p_B = torch.where(is_possible_B, log_p_B, torch.where(is_end_B, 0.0, NEG_INF))
+    return log_p_B.masked_fill((log_p_B < LEAST / 2) | (token_B == PAD) | (token_B == BOS), NEG_INF)
+
+
 def next_tokens(prefix: Prefix, log_y_BFV: Tensor) -> Tensor:
     """Return log p(next token | prefix) (B, V), EOS for the end; after an impossible prefix, EOS is sure."""
     log_b_BF, log_n_BF = prefix.log_b_BF[:, :-1], prefix.log_n_BF[:, :-1]

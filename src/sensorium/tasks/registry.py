@@ -12,6 +12,7 @@ TASKS: dict[str, str] = {
     "answer": "sensorium.tasks.answer:Answer",
     "caption": "sensorium.tasks.caption:Caption",
     "classify": "sensorium.tasks.classify:Classify",
+    "transcribe": "sensorium.tasks.transcribe:Transcribe",
 }
 
 

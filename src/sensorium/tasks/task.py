@@ -51,10 +51,20 @@ class Task(Protocol):
 
 
 def predict(
-    model: MultimodalLM, batch: Batch, answers: Sequence[str] | None, decoding: DecodingConfig
+    model: MultimodalLM,
+    batch: Batch,
+    answers: Sequence[str] | None,
+    decoding: DecodingConfig,
+    task: Task | None = None,
 ) -> list[Prediction]:
-    """Answer every row of `batch`: choose among `answers`, or write freely if there are none."""
+    """Answer every row of `batch`: as the task itself does, or choose among `answers`, or write freely.
+
+    A task of its own way has a method `predict(model, batch, decoding)`.
+    """
+    own = None if answers else getattr(task, "predict", None)
     with torch.inference_mode():
+        if own is not None:
+            return list(own(model, batch, decoding))
         return choose(model, batch, answers) if answers else write(model, batch, decoding)
 
 

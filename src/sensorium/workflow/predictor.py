@@ -76,7 +76,7 @@ class Predictor:
         """
         if not rows:
             return []
-        return predict(self.model, self.batch(rows), self.answers, self.decoding)
+        return predict(self.model, self.batch(rows), self.answers, self.decoding, self.task)
 
     def score(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> list[float]:
         """Return log P(target | row) in nats, EOS included, for each pair.
