@@ -5,8 +5,8 @@ and costs 0.01 of a natural log unit at most.
 
 Before it is normalised, a clip is clamped to `range_db` below its loudest value, so that digital silence
 (log 1e-10) does not decide mean and variance; Whisper clamps at 80 dB too (Radford et al. 2022, `audio.py`).
-A clip no part of which reaches -65 dB of full scale is silence, and becomes zeros: normalising would only blow up the
-noise of its recording.
+A clip no part of which reaches -65 dB of full scale is silence, and becomes zeros: normalising would only
+blow up the noise of its recording.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The Free Spoken Digit Dataset as a table: recordings named `{digit}_{speaker}_{index}.wav`.
 
-Enters: FOLDER/train or FOLDER/test.  Leaves: rows of `recording` (path), `digit`, `word` (the digit spelled out), `speaker`.
+Enters: FOLDER/train or FOLDER/test.  Leaves: rows of `recording` (path), `digit`, `word` (in letters), `speaker`.
 Source: Jackson et al. 2018; the official test part is index 0 to 4 of every digit and speaker.
 
     fsdd:recordings/train

@@ -48,10 +48,9 @@ def align(log_y_FV: NDArray[np.floating], tokens: Sequence[int]) -> list[Span]:
     """
     if not tokens:
         return []
-    log_y_FV = np.asarray(log_y_FV, np.float64)
     class_S = np.full(2 * len(tokens) + 1, BLANK)
     class_S[1::2] = tokens
-    place_F = _viterbi(log_y_FV[:, class_S], _may_skip(class_S))
+    place_F = _viterbi(log_y_FV[:, class_S].astype(np.float64), _may_skip(class_S))
     p_F = np.exp(log_y_FV[np.arange(len(log_y_FV)), class_S[place_F]])
     first_L = np.searchsorted(place_F, np.arange(1, len(class_S), 2), side="left")
     end_L = np.searchsorted(place_F, np.arange(1, len(class_S), 2), side="right")

@@ -140,9 +140,7 @@ class _Beam:
         extra_NK = self.extra_N[:, None] + np.zeros(len(token_K))
         for layer, state_N in zip(self.layers, self.states, strict=True):
             extra_NK += layer.gains(state_N, token_K)
-        score_X = np.concatenate(
-            [np.logaddexp(log_b_N, log_n_N) + self.extra_N, (ready_NK + extra_NK).ravel()]
-        )
+        score_X = np.concatenate([np.logaddexp(log_b_N, log_n_N) + self.extra_N, (ready_NK + extra_NK).ravel()])
         chosen_N = _best(score_X, width, gap)
         num_stay = len(self.hash_N)
         stay_N, grow_N = chosen_N[chosen_N < num_stay], chosen_N[chosen_N >= num_stay] - num_stay

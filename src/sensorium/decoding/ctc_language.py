@@ -24,6 +24,7 @@ from sensorium.core.pytree import select
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK
 from sensorium.decoding.ctc_layer import Floats, Ints
+from sensorium.language.ngram_table import StateTable
 
 _FIRST_ROOM = 256
 _MOST_NUMBERS = 1 << 25
@@ -53,10 +54,11 @@ class Histories:
         self._state_of: list[tuple[int, int]] = []
         self._add([((BOS,), -1)])
 
-    @property
-    def is_full(self) -> bool:
-        """Say whether it is time to `forget`."""
-        return len(self._histories) * self.num_tokens > _MOST_NUMBERS
+    def first(self) -> int:
+        """Return the history of the empty text, 0; a new search begins afresh once too many are kept."""
+        if len(self._histories) * self.num_tokens > _MOST_NUMBERS:
+            self.forget()
+        return 0
 
     def log_p(self, history_N: Ints, token_K: Ints) -> Floats:
         """Return log p(token | history), (N, K)."""
@@ -99,10 +101,7 @@ class Histories:
             self._child_MV = np.concatenate([self._child_MV, np.full_like(self._child_MV, -1)])
         texts = [text for text, _ in new]
         with torch.inference_mode():
-            if self.context_tokens is None:
-                log_p_MV = self._step(new)
-            else:
-                log_p_MV = self._prefill(texts)
+            log_p_MV = self._step(new) if self.context_tokens is None else self._prefill(texts)
         self._log_p_MV[first : first + len(new)] = log_p_MV.cpu().numpy()
         self._number_of.update({text: first + i for i, text in enumerate(texts)})
         self._histories += texts
@@ -138,8 +137,32 @@ class Histories:
         return log_p_MV
 
 
+class Tabled:
+    """The same, where every history is known beforehand.
+
+    Args:
+        table: what follows each state, and the state after each token (`sensorium.language.ngram_table`).
+    """
+
+    def __init__(self, table: StateTable) -> None:
+        self.table = table
+
+    def first(self) -> int:
+        """Return the state of the empty text."""
+        return self.table.start
+
+    def log_p(self, history_N: Ints, token_K: Ints) -> Floats:
+        """Return log p(token | history), (N, K)."""
+        found: Floats = self.table.log_p_SV[history_N[:, None], token_K].astype(np.float64)
+        return found
+
+    def after(self, history_N: Ints, token_N: Ints) -> Ints:
+        """Return the history of each text after its token, (N,)."""
+        return self.table.next_SV[history_N, token_N].astype(np.int64)
+
+
 class TokenLanguage:
-    """Mix in a scorer over the search's own tokens.
+    """Mix in a scorer over the search's own tokens, from its table if it has one (`table`, as an n-gram does).
 
     Args:
         scorer: over the vocabulary of the CTC classes.
@@ -149,13 +172,13 @@ class TokenLanguage:
 
     def __init__(self, scorer: Scorer, *, alpha: float = 0.5, beta: float = 0.0) -> None:
         self.alpha, self.beta = alpha, beta
-        self.histories = Histories(scorer)
+        make_table = getattr(scorer, "table", None)
+        table = make_table(_MOST_NUMBERS) if make_table else None
+        self.histories: Tabled | Histories = Tabled(table) if table else Histories(scorer)
 
     def start(self) -> int:
-        """Return the empty text's state: history 0."""
-        if self.histories.is_full:
-            self.histories.forget()
-        return 0
+        """Return the empty text's state."""
+        return self.histories.first()
 
     def gains(self, state_N: Ints, token_K: Ints) -> Floats:
         """Return alpha log p(token | text) + beta, (N, K)."""
@@ -205,12 +228,10 @@ class WordLanguage:
 
     def start(self) -> int:
         """Return the empty text's state: no words, at the root of the lexicon."""
-        if self.histories.is_full:
-            self.histories.forget()
-        return 0
+        return self.histories.first()
 
     def gains(self, state_N: Ints, token_K: Ints) -> Floats:
-        """Return what each token adds, (N, K): a word's score at the delimiter, a penalty on leaving the lexicon."""
+        """Return what each token adds, (N, K): a word's score at its end, a penalty on leaving the lexicon."""
         history_N, node_N = np.divmod(state_N, len(self._word_E))
         gain_NK = np.where(self._child_EV[node_N[:, None], token_K] == self._lost, self.unknown, 0.0)
         gain_NK[node_N == self._lost] = 0.0

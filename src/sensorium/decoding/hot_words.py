@@ -9,7 +9,7 @@ boost that has been spelled, so that it stays in the beam; it gives that back sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class HotWords:
         UsageError: no hot word, an empty one, or a boost that is not above 0.
     """
 
-    def __init__(self, boosts: Mapping[Sequence[int], float], *, num_classes: int, delimiter: int | None) -> None:
+    def __init__(self, boosts: Mapping[tuple[int, ...], float], *, num_classes: int, delimiter: int | None) -> None:
         if not boosts or not all(len(word) and boost > 0 for word, boost in boosts.items()):
             raise UsageError(f"hot words {dict(boosts)} hold an empty word or a boost that is not above 0")
         self._delimiter = -1 if delimiter is None else delimiter
@@ -69,7 +69,8 @@ class HotWords:
 
     def advance(self, state_N: Ints, token_N: Ints) -> Ints:
         """Return how far which hot word is spelled, (N,)."""
-        return self._child_EV[state_N, token_N]
+        next_N: Ints = self._child_EV[state_N, token_N]
+        return next_N
 
     def end(self, state_N: Ints) -> Floats:
         """Return the last word's boost less what was lent for it, (N,)."""

@@ -26,6 +26,7 @@ from sensorium.core.vocabulary import Vocab
 from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_counts import NgramCounts, count_ngrams
+from sensorium.language.ngram_table import StateTable, state_table
 
 UNSEEN = -1
 
@@ -82,6 +83,10 @@ class Ngram(nn.Module):
     def context_tokens(self) -> int:
         """Say how many tokens decide what comes next: texts that end in the same ones are one to it."""
         return self.config.order - 1
+
+    def table(self, most_numbers: int) -> StateTable | None:
+        """Return all contexts as a table of states, for searches that look up one by one; None if too large."""
+        return state_table(self, most_numbers)
 
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Count `sequences`, each from BOS to EOS, and estimate.
