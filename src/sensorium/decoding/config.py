@@ -33,8 +33,8 @@ class CTCDecoding(Section):
     """`[decoding.ctc]`: how transcripts are searched for where CTC spells them."""
 
     width: int = Field(100, ge=1, description="texts kept; 1 takes the likeliest alignment and no n-gram")
-    alpha: float = Field(0.5, ge=0, description="how much the counting scorers count beside CTC")
-    beta: float = Field(0.0, description="bonus for each token, nats")
+    alpha: float = Field(0.8, ge=0, description="how much the counting scorers count beside CTC")
+    beta: float = Field(1.0, description="bonus for each token, nats")
     least_log_p: float = Field(-7.0, le=0, description="tokens below this in a frame are not tried there")
     gap: float = Field(12.0, gt=0, description="texts worse than the best by more nats are dropped")
     hot_words: dict[str, Annotated[float, Field(gt=0)]] = {}

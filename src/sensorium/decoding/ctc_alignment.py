@@ -109,5 +109,5 @@ def _viterbi(log_y_FS: Floats, may_skip_S: NDArray[np.bool_]) -> Ints:
     place_F = np.zeros(num_frames, np.int64)
     for frame in range(num_frames - 1, -1, -1):
         place_F[frame] = place
-        place -= step_FS[frame, place]
+        place -= int(step_FS[frame, place])
     return place_F

@@ -61,7 +61,7 @@ class HotWords:
 
     def gains(self, state_N: Ints, token_K: Ints) -> Floats:
         """Return what is lent, given back or earned, (N, K)."""
-        gain_NK = self._lent_E[self._child_EV[state_N[:, None], token_K]] - self._lent_E[state_N][:, None]
+        gain_NK: Floats = self._lent_E[self._child_EV[state_N[:, None], token_K]] - self._lent_E[state_N][:, None]
         is_end_K = token_K == self._delimiter
         if is_end_K.any():
             gain_NK[:, is_end_K] += self._earned_E[state_N][:, None]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sensorium.core.types import Batch
 from sensorium.core.vocabulary import Vocab
@@ -55,6 +57,9 @@ class Transcribe:
     metrics = ("wer", "cer")
     many_references = False
 
+    def __init__(self) -> None:
+        self._kept: tuple[FrameDecoder, CTCDecoding, list[Tensor]] | None = None
+
     def is_closed(self, num_answers: int) -> bool:
         """Write freely."""
         return False
@@ -69,12 +74,25 @@ class Transcribe:
             return [_without_times(each, quiet) for each, quiet in zip(written, is_silent, strict=True)]
         heard = ctc.emissions(model.condition(batch))
         log_y_BFV, length_B = heard.log_y_BFV.cpu().numpy(), heard.length_B.tolist()
-        decoder = FrameDecoder(model.vocab, decoding.ctc, others)
+        decoder = self._decoder(model, decoding.ctc, others)
         step_s = seconds_per_frame(model, ctc, batch, log_y_BFV.shape[1])
         return [
             _NOTHING if quiet or not length else decoder(log_y_FV[:length], step_s)
             for log_y_FV, length, quiet in zip(log_y_BFV, length_B, is_silent, strict=True)
         ]
+
+
+    def _decoder(self, model: MultimodalLM, settings: CTCDecoding, scorers: Sequence[Any]) -> FrameDecoder:
+        """Keep the decoder, whose tables take a while, as long as settings and counts stay the same."""
+        counts = [buffer for scorer in scorers for buffer in scorer.buffers()]
+        if self._kept is not None:
+            decoder, kept_settings, kept_counts = self._kept
+            same_counts = len(counts) == len(kept_counts) and all(map(is_, counts, kept_counts))
+            if decoder.vocab is model.vocab and settings == kept_settings and same_counts:
+                return decoder
+        decoder = FrameDecoder(model.vocab, settings, scorers)
+        self._kept = (decoder, settings, counts)
+        return decoder
 
 
 class FrameDecoder:
