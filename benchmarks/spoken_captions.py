@@ -72,9 +72,9 @@ def main() -> None:
     facts: dict[str, Any] = {}
     run = arguments.run
     if run is None:
-        from sensorium.training.console import Console
+        from sensorium.training.console import PlainLines
 
-        progress: Progress = Console()
+        progress: Progress = PlainLines()
         changes = ["evaluation.baselines=false", "evaluation.max_rows=8"]
         result = train(load_config(RECIPE, changes), progress=progress)
         run, facts["training_seconds"] = result.run, result.fitted.seconds
