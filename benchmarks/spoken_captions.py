@@ -40,9 +40,7 @@ def judged(model: Sensorium, part: str, ways: dict[str, CTCDecoding], max_rows: 
     spec = model.config.data.train.rsplit("/", 1)[0] + f"/{part}"
     table = open_table(model.config, spec, quarantine)
     predictor: Predictor = model.predictor
-    corpus = build_corpus(
-        model.config, predictor.model, Part(table, np.arange(len(table))), quarantine=quarantine
-    )
+    corpus = build_corpus(model.config, predictor.model, Part(table, np.arange(len(table))), quarantine=quarantine)
     found: dict[str, Any] = {}
     for name, ctc in ways.items():
         decoding = predictor.decoding.model_copy(update={"ctc": ctc})

@@ -33,27 +33,18 @@ class HotWords:
         if not boosts or not all(len(word) and boost > 0 for word, boost in boosts.items()):
             raise UsageError(f"hot words {dict(boosts)} hold an empty word or a boost that is not above 0")
         self._delimiter = -1 if delimiter is None else delimiter
-        children: list[dict[int, int]] = [{}]
+        node_of: dict[tuple[int, ...], int] = {(): 0}
         lent, earned = [0.0], [0.0]
         for word, boost in boosts.items():
-            node = 0
-            for spelled, token in enumerate(word, start=1):
-                if token not in children[node]:
-                    children[node][token] = len(children)
-                    children.append({})
+            for spelled in range(1, len(word) + 1):
+                node = node_of.setdefault(word[:spelled], len(node_of))
+                if node == len(lent):
                     lent.append(0.0)
                     earned.append(0.0)
-                node = children[node][token]
                 lent[node] = max(lent[node], boost * spelled / len(word))
-            earned[node] = max(earned[node], boost)
-        lost = len(children)
+            earned[node_of[word]] = max(earned[node_of[word]], boost)
         self._lent_E, self._earned_E = np.array([*lent, 0.0]), np.array([*earned, 0.0])
-        self._child_EV = np.full((lost + 1, num_classes), lost, np.int64)
-        for parent, by_token in enumerate(children):
-            self._child_EV[parent, list(by_token)] = list(by_token.values())
-        if delimiter is not None:  # a phrase goes on, or the next word begins
-            after_E = self._child_EV[:, delimiter]
-            self._child_EV[:, delimiter] = np.where(after_E == lost, 0, after_E)
+        self._child_EV = _children(node_of, num_classes, self._delimiter)
 
     def start(self) -> int:
         """Return the empty text's state: no hot word begun."""
@@ -76,3 +67,22 @@ class HotWords:
         """Return the last word's boost less what was lent for it, (N,)."""
         ended_N: Floats = self._earned_E[state_N] - self._lent_E[state_N]
         return ended_N
+
+
+def _children(node_of: Mapping[tuple[int, ...], int], num_classes: int, delimiter: int) -> Ints:
+    """Return each node's node after each token, (E, V); the last node is that of words that are not hot.
+
+    A phrase that goes on otherwise may have another hot word in it: what follows is what would follow the same
+    words without the phrase's first (as Aho and Corasick 1975 fall back).
+    """
+    lost = len(node_of)
+    child_EV = np.full((lost + 1, num_classes), lost, np.int64)
+    if delimiter >= 0:
+        child_EV[:, delimiter] = 0
+    for path in sorted(node_of, key=len):
+        if delimiter in path:
+            rest = path[path.index(delimiter) + 1 :]
+            child_EV[node_of[path]] = child_EV[node_of.get(rest, lost)]
+        for token in range(num_classes):
+            child_EV[node_of[path], token] = node_of.get((*path, token), child_EV[node_of[path], token])
+    return child_EV

@@ -81,7 +81,6 @@ class Transcribe:
             for log_y_FV, length, quiet in zip(log_y_BFV, length_B, is_silent, strict=True)
         ]
 
-
     def _decoder(self, model: MultimodalLM, settings: CTCDecoding, scorers: Sequence[Any]) -> FrameDecoder:
         """Keep the decoder, whose tables take a while, as long as settings and counts stay the same."""
         counts = [buffer for scorer in scorers for buffer in scorer.buffers()]
