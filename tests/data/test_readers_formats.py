@@ -59,6 +59,7 @@ TESTED_ELSEWHERE = {
     "easy-vqa:": "with the demo",
     "spoken-easy-vqa:": "with the demo",
     "fsdd:": "with the demo",
+    "spoken-captions:": "in test_readers_spoken_captions.py",
 }
 
 

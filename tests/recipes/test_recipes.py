@@ -24,6 +24,7 @@ def test_recipe_is_valid_and_says_how_to_run_it(recipe):
     [
         ("easy_vqa", []),
         ("digits", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
+        ("digits_ctc", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
         ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
     ],
 )

@@ -2,7 +2,7 @@
 
 Enters: a fitted n-gram over few tokens (characters).  Leaves: dense tables, or None where they would be too large.
 Its states are the contexts it has seen (the empty one is state 0, node n is state n + 1); a context that it has not
-seen is the longest seen end of it, since that alone decides what follows.  Rows are made from short contexts to long:
+seen is the longest seen end of it, since that alone decides what follows.  Rows are made from short to long:
 
     log p(. | h_1..h_k) = log b(h_1..h_k) + log p(. | h_2..h_k), then the words seen after h_1..h_k laid over it
 
