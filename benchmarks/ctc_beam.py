@@ -98,10 +98,10 @@ def text_of(tokens: tuple[int, ...]) -> str:
     return "".join(VOCAB.tokens[token] for token in tokens)
 
 
-def ours(words: list[str], sentences: list[list[int]]) -> dict[str, Callable[[np.ndarray], str]]:
-    word_vocab = Vocab.of(words)
-    by_word = Ngram(Ngram.Config(order=3), word_vocab, 1)
-    by_word.fit([BOS, *(word_vocab.id(words[i]) for i in said), EOS] for said in sentences)
+def ours(
+    words: list[str], sentences: list[list[int]], by_word: Ngram
+) -> dict[str, Callable[[np.ndarray], str]]:
+    word_vocab = by_word.vocab
     by_letter = Ngram(Ngram.Config(order=6), VOCAB, 1)
     by_letter.fit([BOS, *VOCAB.ids(list(" ".join(words[i] for i in said))), EOS] for said in sentences)
     spelling = {word_vocab.id(word): VOCAB.ids(list(word)) for word in words}
@@ -116,6 +116,26 @@ def ours(words: list[str], sentences: list[list[int]]) -> dict[str, Callable[[np
         "beam, word trigram through a lexicon": lambda sound: text_of(beam(sound, [through_words])[0].tokens),
         "beam, 6-gram over letters": lambda sound: text_of(beam(sound, [by_tokens])[0].tokens),
     }
+
+
+def write_arpa(ngram: Ngram, path: Path) -> None:
+    """Write the n-gram in ARPA's format, so that both sides score by the same numbers."""
+    names, starts = ngram.vocab.tokens, ngram.level_start_.tolist()
+    key_N, log_p_N = ngram.key_.tolist(), (ngram.log_p_ / np.log(10)).tolist()
+    backoff_C = (ngram.log_backoff_ / np.log(10)).tolist()
+    spelled = list(names)
+    for key in key_N:
+        context, word = divmod(key, len(names))
+        spelled.append(f"{spelled[context]} {names[word]}")
+    ends = [*starts[1:], len(log_p_N)]
+    levels = [(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
+    lines = ["\\data\\", *(f"ngram {i}={b - a}" for i, (a, b) in enumerate(levels, start=1))]
+    for number, (first, end) in enumerate(levels, start=1):
+        lines += ["", f"\\{number}-grams:"]
+        for node in range(first, end):
+            backoff = f"\t{backoff_C[node]:.6f}" if node < len(backoff_C) else ""
+            lines.append(f"{max(log_p_N[node], -99.0):.6f}\t{spelled[node]}{backoff}")
+    path.write_text("\n".join([*lines, "", "\\end\\", ""]))
 
 
 _THEIRS = """
@@ -137,16 +157,20 @@ json.dump({"texts": texts, "seconds": seconds, "version": version}, open(folder 
 """
 
 
-def theirs(python: str, words: list[str], sounds: list[np.ndarray], references: list[str]) -> dict[str, Any]:
+def theirs(
+    python: str, words: list[str], sounds: list[np.ndarray], references: list[str], by_word: Ngram | None
+) -> dict[str, Any]:
     labels = ["", *("\u2047" if i < 4 else token for i, token in enumerate(VOCAB.tokens) if i > 2)]
     kept = [PAD, *range(3, len(VOCAB))]
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/sounds.npy", np.stack(sounds)[:, :, kept])
-        job = {"labels": labels, "words": words, "arpa": False, "width": WIDTH}
+        if by_word is not None:
+            write_arpa(by_word, Path(folder, "words.arpa"))
+        job = {"labels": labels, "words": words, "arpa": by_word is not None, "width": WIDTH}
         Path(folder, "job.json").write_text(json.dumps(job))
         subprocess.run([python, "-c", _THEIRS, folder], check=True)
         found = json.loads(Path(folder, "found.json").read_text())
-    return {"version": found["version"], "n_gram": "none", **facts(found["texts"], references, found["seconds"])}
+    return {"version": found["version"], **facts(found["texts"], references, found["seconds"])}
 
 
 def main() -> None:
@@ -164,10 +188,15 @@ def main() -> None:
         sounds.append(sound)
         references.append(text[:num_spelled].strip())
     results: dict[str, Any] = {}
-    for name, decode in ours(words, [sentence() for _ in range(NUM_SENTENCES)]).items():
+    sentences = [sentence() for _ in range(NUM_SENTENCES)]
+    word_vocab = Vocab.of(words)
+    by_word = Ngram(Ngram.Config(order=3), word_vocab, 1)
+    by_word.fit([BOS, *(word_vocab.id(words[i]) for i in said), EOS] for said in sentences)
+    for name, decode in ours(words, sentences, by_word).items():
         results[name] = facts((found := timed(decode, sounds))[0], references, found[1])
     if arguments.pyctcdecode:
-        results["pyctcdecode"] = theirs(arguments.pyctcdecode, words, sounds, references)
+        for name, ngram in {"pyctcdecode": None, "pyctcdecode, the same word trigram in kenlm": by_word}.items():
+            results[name] = theirs(arguments.pyctcdecode, words, sounds, references, ngram)
     active = float(np.mean([(sound[:, 3:] > -5).any(1).mean() for sound in sounds]))
     record.write(
         "ctc_beam",
