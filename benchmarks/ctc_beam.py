@@ -98,9 +98,7 @@ def text_of(tokens: tuple[int, ...]) -> str:
     return "".join(VOCAB.tokens[token] for token in tokens)
 
 
-def ours(
-    words: list[str], sentences: list[list[int]], by_word: Ngram
-) -> dict[str, Callable[[np.ndarray], str]]:
+def ours(words: list[str], sentences: list[list[int]], by_word: Ngram) -> dict[str, Callable[[np.ndarray], str]]:
     word_vocab = by_word.vocab
     by_letter = Ngram(Ngram.Config(order=6), VOCAB, 1)
     by_letter.fit([BOS, *VOCAB.ids(list(" ".join(words[i] for i in said))), EOS] for said in sentences)

@@ -141,6 +141,7 @@ def test_words_through_a_lexicon_equal_the_definition(unknown):
         alpha=0.6,
         beta=0.9,
         unknown=unknown,
+        unknown_token=0.0,
     )
     want = {t: p + word_score(scorer, t, 0.6, 0.9, unknown) for t, p in every_text(log_y_FV).items()}
     assert_same(EVERYTHING(log_y_FV, [layer]), want)
@@ -219,3 +220,21 @@ def test_settings_out_of_range_are_refused():
     for setting in ({"width": 0}, {"n_best": 0}, {"gap": 0.0}, {"least_log_p": 1.0}):
         with pytest.raises(UsageError):
             CTCBeam(**setting)
+
+
+def test_each_further_token_outside_the_lexicon_costs():
+    log_y_FV, scorer = posteriors(4, seed=1), ngram(3, WORDS)
+    free, dear = (
+        {
+            each.tokens: each.score
+            for each in EVERYTHING(
+                log_y_FV,
+                [WordLanguage(scorer, SPELLING, delimiter=BLANK_SPACE, num_classes=len(VOCAB), unknown_token=cost)],
+            )
+        }
+        for cost in (0.0, -1.5)
+    )
+    assert free[A, B] == dear[A, B]  # in the lexicon
+    assert free[B, B] == dear[B, B]  # left it with its last letter, and paid for the word
+    assert dear[B, B, A] == pytest.approx(free[B, B, A] - 1.5)
+    assert dear[A, A, A, B] == pytest.approx(free[A, A, A, B] - 3.0)

@@ -204,6 +204,7 @@ class WordLanguage:
         alpha: how much the scorer counts.
         beta: bonus for each word.
         unknown: added for a word outside the lexicon, which the scorer sees as unknown; None forbids them.
+        unknown_token: added for each further token of such a word, lest it swallow its neighbours.
 
     Raises:
         UsageError: a spelling that is empty or holds the delimiter.
@@ -219,9 +220,10 @@ class WordLanguage:
         alpha: float = 0.5,
         beta: float = 1.5,
         unknown: float | None = -10.0,
+        unknown_token: float = -2.0,
     ) -> None:
         self.alpha, self.beta, self.delimiter = alpha, beta, delimiter
-        self.unknown = -np.inf if unknown is None else unknown
+        self.unknown, self.unknown_token = -np.inf if unknown is None else unknown, unknown_token
         self.histories = Histories(scorer)
         self._child_EV, self._word_E = _tree(spelling, delimiter, num_classes)
         self._lost = len(self._word_E) - 1
@@ -234,7 +236,7 @@ class WordLanguage:
         """Return what each token adds, (N, K): a word's score at its end, a penalty on leaving the lexicon."""
         history_N, node_N = np.divmod(state_N, len(self._word_E))
         gain_NK = np.where(self._child_EV[node_N[:, None], token_K] == self._lost, self.unknown, 0.0)
-        gain_NK[node_N == self._lost] = 0.0
+        gain_NK[node_N == self._lost] = self.unknown_token
         column_1 = np.flatnonzero(token_K == self.delimiter)
         if len(column_1):
             gain_NK[:, column_1[0]] = self._word_gain(history_N, node_N)
