@@ -237,4 +237,4 @@ def test_each_further_token_outside_the_lexicon_costs():
     assert free[A, B] == dear[A, B]  # in the lexicon
     assert free[B, B] == dear[B, B]  # left it with its last letter, and paid for the word
     assert dear[B, B, A] == pytest.approx(free[B, B, A] - 1.5)
-    assert dear[A, A, A, B] == pytest.approx(free[A, A, A, B] - 3.0)
+    assert dear[A, B, A, B] == pytest.approx(free[A, B, A, B] - 1.5)
