@@ -62,6 +62,7 @@ TESTED_ELSEWHERE = {
     "conll:": "in test_readers_conll",
     "lines:": "in test_readers_lines",
     "windows:": "in test_readers_windows",
+    "spoken-captions:": "in test_readers_spoken_captions.py",
 }
 
 

@@ -58,6 +58,7 @@ class Row:
 
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 ROWS = [
+    Row("ctc"),
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
     Row("naive_bayes"),
     Row("nb_svm"),

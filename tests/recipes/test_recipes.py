@@ -35,6 +35,7 @@ def test_recipe_is_valid_and_says_how_to_run_it(recipe):
             for name in ("conll2000", "conll2000_bilstm")
         ),
         ("digits_hmm", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
+        ("digits_ctc", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
         ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
     ],
 )

@@ -20,6 +20,7 @@ from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
 from sensorium.cli.train import train
+from sensorium.cli.transcribe import transcribe
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, init, check, train, evaluate, predict, doctor):
+for command in (demo, init, check, train, evaluate, predict, transcribe, doctor):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
 

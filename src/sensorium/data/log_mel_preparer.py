@@ -5,6 +5,8 @@ and costs 0.01 of a natural log unit at most.
 
 Before it is normalised, a clip is clamped to `range_db` below its loudest value, so that digital silence
 (log 1e-10) does not decide mean and variance; Whisper clamps at 80 dB too (Radford et al. 2022, `audio.py`).
+A clip no part of which reaches -65 dB of full scale is silence, and becomes zeros: normalising would only
+blow up the noise of its recording.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from sensorium.media.log_mel import log_mel
 from sensorium.media.policy import MediaPolicy
 
 Normalize = Literal["none", "clip", "mel"]
+
+_SILENCE = 10 ** (-65 / 20)  # of full scale, as root mean square over a window
 
 _LEAST_DEVIATION = 1e-2  # nats; a band of silence becomes zeros, not noise blown up
 
@@ -112,6 +116,8 @@ class LogMelPreparer:
             window_s=self.window_ms / 1000,
             hop_s=self.hop_ms / 1000,
         )
+        if self.normalize != "none" and self._is_silent(samples_N):
+            return torch.zeros_like(value_TM, dtype=self.dtype)
         return self._normalized(value_TM).to(self.dtype)
 
     @property
@@ -131,7 +137,7 @@ class LogMelPreparer:
     def fingerprint(self) -> str:
         """Name this preparation."""
         return fingerprint_of(
-            "log_mel.1",
+            "log_mel.2",
             rate_hz=self.rate_hz,
             num_mels=self.num_mels,
             window_ms=self.window_ms,
@@ -148,6 +154,11 @@ class LogMelPreparer:
     def load(self, folder: Path) -> Self:
         """Read nothing."""
         return self
+
+    def _is_silent(self, samples_N: Tensor) -> bool:
+        window = max(round(self.window_ms / 1000 * self.rate_hz), 1)
+        power_N = torch.nn.functional.pad(samples_N, (0, -len(samples_N) % window)).square()
+        return not len(power_N) or bool(power_N.view(-1, window).mean(1).max() < _SILENCE**2)
 
     def _normalized(self, value_TM: Tensor) -> Tensor:
         if self.normalize == "none":

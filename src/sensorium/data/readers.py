@@ -37,6 +37,7 @@ READERS: dict[str, str] = {
     "lines:": "sensorium.data.readers_lines:read_lines",
     "easy-vqa:": "sensorium.data.readers_easy_vqa:read_easy_vqa",
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
+    "spoken-captions:": "sensorium.data.readers_spoken_captions:read_spoken_captions",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",
     "windows:": "sensorium.data.readers_windows:read_windows",
 }

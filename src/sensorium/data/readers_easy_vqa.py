@@ -13,13 +13,13 @@ made here by espeak-ng, in voices that differ between the two parts.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.data.readers import BadLine, Row, RowStream
-from sensorium.data.synthesis.speech import Voice, speak, voice_sets, write_wav
+from sensorium.data.synthesis.kept_speech import kept_speech
+from sensorium.data.synthesis.speech import voice_sets
 
 PARTS = ("train", "test")
 COLUMNS = ["photo", "question", "answer"]
@@ -76,7 +76,7 @@ def _spoken(part: str, folder: Path) -> Iterator[Row | BadLine]:
         way = WAYS[draw % len(WAYS)] if part == "train" else "both"
         if way != "typed":
             voice = voices[draw // len(WAYS) % len(voices)]
-            cells["speech"] = _speech(cells["question"], voice, folder)
+            cells["speech"] = kept_speech(cells["question"], voice, folder)
         if way == "spoken":
             cells["question"] = ""
         yield Row(row.line, cells)
@@ -85,17 +85,3 @@ def _spoken(part: str, folder: Path) -> Iterator[Row | BadLine]:
 def _draw(part: str, line: int) -> int:
     """Return a number that looks random but is the same on every machine and in every run."""
     return int.from_bytes(hashlib.blake2b(f"{part}:{line}".encode(), digest_size=8).digest(), "little")
-
-
-def _speech(text: str, voice: Voice, folder: Path) -> str:
-    """Speak `text` into `folder` unless that was done before; returns the path relative to it."""
-    key = hashlib.blake2b(f"{voice!r}:{text}".encode(), digest_size=8).hexdigest()
-    name = f"speech/{key}.wav"
-    path = folder / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        samples_N, rate_hz = speak(text, voice)
-        draft = path.with_name(f".{key}.{os.getpid()}.wav")
-        write_wav(draft, samples_N, rate_hz)
-        draft.replace(path)
-    return name

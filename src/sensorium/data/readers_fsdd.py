@@ -1,6 +1,6 @@
 """The Free Spoken Digit Dataset as a table: recordings named `{digit}_{speaker}_{index}.wav`.
 
-Enters: FOLDER/train or FOLDER/test.  Leaves: rows of `recording` (path), `digit`, `speaker`.
+Enters: FOLDER/train or FOLDER/test.  Leaves: rows of `recording` (path), `digit`, `word` (in letters), `speaker`.
 Source: Jackson et al. 2018; the official test part is index 0 to 4 of every digit and speaker.
 
     fsdd:recordings/train
@@ -15,7 +15,8 @@ from pathlib import Path
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream
 
-COLUMNS = ["recording", "digit", "speaker"]
+COLUMNS = ["recording", "digit", "word", "speaker"]
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUM_TEST_INDICES = 5
 _NAME = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 
@@ -43,4 +44,5 @@ def _rows(names: list[str], folder: Path, is_test: bool) -> Iterator[Row | BadLi
         assert match is not None
         digit, speaker, index = match.groups()
         if (int(index) < NUM_TEST_INDICES) == is_test:
-            yield Row(number, {"recording": str((folder / name).resolve()), "digit": digit, "speaker": speaker})
+            cells = {"digit": digit, "word": WORDS[int(digit)], "speaker": speaker}
+            yield Row(number, {"recording": str((folder / name).resolve()), **cells})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Annotated, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,18 @@ _READ_BY = {
 }
 
 
+class CTCDecoding(Section):
+    """`[decoding.ctc]`: how transcripts are searched for where CTC spells them."""
+
+    width: int = Field(100, ge=1, description="texts kept; 1 takes the likeliest alignment and no n-gram")
+    alpha: float = Field(0.8, ge=0, description="how much the counting scorers count beside CTC")
+    beta: float = Field(1.0, description="bonus for each token, nats")
+    least_log_p: float = Field(-7.0, le=0, description="tokens below this in a frame are not tried there")
+    gap: float = Field(12.0, gt=0, description="texts worse than the best by more nats are dropped")
+    hot_words: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Words or phrases that are expected, and by how many nats they are made likelier."""
+
+
 class DecodingConfig(Section):
     """How a model's words are chosen.  A setting that the chosen search does not read is refused."""
 
@@ -45,6 +57,7 @@ class DecodingConfig(Section):
     seed: int = Field(0, ge=0)
     repetition_penalty: float = Field(1.0, gt=0, description="above 1, seen tokens become less likely")
     no_repeat_ngram: int = Field(0, ge=0, description="0 = off")
+    ctc: CTCDecoding = CTCDecoding()
     allow_unknown: bool = Field(False, description="whether the unknown word may be generated")
 
     @model_validator(mode="after")

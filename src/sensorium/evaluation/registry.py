@@ -21,6 +21,8 @@ METRICS: dict[str, str] = {
     "span_precision": "sensorium.evaluation.metrics_span:span_precision",
     "span_recall": "sensorium.evaluation.metrics_span:span_recall",
     "token_accuracy": "sensorium.evaluation.metrics_span:token_accuracy",
+    "wer": "sensorium.evaluation.metrics_error_rate:word_error_rate",
+    "cer": "sensorium.evaluation.metrics_error_rate:character_error_rate",
     "bleu1": "sensorium.evaluation.metrics_bleu:bleu1",
     "bleu2": "sensorium.evaluation.metrics_bleu:bleu2",
     "bleu3": "sensorium.evaluation.metrics_bleu:bleu3",

@@ -31,6 +31,7 @@ from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_arrays import DiskArrays
 from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
 from sensorium.language.ngram_on_disk import count_on_disk
+from sensorium.language.ngram_table import StateTable, state_table
 from sensorium.language.ngram_tables import NgramTables, tables_of
 
 UNSEEN = -1
@@ -102,6 +103,15 @@ class Ngram(nn.Module):
         self.register_buffer("level_start_", torch.tensor(level_start))
         self.register_buffer("discount_", torch.zeros(config.order, 3))
         self.register_buffer("num_fallbacks_", torch.tensor(0))
+
+    @property
+    def context_tokens(self) -> int:
+        """Say how many tokens decide what comes next: texts that end in the same ones are one to it."""
+        return self.config.order - 1
+
+    def table(self, most_numbers: int) -> StateTable | None:
+        """Return all contexts as a table of states, for searches that look up one by one; None if too large."""
+        return state_table(self, most_numbers)
 
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Count `sequences`, each from BOS to EOS, and estimate.

@@ -10,6 +10,7 @@ SCORERS: dict[str, str] = {
     "naive_bayes": "sensorium.language.naive_bayes:NaiveBayes",
     "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "hmm": "sensorium.language.hmm:HiddenMarkov",
+    "ctc": "sensorium.language.ctc:CTC",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",

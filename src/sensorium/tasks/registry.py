@@ -14,6 +14,7 @@ TASKS: dict[str, str] = {
     "classify": "sensorium.tasks.classify:Classify",
     "write": "sensorium.tasks.write:Write",
     "tag": "sensorium.tasks.tag:Tag",
+    "transcribe": "sensorium.tasks.transcribe:Transcribe",
 }
 
 

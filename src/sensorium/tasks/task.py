@@ -55,7 +55,7 @@ class Task(Protocol):
 class Decodes(Protocol):
     """A task with a way of its own to answer."""
 
-    def decode(self, model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
+    def decode(self, model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> Sequence[Prediction]:
         """Answer every row of `batch`."""
         ...
 
@@ -85,10 +85,10 @@ def predict(
     decoding: DecodingConfig,
     task: Task | None = None,
 ) -> list[Prediction]:
-    """Answer every row of `batch`: as `task` does, else choose among `answers`, or write freely without any."""
+    """Answer every row of `batch`: choose among `answers`, or do as `task` does, or write freely."""
     with torch.inference_mode():
-        if isinstance(task, Decodes):
-            return task.decode(model, batch, decoding)
+        if isinstance(task, Decodes) and not answers:
+            return list(task.decode(model, batch, decoding))
         return choose(model, batch, answers) if answers else write(model, batch, decoding)
 
 

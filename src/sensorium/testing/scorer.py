@@ -250,6 +250,19 @@ def _check_memory_padding(suite: _Suite) -> None:
         suite.same(got_BV, want_BV, "padding of the memory does not change extend")
 
 
+def _check_parts_padding(suite: _Suite) -> None:
+    """Masked positions of any input change nothing either."""
+    want_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, suite.cond)
+    want_BV, _ = suite.feed(suite.token_BT, suite.cond)
+    for before, after in ((0, 2), (1, 1)):
+        parts = {name: _with_garbage(part, before, after) for name, part in suite.cond.parts.items()}
+        cond = replace(suite.cond, parts=parts)
+        got_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, cond)
+        suite.same(got_BT, want_BT, "padding of the inputs does not change score")
+        got_BV, _ = suite.feed(suite.token_BT, cond)
+        suite.same(got_BV, want_BV, "padding of the inputs does not change extend")
+
+
 def _check_total_probability(suite: _Suite) -> None:
     """Sum p over all sequences that end within L tokens, and all that have not ended after L: 1."""
     letters = [token for token in range(len(suite.scorer.vocab)) if token not in (PAD, BOS, EOS)]
@@ -278,6 +291,7 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_padding,
     _check_rows_independent,
     _check_memory_padding,
+    _check_parts_padding,
     _check_total_probability,
 )
 

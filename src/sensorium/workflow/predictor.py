@@ -67,6 +67,20 @@ class Predictor:
             decoding = DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
         return cls(model, answers, decoding)
 
+    def with_hot_words(self, boosts: Mapping[str, float]) -> Predictor:
+        """Return the same model, listening for these words too; boosts are nats."""
+        ctc = self.decoding.ctc
+        ctc = ctc.model_copy(update={"hot_words": {**ctc.hot_words, **boosts}})
+        decoding = self.decoding.model_copy(update={"ctc": ctc})
+        return Predictor(self.model, self.answers, decoding, self.folder)
+
+    def audio_input(self) -> str:
+        """Name the one input that hears.  Raises UsageError: there is none, or there are several."""
+        names = [name for name, preparer in self.model.preparers.items() if preparer.modality == "audio"]
+        if len(names) != 1:
+            raise UsageError(f"a transcript needs one audio input, and this model has {len(names)}")
+        return names[0]
+
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """Answer each row, a mapping from input names to a path, bytes, Media or text.
 

@@ -1,0 +1,65 @@
+"""`sensorium transcribe RUN FILE...`: write down recordings as text, subtitles or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.cli.output import say
+from sensorium.core.errors import SensoriumError, UsageError
+
+HOT_BOOST = 5.0
+
+
+def transcribe(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings.")],
+    style: Annotated[str, typer.Option("--format", help="txt, srt, vtt or json.")] = "txt",
+    hot: Annotated[
+        list[str] | None, typer.Option("--hot-word", help="WORD or WORD=NATS: an expected name or term.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write FILE.FORMAT into this folder, not to stdout.")] = None,
+) -> None:
+    """Write down what recordings say; a recording that cannot be read does not stop the others."""
+    from sensorium.tasks.transcribe import Transcription
+    from sensorium.workflow.predictor import Predictor
+    from sensorium.workflow.transcript import STYLES, written
+
+    if style not in STYLES:
+        raise UsageError(f"no transcript format '{style}'", advice=f"choose {', '.join(STYLES)}")
+    predictor = Predictor.load(run).with_hot_words(dict(map(_boost, hot or [])))
+    name = predictor.audio_input()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    failures: list[SensoriumError] = []
+    for file in files:
+        try:
+            heard = predictor.predict([{name: str(file.resolve())}])[0]
+            if not isinstance(heard, Transcription):
+                raise UsageError("this model does not transcribe", advice="train one with task = 'transcribe'")
+            text = written(heard, style)
+        except UsageError:
+            raise
+        except SensoriumError as error:
+            failures.append(error)
+            say(f"sensorium: error: {error}")
+            continue
+        if out is None:
+            print(text, end="" if text.endswith("\n") else "\n")
+        else:
+            (out / f"{file.stem}.{style}").write_text(text, encoding="utf-8")
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def _boost(option: str) -> tuple[str, float]:
+    word, equals, nats = option.partition("=")
+    try:
+        boost = float(nats) if equals else HOT_BOOST
+    except ValueError:
+        boost = 0.0
+    if not word or not 0 < boost < 1000:
+        raise UsageError("expected WORD or WORD=NATS, nats above 0", where=f"--hot-word {option}")
+    return word, boost

@@ -1,0 +1,88 @@
+"""Hot words as a layer of a CTC search: names and terms that are expected, made likelier.
+
+Enters: words or phrases with boosts in nats.  Leaves: a layer.
+A text that contains a hot word has its boost.  While the word is being spelled the text is lent the share of the
+boost that has been spelled, so that it stays in the beam; it gives that back should the word go on otherwise.
+
+    score(text) = sum of boosts of the hot words in it + max over hot words w begun: boost_w * spelled / length_w
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sensorium.core.errors import UsageError
+from sensorium.decoding.ctc_layer import Floats, Ints
+
+
+class HotWords:
+    """Make words or phrases likelier.
+
+    Args:
+        boosts: nats, > 0, by the tokens of the word; phrases hold the delimiter.
+        num_classes: V of the search.
+        delimiter: the token between words; None where a text is one word.
+
+    Raises:
+        UsageError: no hot word, an empty one, or a boost that is not above 0.
+    """
+
+    def __init__(self, boosts: Mapping[tuple[int, ...], float], *, num_classes: int, delimiter: int | None) -> None:
+        if not boosts or not all(len(word) and boost > 0 for word, boost in boosts.items()):
+            raise UsageError(f"hot words {dict(boosts)} hold an empty word or a boost that is not above 0")
+        self._delimiter = -1 if delimiter is None else delimiter
+        node_of: dict[tuple[int, ...], int] = {(): 0}
+        lent, earned = [0.0], [0.0]
+        for word, boost in boosts.items():
+            for spelled in range(1, len(word) + 1):
+                node = node_of.setdefault(word[:spelled], len(node_of))
+                if node == len(lent):
+                    lent.append(0.0)
+                    earned.append(0.0)
+                lent[node] = max(lent[node], boost * spelled / len(word))
+            earned[node_of[word]] = max(earned[node_of[word]], boost)
+        self._lent_E, self._earned_E = np.array([*lent, 0.0]), np.array([*earned, 0.0])
+        self._child_EV = _children(node_of, num_classes, self._delimiter)
+
+    def start(self) -> int:
+        """Return the empty text's state: no hot word begun."""
+        return 0
+
+    def gains(self, state_N: Ints, token_K: Ints) -> Floats:
+        """Return what is lent, given back or earned, (N, K)."""
+        gain_NK: Floats = self._lent_E[self._child_EV[state_N[:, None], token_K]] - self._lent_E[state_N][:, None]
+        is_end_K = token_K == self._delimiter
+        if is_end_K.any():
+            gain_NK[:, is_end_K] += self._earned_E[state_N][:, None]
+        return gain_NK
+
+    def advance(self, state_N: Ints, token_N: Ints) -> Ints:
+        """Return how far which hot word is spelled, (N,)."""
+        next_N: Ints = self._child_EV[state_N, token_N]
+        return next_N
+
+    def end(self, state_N: Ints) -> Floats:
+        """Return the last word's boost less what was lent for it, (N,)."""
+        ended_N: Floats = self._earned_E[state_N] - self._lent_E[state_N]
+        return ended_N
+
+
+def _children(node_of: Mapping[tuple[int, ...], int], num_classes: int, delimiter: int) -> Ints:
+    """Return each node's node after each token, (E, V); the last node is that of words that are not hot.
+
+    A phrase that goes on otherwise may have another hot word in it: what follows is what would follow the same
+    words without the phrase's first (as Aho and Corasick 1975 fall back).
+    """
+    lost = len(node_of)
+    child_EV = np.full((lost + 1, num_classes), lost, np.int64)
+    if delimiter >= 0:
+        child_EV[:, delimiter] = 0
+    for path in sorted(node_of, key=len):
+        if delimiter in path:
+            rest = path[path.index(delimiter) + 1 :]
+            child_EV[node_of[path]] = child_EV[node_of.get(rest, lost)]
+        for token in range(num_classes):
+            child_EV[node_of[path], token] = node_of.get((*path, token), child_EV[node_of[path], token])
+    return child_EV

@@ -1,0 +1,164 @@
+"""Write down what is said, with the time of every word, or find that nothing is.
+
+Enters: a model and a batch.  Leaves: one `Transcription` a row.
+A model of CTC and counting scorers is searched frame by frame (`decoding.ctc_beam`), the counting ones mixed in;
+any other model writes freely, and then words have no times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import is_
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorium.core.types import Batch
+from sensorium.core.vocabulary import Vocab
+from sensorium.decoding.config import CTCDecoding, DecodingConfig
+from sensorium.decoding.ctc_alignment import TimedWord, align, timed_words
+from sensorium.decoding.ctc_beam import CTCBeam, greedy
+from sensorium.decoding.ctc_language import TokenLanguage
+from sensorium.decoding.ctc_layer import Layer
+from sensorium.decoding.hot_words import HotWords
+from sensorium.language.ctc import CTC
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.tasks.task import Prediction, write
+
+DELIMITER = " "
+SILENT = 1e-3
+"""A sound whose prepared frames all stay below this is silence (see `LogMelPreparer`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription(Prediction):
+    """What is said.
+
+    Attributes:
+        text: empty if nothing is.
+        probability: the geometric mean of the words' confidences; of silence, 1.
+        words: with their times; empty where a model gives none.
+        no_speech: nothing is said, or nothing can be heard.
+    """
+
+    words: tuple[TimedWord, ...] = ()
+    no_speech: bool = False
+
+
+class Transcribe:
+    """Speech to text."""
+
+    name = "transcribe"
+    tokenizer = "character"
+    metrics = ("wer", "cer")
+    many_references = False
+
+    def __init__(self) -> None:
+        self._kept: tuple[FrameDecoder, CTCDecoding, list[Tensor]] | None = None
+
+    def is_closed(self, num_answers: int) -> bool:
+        """Write freely."""
+        return False
+
+    def decode(self, model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Transcription]:
+        """Transcribe every row."""
+        ctc = next((part for part in model.parts.values() if isinstance(part, CTC)), None)
+        others = [part for part in model.parts.values() if part is not ctc]
+        is_silent = silence(batch)
+        if ctc is None or any(part.fitted_by != "counting" for part in others):
+            written = write(model, batch, decoding)
+            return [_without_times(each, quiet) for each, quiet in zip(written, is_silent, strict=True)]
+        heard = ctc.emissions(model.condition(batch))
+        log_y_BFV, length_B = heard.log_y_BFV.cpu().numpy(), heard.length_B.tolist()
+        decoder = self._decoder(model, decoding.ctc, others)
+        step_s = seconds_per_frame(model, ctc, batch, log_y_BFV.shape[1])
+        return [
+            _NOTHING if quiet or not length else decoder(log_y_FV[:length], step_s)
+            for log_y_FV, length, quiet in zip(log_y_BFV, length_B, is_silent, strict=True)
+        ]
+
+    def _decoder(self, model: MultimodalLM, settings: CTCDecoding, scorers: Sequence[Any]) -> FrameDecoder:
+        """Keep the decoder, whose tables take a while, as long as settings and counts stay the same."""
+        counts = [buffer for scorer in scorers for buffer in scorer.buffers()]
+        if self._kept is not None:
+            decoder, kept_settings, kept_counts = self._kept
+            same_counts = len(counts) == len(kept_counts) and all(map(is_, counts, kept_counts))
+            if decoder.vocab is model.vocab and settings == kept_settings and same_counts:
+                return decoder
+        decoder = FrameDecoder(model.vocab, settings, scorers)
+        self._kept = (decoder, settings, counts)
+        return decoder
+
+
+class FrameDecoder:
+    """Transcribe the frames of one recording.
+
+    Args:
+        vocab: the classes; PAD is the blank.
+        settings: of the search.
+        scorers: counting scorers over the same tokens, mixed in.
+    """
+
+    def __init__(self, vocab: Vocab, settings: CTCDecoding, scorers: Sequence[Any]) -> None:
+        self.vocab = vocab
+        self.delimiter = vocab.id(DELIMITER) if DELIMITER in vocab else None
+        self.is_greedy = settings.width == 1 and not settings.hot_words
+        self.beam = CTCBeam(width=settings.width, least_log_p=settings.least_log_p, gap=settings.gap)
+        share = settings.alpha / max(len(scorers), 1)
+        self.layers: list[Layer] = [TokenLanguage(scorer, alpha=share) for scorer in scorers if settings.alpha]
+        for layer in self.layers[:1]:
+            assert isinstance(layer, TokenLanguage)
+            layer.beta = settings.beta
+        if settings.hot_words:
+            boosts = {tuple(vocab.ids(list(word))): boost for word, boost in settings.hot_words.items()}
+            self.layers.append(HotWords(boosts, num_classes=len(vocab), delimiter=self.delimiter))
+
+    def __call__(self, log_y_FV: NDArray[np.float32], seconds_per_frame: float) -> Transcription:
+        """Return the best text of frames (F, V), with its words' times."""
+        tokens = greedy(log_y_FV) if self.is_greedy else self._search(log_y_FV)
+        spans = align(log_y_FV, tokens)
+        words = timed_words(spans, tokens, self.vocab.tokens, DELIMITER, seconds_per_frame)
+        text = "".join(self.vocab.tokens[token] for token in tokens).strip()
+        if not text:
+            return _NOTHING
+        mean = math.exp(sum(math.log(max(word.confidence, 1e-30)) for word in words) / max(len(words), 1))
+        return Transcription(text, mean, ((text, mean),), tuple(words))
+
+    def _search(self, log_y_FV: NDArray[np.float32]) -> tuple[int, ...]:
+        found = self.beam(log_y_FV, self.layers)
+        return found[0].tokens if found else ()
+
+
+def silence(batch: Batch) -> list[bool]:
+    """Say for each row whether all it has to say is silence: frames without any sound, in every input it has."""
+    is_silent_B = np.ones(batch.num_rows, bool)
+    for media in batch.inputs.values():
+        if media.mask_UT is None or not media.values.is_floating_point():
+            is_silent_B &= (media.row_B < 0).cpu().numpy()
+            continue
+        real_UTF = media.values.float() * media.mask_UT[..., None]
+        is_quiet_U = (real_UTF.abs().flatten(1).amax(1) < SILENT) if real_UTF.numel() else media.row_B[:0] == 0
+        quiet = np.append(is_quiet_U.cpu().numpy(), True)  # the last stands for a missing input, row -1
+        is_silent_B &= quiet[media.row_B.cpu().numpy()]
+    return [bool(quiet) for quiet in is_silent_B]
+
+
+def seconds_per_frame(model: MultimodalLM, ctc: CTC, batch: Batch, num_frames: int) -> float:
+    """Return the distance of the encoder's positions: the hop of its frames times how many it joins."""
+    name = ctc.config.input or next(iter(batch.inputs))
+    hop_ms = getattr(model.preparers[name], "hop_ms", 0.0)
+    joined = round(batch.inputs[name].values.shape[1] / num_frames) if num_frames else 0
+    return float(hop_ms) / 1000 * joined
+
+
+_NOTHING = Transcription("", 1.0, (("", 1.0),), no_speech=True)
+
+
+def _without_times(written: Prediction, is_silent: bool) -> Transcription:
+    if is_silent or not written.text.strip():
+        return _NOTHING
+    return Transcription(written.text, written.probability, written.alternatives)
