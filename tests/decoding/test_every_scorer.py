@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sensorium.core import registry
+from sensorium.core.protocols import CountingScorer, EvidenceScorer
 from sensorium.core.pytree import map_tensors, select
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, Vocab
@@ -28,8 +29,12 @@ def make(name):
         return composition([make(part) for part in ("ngram", "transformer")]).eval()
     component = registry.load(SCORERS, ENTRY_POINTS, name)
     scorer = component(component.Config(), VOCAB, WIDTH).eval()
-    if scorer.fitted_by == "counting":
+    if isinstance(scorer, CountingScorer):
         scorer.fit(SENTENCES)
+    if isinstance(scorer, EvidenceScorer):
+        token_BT = torch.tensor([[BOS, label, EOS] for label in (4, 4, 5, 11)])
+        scorer.observe(token_BT, token_BT >= 0, Conditioning.empty(len(token_BT)))
+        scorer.estimate()
     return scorer
 
 

@@ -66,17 +66,38 @@ def test_perplexity_is_per_token():
     assert math.isnan(perplexity([math.nan], [1]))
 
 
+PLAIN = (["a dog runs over the green lawn", "two men sit on a bench"], ["x y z u", "v w q r"])
+TAGS = (["B-NP I-NP O", "O B-VP"], ["O O B-NP", "B-NP O"])
+SAMPLES = {  # texts, others that share nothing with them, and what a text says of itself and of those
+    **dict.fromkeys(("accuracy", "macro_f1", "exact_match"), (*PLAIN, 1, 0)),
+    **{f"bleu{n}": (*PLAIN, 100, 0) for n in (1, 2, 3, 4)},
+    **dict.fromkeys(("span_f1", "span_precision", "span_recall"), (*TAGS, 1, 0)),
+    "token_accuracy": (["B-NP I-NP O", "O B-VP"], ["O O B-NP", "B-NP O"], 1, 0),
+    "wer": (PLAIN[0], ["x y z u v w q", "v w q r s t"], 0, 1),
+    "cer": (["abc", "de"], ["xyz", "uv"], 0, 1),
+}
+
+
+def test_every_metric_has_a_sample():
+    assert SAMPLES.keys() == METRICS.keys()
+
+
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_full_for_equals_and_refuses_nothing_to_judge(name):
+def test_every_metric_is_best_for_equals_and_refuses_nothing_to_judge(name):
     metric = load_metric(name)
-    texts = ["a dog runs over the green lawn", "two men sit on a bench"]
-    top = 100 if name.startswith("bleu") else 1
-    assert metric(texts, texts) == pytest.approx(top)
-    assert metric(texts, [[text, "something else"] for text in texts]) == pytest.approx(top)
-    assert metric(["x y z u", "v w q r"], texts) == 0
+    texts, others, best, worst = SAMPLES[name]
+    assert metric(texts, texts) == pytest.approx(best)
+    assert metric(texts, [[text, text] for text in texts]) == pytest.approx(best)
+    assert metric(others, texts) == pytest.approx(worst)
     for predictions, references in ([], []), (["a"], []), (["a"], ["a", "b"]), (["a"], [[]]):
         with pytest.raises(DataError):
             metric(predictions, references)
+
+
+@pytest.mark.parametrize("name", [name for name, sample in SAMPLES.items() if sample[:2] == PLAIN])
+def test_any_of_several_references_will_do(name):
+    texts, _, best, _ = SAMPLES[name]
+    assert load_metric(name)(texts, [["something else", text] for text in texts]) == pytest.approx(best)
 
 
 def test_metrics_are_found_by_name():

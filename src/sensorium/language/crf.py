@@ -28,6 +28,7 @@ from sensorium.core.logspace import NEG_INF
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import EOS, UNK, Vocab
 from sensorium.language.crf_inference import Chain, best_paths, log_partition, marginals, messages
+from sensorium.language.emission import pack_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,11 @@ def tagged_length(part: Encoded) -> Tensor:
 
 
 def _real(part: Encoded) -> Tensor:
-    return torch.where((part.mask_BT & part.present_B[:, None])[..., None], part.x_BTD, 0)
+    """Return the real positions first and zeros after them, (B, T, D)."""
+    x_BTD, mask_BT = part.x_BTD, part.mask_BT
+    if (mask_BT[:, 1:] > mask_BT[:, :-1]).any():  # padding stands before something real
+        x_BTD, mask_BT = pack_left(x_BTD, mask_BT)
+    return torch.where((mask_BT & part.present_B[:, None])[..., None], x_BTD, 0)
 
 
 def _positions_at(ahead_BTS: Tensor, position_BT: Tensor) -> Tensor:

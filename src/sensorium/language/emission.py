@@ -43,3 +43,9 @@ def last_real(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     """Return each row's vector at its last real position, (B, D); padding is on the right."""
     last_B = mask_BT.sum(1) - 1
     return x_BTD[torch.arange(x_BTD.shape[0], device=x_BTD.device), last_B]
+
+
+def pack_left(x_BTW: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Move each row's real positions to the left, keeping their order; returns vectors and mask."""
+    order_BT = mask_BT.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+    return x_BTW.gather(1, order_BT[..., None].expand_as(x_BTW)), mask_BT.gather(1, order_BT)

@@ -21,10 +21,10 @@ from sensorium.core.config import Section
 from sensorium.core.matmul import linear
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import Vocab
-from sensorium.language.emission import emission_bias, last_real, score_targets
+from sensorium.language.emission import emission_bias, last_real, pack_left, score_targets
 from sensorium.language.rotary import Rotary
 from sensorium.language.transformer_block import Block, Memory, Placement, RMSNorm
-from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix, pack_left
+from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix
 from sensorium.language.transformer_step import StepWeights, step
 
 _SMALLEST_CACHE = 64

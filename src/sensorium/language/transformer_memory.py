@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded
+from sensorium.language.emission import pack_left
 from sensorium.language.transformer_block import Memory, Projection, RMSNorm
 
 
@@ -53,9 +54,3 @@ class MemoryPrefix(nn.Module):
             return memory.x_BTD.new_zeros(*memory.mask_BT.shape, self.width), memory.mask_BT
         x_BMD = torch.where(memory.mask_BT[..., None], memory.x_BTD, 0)
         return pack_left(self.bridge(self.norm(x_BMD)), memory.mask_BT)
-
-
-def pack_left(x_BTW: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Move each row's real positions to the left, keeping their order; returns vectors and mask."""
-    order_BT = mask_BT.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
-    return x_BTW.gather(1, order_BT[..., None].expand_as(x_BTW)), mask_BT.gather(1, order_BT)
