@@ -2,10 +2,10 @@
 
     python benchmarks/tinyshakespeare.py            trains recipes/tinyshakespeare.toml, then reads the last tenth
 
-The text is read in windows as long as those of training, of which the first three quarters are context and the last is
-scored, so that every character is scored once with at least CONTEXT characters before it (fewer at the very
-beginning; a Transformer with rotary positions says nothing sensible beyond the length it was trained on).  The end of a text, which this
-one never comes to within a window, keeps its share of the probability: it is not taken out of anybody's figures.
+The text is read in windows as long as those of training, of which the first three quarters are context and the
+last is scored, so that every character is scored once with at least CONTEXT characters before it (fewer at the very
+beginning; a Transformer with rotary positions says nothing sensible beyond the length it was trained on).  The end
+of a text, which this one never comes to within a window, keeps its share of the probability.
 
 Others, from their own publications or runs: nanoGPT's A100 recipe 1.4697, its CPU recipe 1.88; an order-7 model
 mixed 60:40 with a Transformer of 1.25 M parameters 1.4595.
