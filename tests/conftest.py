@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 # A busy machine must not fail a property: no time limit for an example.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# A job in the background of a shell ignores Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230)}
 CONFIG = """
