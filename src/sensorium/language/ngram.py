@@ -111,7 +111,7 @@ class Ngram(nn.Module):
 
     def table(self, most_numbers: int) -> StateTable | None:
         """Return all contexts as a table of states, for searches that look up one by one; None if too large."""
-        return state_table(self, most_numbers)
+        return state_table(self.tables, most_numbers)
 
     def fit(self, sequences: Iterable[Sequence[int]]) -> Self:
         """Count `sequences`, each from BOS to EOS, and estimate.

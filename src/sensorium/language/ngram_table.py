@@ -12,15 +12,12 @@ Letters: S states, V tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.vocabulary import BOS
-
-if TYPE_CHECKING:
-    from sensorium.language.ngram import Ngram
+from sensorium.language.ngram_tables import NgramTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +35,13 @@ class StateTable:
     next_SV: NDArray[np.int32]
 
 
-def state_table(ngram: Ngram, most_numbers: int) -> StateTable | None:
-    """Return the table of `ngram`; None if it would hold more than `most_numbers` log-probabilities."""
-    num_tokens, num_contexts = len(ngram.vocab), len(ngram.log_backoff_)
+def state_table(tables: NgramTables, most_numbers: int) -> StateTable | None:
+    """Return the states of an n-gram; None if they would hold more than `most_numbers` log-probabilities."""
+    num_tokens, num_contexts = int(tables.level_start[1]), len(tables.log_backoff)
     if (num_contexts + 1) * num_tokens > most_numbers:
         return None
-    log_p_N, log_backoff_C = ngram.log_p_.cpu().numpy(), ngram.log_backoff_.cpu().numpy()
-    key_N, first_child_C = ngram.key_.cpu().numpy(), ngram.first_child_.cpu().numpy()
+    log_p_N, log_backoff_C = tables.log_p, tables.log_backoff
+    key_N, first_child_C = tables.key, tables.first_child
     log_p_SV = np.empty((num_contexts + 1, num_tokens), np.float32)
     next_SV = np.zeros((num_contexts + 1, num_tokens), np.int32)
     log_p_SV[0] = log_p_N[:num_tokens]
@@ -52,7 +49,7 @@ def state_table(ngram: Ngram, most_numbers: int) -> StateTable | None:
         return StateTable(0, log_p_SV, next_SV)
     next_SV[0] = np.arange(1, num_tokens + 1)
     suffix_C = np.zeros(num_contexts, np.int64)
-    starts = [start for start in ngram.level_start_.tolist() if start < num_contexts]
+    starts = [start for start in tables.level_start.tolist() if start < num_contexts]
     for low, high in zip(starts, [*starts[1:], num_contexts], strict=True):
         if low:
             context_L, word_L = np.divmod(key_N[low - num_tokens : high - num_tokens], num_tokens)
