@@ -36,6 +36,14 @@ def test_recipe_is_valid_and_says_how_to_run_it(recipe):
         ),
         ("digits_hmm", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
         ("digits_ctc", ["data.train='fsdd:{data}/fsdd/train'", "data.test='fsdd:{data}/fsdd/test'"]),
+        (
+            "tinyshakespeare",
+            [
+                "data.train='windows:{data}/text/tinyshakespeare.txt/held-out'",
+                "data.validation='windows:{data}/text/tinyshakespeare.txt/held-out'",
+                "data.test='windows:{data}/text/tinyshakespeare.txt/validation'",
+            ],
+        ),
         ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
     ],
 )

@@ -1,9 +1,11 @@
 """A long text as a table of one column, `text`, cut where it falls.
 
-Enters: a UTF-8 file, with /train or /validation behind it or not.  Leaves: rows of `text`.
+Enters: a UTF-8 file, with a part's name behind it or not.  Leaves: rows of `text`.
 
     windows:shakespeare.txt           a row for every 256 characters, whatever they are
-    windows:shakespeare.txt/train     the same of the first nine tenths of the text; /validation is the last
+    windows:shakespeare.txt/train     the same of the first nine tenths of the text; /validation is the last tenth
+    windows:shakespeare.txt/fit       of the training part all but its end; /held-out is that end, to weigh scorers
+                                      on: like the validation part it is of scenes that the rest does not have
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from sensorium.data.readers import BadLine, Row, RowStream
 
 COLUMN = "text"
 WINDOW = 256
-PARTS = {"train": (0.0, 0.9), "validation": (0.9, 1.0)}
+PARTS = {"train": (0.0, 0.9), "fit": (0.0, 0.86), "held-out": (0.86, 0.9), "validation": (0.9, 1.0)}
 
 
 def read_windows(path: Path) -> RowStream:
