@@ -172,3 +172,20 @@ class EvidenceScorer(Protocol):
     def estimate(self) -> Self:
         """Fit to what was observed since the last estimate."""
         ...
+
+
+@runtime_checkable
+class TeachableScorer(Protocol):
+    """A scorer that takes texts in, and gives them back, without being fitted again."""
+
+    def teach(self, taught: Sequence[tuple[Sequence[int], int]]) -> Self:
+        """Answer as if these texts had been counted with the training texts.
+
+        Args:
+            taught: every text that is taught from now on, in place of those before: its tokens (BOS..EOS) and
+                how many times it counts.  None restores, bit for bit, what was fitted.
+
+        Raises:
+            ModelError: what was counted is not known (tables that were read, or pruned).
+        """
+        ...
