@@ -40,7 +40,10 @@ def main() -> None:
         taught.append(lines.pop(0))
     judged = lines[:JUDGED_LINES]
     with tempfile.TemporaryDirectory() as scratch:
-        config = {**CONFIG, "data": {"train": f"lines:{folder / 'books_train_1m.txt'}", "validation_fraction": 0.01}}
+        config = {
+            **CONFIG,
+            "data": {"train": f"lines:{folder / 'books_train_1m.txt'}", "validation_fraction": 0.01},
+        }
         model = Sensorium.from_config(config).fit(Path(scratch) / "run")
         opened = time.perf_counter()
         model = Sensorium.load(Path(scratch) / "run")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import sensorium
 from sensorium.core.errors import ConfigError, DataError, MediaError, ModelError, UsageError
+from sensorium.data.quarantine import Quarantine
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text, load_config
+from sensorium.workflow.prepare import open_parts
 from sensorium.workflow.seeds import train_seeds
 from sensorium.workflow.train import train
 
@@ -204,3 +208,30 @@ def test_captions_have_many_references_and_are_written_freely(shapes):
     assert 0 <= result.evaluation.metrics["bleu1"] <= 100
     found = [refs for _, _, refs in result.evaluation.predictions]
     assert sum(map(len, found)) == result.evaluation.num_rows
+
+
+def test_a_mixture_is_judged_beside_each_of_its_scorers(shapes):
+    result = fit(shapes, 'language.scorers=["transformer", "ngram"]', "evaluation.baseline_inputs=[]")
+    found = {baseline.name: baseline.metrics["perplexity"] for baseline in result.baselines[1:]}
+    assert set(found) == {"transformer alone", "ngram alone"}
+    model, corpus = result.prepared.model, result.prepared.validation
+    for name in ("transformer", "ngram"):
+        batch = corpus.batch(np.arange(corpus.num_rows))
+        with torch.inference_mode():
+            score_BT = model.parts[name].score(batch.token_BT, batch.mask_BT, model.condition(batch))
+        nats = -float(score_BT.sum()) / int(batch.mask_BT.sum() - corpus.num_rows)
+        assert found[f"{name} alone"] == pytest.approx(math.exp(nats), rel=1e-4)
+    assert type(model.scorer).__name__ == "Mixture"  # the model itself is as it was
+
+
+def test_smaller_shares_of_the_training_rows_lie_within_larger(shapes):
+    def rows(share):
+        config = load_config(shapes / "shapes.toml", [f"data.train_fraction={share}"])
+        parts = open_parts(config, Quarantine(0.0))
+        return parts["train"], parts["validation"].row_N.tolist()
+
+    (whole, held), (half, held_too), (tenth, _) = rows(1.0), rows(0.5), rows(0.1)
+    assert set(tenth.row_N) < set(half.row_N) < set(whole.row_N)
+    assert held == held_too
+    photos = {photo for photo in half.cells("photo") if photo}
+    assert not photos & {whole.table.row(int(i))["photo"] for i in set(whole.row_N) - set(half.row_N)}

@@ -143,6 +143,11 @@ class ModelConfig:
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
         return replace(self, inputs=inputs, fusion=fusion.model_copy(update=update))
 
+    def scored_by(self, name: str) -> ModelConfig:
+        """Return the same model with one of its scorers alone."""
+        language = self.language.model_copy(update={"scorers": (name,), "weights": None})
+        return replace(self, language=language, scorers={name: self.scorers[name]})
+
     def dump(self) -> dict[str, Any]:
         """Return nested plain dicts that `parse` reads back to an equal config."""
         return {

@@ -8,6 +8,7 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -84,6 +85,13 @@ class MultimodalLM(nn.Module):
         """Return each scorer by its configured name."""
         names = list(self.config.scorers)
         return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))
+
+    def scored_by(self, name: str) -> MultimodalLM:
+        """Return a view of this model, sharing every tensor, in which one scorer speaks alone."""
+        view = copy.copy(self)
+        view._modules = {**self._modules, "scorer": self.parts[name]}
+        view.config = self.config.scored_by(name)
+        return view
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,6 @@
-"""The baselines beside every run: the majority, and each input alone.
+"""The baselines beside every run: the majority, each scorer alone, and each input alone.
+
+A scorer alone is the fitted model without the others: what counting, or the network, gave to the mixture.
 
 An input alone is the same model with that one input, trained anew with a share of the run's budget;
 what it reaches shows how much the rows can be guessed without the rest.
@@ -15,7 +17,7 @@ from typing import Any
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.baselines import majority_metrics
 from sensorium.evaluation.registry import load_metric
-from sensorium.evaluation.runner import evaluate
+from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import GuessesMajority
 from sensorium.training.config import DEFAULT_EPOCHS, TrainingConfig
@@ -43,10 +45,14 @@ class Baseline:
 def measure_baselines(
     config: RunConfig, prepared: Prepared, corpus: Corpus, *, progress: Progress | None, say: Say
 ) -> list[Baseline]:
-    """Measure the majority answer and each single input on `corpus`; none if the config says so."""
+    """Measure the majority answer, each scorer and each input on `corpus`; none if the config says so."""
     if not config.evaluation.baselines:
         return []
     found = [majority_baseline(config, prepared, corpus)] if prepared.task.metrics else []
+    if len(prepared.model.parts) > 1:
+        for name in prepared.model.parts:
+            say(f"baseline: {name} alone")
+            found.append(single_scorer_baseline(config, prepared, corpus, name))
     if len(config.model.inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
         for name in config.model.inputs if chosen is None else chosen:
@@ -71,6 +77,12 @@ def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> 
     return Baseline("majority", len(references), metrics, time.perf_counter() - started)
 
 
+def single_scorer_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus, name: str) -> Baseline:
+    """Judge one scorer of the fitted model by itself."""
+    result = _judged(config, prepared, prepared.model.scored_by(name), corpus)
+    return Baseline(f"{name} alone", result.num_rows, result.metrics, result.seconds)
+
+
 def single_input_baseline(
     config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None
 ) -> Baseline:
@@ -84,7 +96,12 @@ def single_input_baseline(
     with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
         fit_model(alone, model, prepared.train, prepared.validation, Path(scratch), progress=progress)
     seconds = time.perf_counter() - started
-    result = evaluate(
+    result = _judged(config, prepared, model, corpus)
+    return Baseline(f"{name} only", result.num_rows, result.metrics, seconds)
+
+
+def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> Evaluation:
+    return evaluate(
         model,
         prepared.task,
         corpus,
@@ -93,7 +110,6 @@ def single_input_baseline(
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
     )
-    return Baseline(f"{name} only", result.num_rows, result.metrics, seconds)
 
 
 def reduced_budget(training: TrainingConfig, share: float) -> TrainingConfig:

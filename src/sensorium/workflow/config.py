@@ -32,6 +32,8 @@ class DataConfig(Section):
     """Rows for early stopping and for fitting mixture weights; None holds some of `train` back."""
     test: str | None = None
     validation_fraction: float = Field(0.1, gt=0.0, lt=1.0)
+    train_fraction: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the training rows that is used, for learning curves: smaller shares lie within larger ones."""
     split_column: str | None = None
     """A column whose values 'train', 'validation' (or 'dev') and 'test' say where each row belongs."""
     folder: str | None = None

@@ -7,7 +7,7 @@ pure function of the config, its seed and the tables, so that a resumed run sees
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,8 @@ def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
             parts[name] = Part(other, np.arange(len(other)))
     if "validation" not in parts:
         parts |= _hold_back(config, parts["train"])
+    if data.train_fraction < 1:
+        parts["train"] = _share(config, parts["train"], data.train_fraction)
     return parts
 
 
@@ -148,9 +150,7 @@ def media_root(config: RunConfig, table: Table) -> Path:
 
 def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
     shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
-    column = _shared_column(config)
-    keys = train.table.column(column) if column is not None else (str(i) for i in range(len(train.table)))
-    sides = split_by_hash(keys, shares, seed=0)
+    sides = split_by_hash(_keys(config, train.table), shares, seed=0)
     held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
     if not all(len(row_N) for row_N in held.values()):  # a handful of rows, or of groups
         cut = min(len(train.row_N) - 1, round(len(train.row_N) * shares["train"]))
@@ -162,6 +162,18 @@ def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
             advice="add rows, or name a validation table in [data]",
         )
     return {side: Part(train.table, row_N) for side, row_N in held.items()}
+
+
+def _share(config: RunConfig, train: Part, fraction: float) -> Part:
+    sides = split_by_hash(_keys(config, train.table), {"used": fraction, "left": 1 - fraction}, seed=1)
+    row_N = np.intersect1d(train.row_N, sides["used"])
+    return Part(train.table, row_N if len(row_N) else train.row_N[:1])
+
+
+def _keys(config: RunConfig, table: Table) -> Iterable[str]:
+    """Name what rows share, so that those which share it stay together."""
+    column = _shared_column(config)
+    return table.column(column) if column is not None else (str(i) for i in range(len(table)))
 
 
 def reads_media(preparer: Preparer) -> bool:
