@@ -19,11 +19,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sensorium.markov.log_inference import log_forward, log_smooth
+from sensorium.markov.log_inference import LogSmoothed, log_forward, log_smooth
 from sensorium.markov.packing import Packing
+from sensorium.markov.recursion import Recursion, recur
 
 _LEAST_SCALE = {torch.float64: 1e-100, torch.float32: 1e-10}
-"""A step that keeps less than this is not trusted; a subnormal number, which has lost digits, is far below."""
+"""Steps that keep less than this are not trusted; a subnormal number, which has lost digits, is far below."""
+
+_EVERY = {torch.float64: 8, torch.float32: 1}
+"""Steps between scalings at first."""
+
+_THEN = {8: 1, 1: 0}
+"""What weak sequences are done with again: a scaling every step, then logarithms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Start (S,), transitions (S, S) and weights of the last state (S,)."""
+
+    start_S: Tensor
+    transition_SS: Tensor
+    final_S: Tensor
+
+    def log(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logarithms."""
+        return self.start_S.log(), self.transition_SS.log(), self.final_S.log()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +67,8 @@ def log_likelihoods(
     start_S: Tensor, transition_SS: Tensor, final_S: Tensor | None, log_e_NS: Tensor, packing: Packing
 ) -> Tensor:
     """Return log P of each sequence, (B,), in the given order."""
-    e_NS, top_N = _scaled(log_e_NS)
-    alpha_NS, scale_N = _forward(start_S, transition_SS, e_NS, packing)
-    end_B = _ends(alpha_NS, final_S, packing)
-    log_likelihood_B = _total(scale_N, top_N, end_B, packing)
-    weak_B = _weak(scale_N, end_B, packing)
-    if weak_B.any():
-        rows, inner = _subset(packing, weak_B)
-        again_B = log_forward(start_S.log(), transition_SS.log(), _log(final_S), log_e_NS[rows], inner)[1]
-        log_likelihood_B[weak_B] = again_B
-    return packing.unorder(log_likelihood_B)
+    chain = Chain(start_S, transition_SS, torch.ones_like(start_S) if final_S is None else final_S)
+    return packing.unorder(_likely(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype]))
 
 
 def smooth(
@@ -71,26 +83,58 @@ def smooth(
         log_e_NS: (N, S) log p(x_n | state), packed.
         packing: where the frames stand.
     """
+    chain = Chain(start_S, transition_SS, torch.ones_like(start_S) if final_S is None else final_S)
+    found = _smooth(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype])
+    start_S = found.gamma_NS[: packing.num_sequences].sum(0)
+    return Smoothed(packing.unorder(found.log_likelihood_B), found.gamma_NS, start_S, found.transition_SS)
+
+
+def _likely(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> Tensor:
+    """Return log P of each sequence, (B,) in packed order."""
+    if not every:
+        return log_forward(*chain.log(), log_e_NS, packing)[1]
     e_NS, top_N = _scaled(log_e_NS)
-    alpha_NS, scale_N = _forward(start_S, transition_SS, e_NS, packing)
-    end_B = _ends(alpha_NS, final_S, packing)
-    log_likelihood_B = _total(scale_N, top_N, end_B, packing)
-    weighted_NS = e_NS.div_(scale_N[:, None])
-    beta_NS = _backward(transition_SS, final_S, end_B, weighted_NS, packing)
-    weak_B = _weak(scale_N, end_B, packing)
+    run = recur(chain.start_S[None], chain.transition_SS[None], e_NS[None], packing, every)
+    log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
+    if weak_B.any():
+        rows, inner = _subset(packing, weak_B)
+        log_likelihood_B[weak_B] = _likely(chain, log_e_NS[rows], inner, _THEN[every])
+    return log_likelihood_B
+
+
+def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> LogSmoothed:
+    """Run forward-backward; sequences in packed order."""
+    if not every:
+        return log_smooth(*chain.log(), log_e_NS, packing)
+    e_NS, top_N = _scaled(log_e_NS)
+    run = recur(
+        torch.stack([chain.start_S, chain.final_S]),
+        torch.stack([chain.transition_SS, chain.transition_SS.T]),
+        torch.stack([e_NS, e_NS[packing.reverse_N]]),
+        packing,
+        every,
+    )
+    log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
+    alpha_NS = run.post_DNS[0]
+    gamma_NS = alpha_NS * run.prior_DNS[1][packing.reverse_N]
+    share_N1 = gamma_NS.sum(1, keepdim=True)
+    # Rows of both are scaled as they happened to be; that of alpha * beta undoes it, here and in transitions.
+    gamma_NS.div_(share_N1)
+    alpha_NS.div_(share_N1)
+    num = packing.num_sequences
+    before_NS, after_NS = alpha_NS[packing.before_N], run.post_DNS[1][packing.reverse_N[num:]]
     weak_rows = None
     if weak_B.any():
         weak_rows, inner = _subset(packing, weak_B)
-        alpha_NS[weak_rows] = weighted_NS[weak_rows] = beta_NS[weak_rows] = 0.0
-    # weighted_NS now holds e * beta / c, so all transitions of all sequences are one product.
-    num = packing.num_sequences
-    transition_count_SS = alpha_NS[packing.before_N].T @ weighted_NS[num:] * transition_SS
-    gamma_NS = alpha_NS.mul_(beta_NS)
+        gamma_NS[weak_rows] = 0.0
+        sound_N = ~weak_B[packing.sequence_N[num:]]
+        before_NS, after_NS = before_NS[sound_N], after_NS[sound_N]
+    transition_count_SS = before_NS.T @ after_NS * chain.transition_SS
     if weak_rows is not None:
-        again = log_smooth(start_S.log(), transition_SS.log(), _log(final_S), log_e_NS[weak_rows], inner)
+        again = _smooth(chain, log_e_NS[weak_rows], inner, _THEN[every])
         log_likelihood_B[weak_B], gamma_NS[weak_rows] = again.log_likelihood_B, again.gamma_NS
         transition_count_SS = transition_count_SS + again.transition_SS
-    return Smoothed(packing.unorder(log_likelihood_B), gamma_NS, gamma_NS[:num].sum(0), transition_count_SS)
+    return LogSmoothed(log_likelihood_B, gamma_NS, transition_count_SS)
 
 
 def viterbi(
@@ -134,57 +178,12 @@ def _scaled(log_e_NS: Tensor) -> tuple[Tensor, Tensor]:
     return (log_e_NS - top_N[:, None]).exp_(), top_N
 
 
-def _forward(start_S: Tensor, transition_SS: Tensor, e_NS: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-    """Return alpha (N, S) and c (N,); NaN from where a sequence has become impossible."""
-    alpha_NS, scale_N1 = torch.empty_like(e_NS), e_NS.new_empty(len(e_NS), 1)
-    before_BS = None
-    split = (torch.split_with_sizes(x, packing.num_active_T) for x in (alpha_NS, e_NS, scale_N1))
-    for alpha_BS, e_BS, scale_B1 in zip(*split, strict=True):
-        if before_BS is None:
-            torch.mul(e_BS, start_S, out=alpha_BS)
-        else:
-            torch.mm(before_BS[: len(alpha_BS)], transition_SS, out=alpha_BS)
-            alpha_BS.mul_(e_BS)
-        torch.sum(alpha_BS, 1, keepdim=True, out=scale_B1)
-        alpha_BS.div_(scale_B1)
-        before_BS = alpha_BS
-    return alpha_NS, scale_N1[:, 0]
-
-
-def _backward(
-    transition_SS: Tensor, final_S: Tensor | None, end_B: Tensor, weighted_NS: Tensor, packing: Packing
-) -> Tensor:
-    """Return beta (N, S); `weighted_NS`, e / c on entry, is multiplied by it in place."""
-    beta_NS = torch.empty_like(weighted_NS)
-    last_S = torch.ones_like(transition_SS[0]) if final_S is None else final_S
-    beta_NS[packing.last_B] = last_S / end_B[:, None]
-    back_SS = transition_SS.T.contiguous()
-    betas, weights = (torch.split_with_sizes(x_NS, packing.num_active_T) for x_NS in (beta_NS, weighted_NS))
-    for t in range(len(betas) - 1, 0, -1):
-        weights[t].mul_(betas[t])
-        torch.mm(weights[t], back_SS, out=betas[t - 1][: len(weights[t])])
-    return beta_NS
-
-
-def _ends(alpha_NS: Tensor, final_S: Tensor | None, packing: Packing) -> Tensor:
-    """Return the share of each sequence's probability that may end where it stands, (B,) in packed order."""
-    alpha_BS = alpha_NS[packing.last_B]
-    return alpha_BS.sum(1) if final_S is None else alpha_BS @ final_S
-
-
-def _total(scale_N: Tensor, top_N: Tensor, end_B: Tensor, packing: Packing) -> Tensor:
-    """Add the logarithms of a sequence's scales, (B,) in packed order."""
-    total_B = end_B.log()
-    return total_B.index_add_(0, packing.sequence_N, scale_N.log() + top_N)
-
-
-def _weak(scale_N: Tensor, end_B: Tensor, packing: Packing) -> Tensor:
-    least = _LEAST_SCALE[scale_N.dtype]
-    weak_B = ~(end_B >= least)
-    weak_N = ~(scale_N >= least)
-    if weak_N.any():
-        weak_B[packing.sequence_N[weak_N]] = True
-    return weak_B
+def _total(run: Recursion, final_S: Tensor, top_N: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+    """Return log P of each sequence, (B,) in packed order, and whether it was near underflow, (B,)."""
+    end_B = run.post_DNS[0][packing.last_B] @ final_S
+    total_B = end_B.log() + run.log_scale_DB[0]
+    least_B = torch.minimum(run.least_DB.amin(0), end_B)
+    return total_B.index_add_(0, packing.sequence_N, top_N), ~(least_B >= _LEAST_SCALE[end_B.dtype])
 
 
 def _subset(packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
@@ -193,7 +192,3 @@ def _subset(packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
     length_B = torch.bincount(packing.sequence_N, minlength=packing.num_sequences)
     # Longest first already, so the chosen keep their order, and their frames theirs.
     return rows, Packing.of(length_B[chosen_B].tolist(), rows.device)
-
-
-def _log(final_S: Tensor | None) -> Tensor | None:
-    return None if final_S is None else final_S.log()
