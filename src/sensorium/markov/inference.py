@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sensorium.markov.log_inference import LogSmoothed, log_forward, log_smooth
 from sensorium.markov.packing import Packing
-from sensorium.markov.recursion import Recursion, recur
+from sensorium.markov.recursion import Recursion, Workspace, recur
 
 _LEAST_SCALE = {torch.float64: 1e-100, torch.float32: 1e-10}
 """Steps that keep less than this are not trusted; a subnormal number, which has lost digits, is far below."""
@@ -72,7 +72,12 @@ def log_likelihoods(
 
 
 def smooth(
-    start_S: Tensor, transition_SS: Tensor, final_S: Tensor | None, log_e_NS: Tensor, packing: Packing
+    start_S: Tensor,
+    transition_SS: Tensor,
+    final_S: Tensor | None,
+    log_e_NS: Tensor,
+    packing: Packing,
+    workspace: Workspace | None = None,
 ) -> Smoothed:
     """Run forward-backward.
 
@@ -82,9 +87,10 @@ def smooth(
         final_S: (S,) weights of the last state; None = all 1.
         log_e_NS: (N, S) log p(x_n | state), packed.
         packing: where the frames stand.
+        workspace: is written to, and then holds `gamma_NS`; None = memory of its own.
     """
     chain = Chain(start_S, transition_SS, torch.ones_like(start_S) if final_S is None else final_S)
-    found = _smooth(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype])
+    found = _smooth(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype], workspace or Workspace())
     start_S = found.gamma_NS[: packing.num_sequences].sum(0)
     return Smoothed(packing.unorder(found.log_likelihood_B), found.gamma_NS, start_S, found.transition_SS)
 
@@ -93,8 +99,9 @@ def _likely(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> Ten
     """Return log P of each sequence, (B,) in packed order."""
     if not every:
         return log_forward(*chain.log(), log_e_NS, packing)[1]
-    e_NS, top_N = _scaled(log_e_NS)
-    run = recur(chain.start_S[None], chain.transition_SS[None], e_NS[None], packing, every)
+    e_1NS = torch.empty_like(log_e_NS)[None]
+    top_N = _scaled(log_e_NS, e_1NS[0])
+    run = recur(chain.start_S[None], chain.transition_SS[None], e_1NS, packing, every, Workspace())
     log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
     if weak_B.any():
         rows, inner = _subset(packing, weak_B)
@@ -102,39 +109,35 @@ def _likely(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> Ten
     return log_likelihood_B
 
 
-def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> LogSmoothed:
+def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int, workspace: Workspace) -> LogSmoothed:
     """Run forward-backward; sequences in packed order."""
     if not every:
         return log_smooth(*chain.log(), log_e_NS, packing)
-    e_NS, top_N = _scaled(log_e_NS)
-    run = recur(
-        torch.stack([chain.start_S, chain.final_S]),
-        torch.stack([chain.transition_SS, chain.transition_SS.T]),
-        torch.stack([e_NS, e_NS[packing.reverse_N]]),
-        packing,
-        every,
-    )
+    e_2NS = workspace.take("emissions", (2, *log_e_NS.shape), log_e_NS)
+    top_N = _scaled(log_e_NS, e_2NS[0])
+    torch.index_select(e_2NS[0], 0, packing.reverse_N, out=e_2NS[1])
+    first_2S = torch.stack([chain.start_S, chain.final_S])
+    matrix_2SS = torch.stack([chain.transition_SS, chain.transition_SS.T])
+    run = recur(first_2S, matrix_2SS, e_2NS, packing, every, workspace)
     log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
-    alpha_NS = run.post_DNS[0]
-    gamma_NS = alpha_NS * run.prior_DNS[1][packing.reverse_N]
-    share_N1 = gamma_NS.sum(1, keepdim=True)
-    # Rows of both are scaled as they happened to be; that of alpha * beta undoes it, here and in transitions.
+    num, alpha_NS = packing.num_sequences, run.post_DNS[0]
+    # What has been read for the last time is written over from here on.
+    gamma_NS, after_NS, before_NS = e_2NS[0], e_2NS[1][num:], run.prior_DNS[0][num:]
+    torch.index_select(run.prior_DNS[1], 0, packing.reverse_N, out=gamma_NS)
+    share_N1 = gamma_NS.mul_(alpha_NS).sum(1, keepdim=True)
+    # Rows of alpha and of beta are scaled as it happened; their product undoes it, here and in transitions.
     gamma_NS.div_(share_N1)
     alpha_NS.div_(share_N1)
-    num = packing.num_sequences
-    before_NS, after_NS = alpha_NS[packing.before_N], run.post_DNS[1][packing.reverse_N[num:]]
-    weak_rows = None
-    if weak_B.any():
-        weak_rows, inner = _subset(packing, weak_B)
-        gamma_NS[weak_rows] = 0.0
-        sound_N = ~weak_B[packing.sequence_N[num:]]
-        before_NS, after_NS = before_NS[sound_N], after_NS[sound_N]
-    transition_count_SS = before_NS.T @ after_NS * chain.transition_SS
-    if weak_rows is not None:
-        again = _smooth(chain, log_e_NS[weak_rows], inner, _THEN[every])
-        log_likelihood_B[weak_B], gamma_NS[weak_rows] = again.log_likelihood_B, again.gamma_NS
-        transition_count_SS = transition_count_SS + again.transition_SS
-    return LogSmoothed(log_likelihood_B, gamma_NS, transition_count_SS)
+    torch.index_select(alpha_NS, 0, packing.before_N, out=before_NS)
+    torch.index_select(run.post_DNS[1], 0, packing.reverse_N[num:], out=after_NS)
+    if not weak_B.any():
+        return LogSmoothed(log_likelihood_B, gamma_NS, before_NS.T @ after_NS * chain.transition_SS)
+    rows, inner = _subset(packing, weak_B)
+    again = _smooth(chain, log_e_NS[rows], inner, _THEN[every], Workspace())
+    log_likelihood_B[weak_B], gamma_NS[rows] = again.log_likelihood_B, again.gamma_NS
+    sound_N = ~weak_B[packing.sequence_N[num:]]
+    transition_count_SS = before_NS[sound_N].T @ after_NS[sound_N] * chain.transition_SS
+    return LogSmoothed(log_likelihood_B, gamma_NS, transition_count_SS + again.transition_SS)
 
 
 def viterbi(
@@ -171,11 +174,13 @@ def _trace(state_B: Tensor, pointers: list[Tensor], packing: Packing) -> Tensor:
     return torch.cat(path[::-1])
 
 
-def _scaled(log_e_NS: Tensor) -> tuple[Tensor, Tensor]:
-    """Return e / max e (N, S) and log max e (N,)."""
+def _scaled(log_e_NS: Tensor, e_NS: Tensor) -> Tensor:
+    """Write e / max e into (N, S); returns log max e (N,)."""
     top_N = log_e_NS.amax(1)
     top_N = torch.where(top_N.isfinite(), top_N, 0.0)
-    return (log_e_NS - top_N[:, None]).exp_(), top_N
+    torch.sub(log_e_NS, top_N[:, None], out=e_NS)
+    e_NS.exp_()
+    return top_N
 
 
 def _total(run: Recursion, final_S: Tensor, top_N: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ back to sum 1 only every few steps.  On a CPU numpy is called, which starts a pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,23 @@ import torch
 from torch import Tensor
 
 from sensorium.markov.packing import Packing
+
+
+class Workspace:
+    """Memory that one call after another writes to: fresh memory costs as much time as what is computed in it.
+
+    What a call leaves in it lasts until the next call with the same workspace.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return an array of any content, of the type and on the device of `like`."""
+        size, buffer = math.prod(shape), self._buffers.get(name)
+        if buffer is None or len(buffer) < size or (buffer.dtype, buffer.device) != (like.dtype, like.device):
+            buffer = self._buffers[name] = like.new_empty(size)
+        return buffer[:size].view(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +57,9 @@ class Recursion:
     least_DB: Tensor
 
 
-def recur(first_DS: Tensor, matrix_DSS: Tensor, e_DNS: Tensor, packing: Packing, every: int) -> Recursion:
+def recur(
+    first_DS: Tensor, matrix_DSS: Tensor, e_DNS: Tensor, packing: Packing, every: int, workspace: Workspace
+) -> Recursion:
     """Run the recursion over all steps.
 
     Args:
@@ -49,14 +69,14 @@ def recur(first_DS: Tensor, matrix_DSS: Tensor, e_DNS: Tensor, packing: Packing,
         packing: where the frames stand.
         every: after so many steps rows are divided by their sums, the scales.  Scales are exact at any `every`;
             the longer they are put off, the nearer to underflow a row may come.
+        workspace: holds the result.
     """
-    num, ones = packing.num_sequences, {"dtype": e_DNS.dtype, "device": e_DNS.device}
-    prior, post = torch.empty_like(e_DNS), torch.empty_like(e_DNS)
-    prior[:, :num] = first_DS[:, None]
-    result = Recursion(
-        prior, post, torch.zeros(len(e_DNS), num, **ones), torch.ones(len(e_DNS), num, **ones)
-    )
-    arrays = prior, post, e_DNS, matrix_DSS, result.log_scale_DB, result.least_DB
+    num = packing.num_sequences
+    prior_DNS, post_DNS = (workspace.take(name, e_DNS.shape, e_DNS) for name in ("prior", "post"))
+    prior_DNS[:, :num] = first_DS[:, None]
+    log_scale_DB = e_DNS.new_zeros(len(e_DNS), num)
+    result = Recursion(prior_DNS, post_DNS, log_scale_DB, torch.ones_like(log_scale_DB))
+    arrays = prior_DNS, post_DNS, e_DNS, matrix_DSS, log_scale_DB, result.least_DB
     if e_DNS.device.type == "cpu":
         with np.errstate(divide="ignore", invalid="ignore"):
             _steps(np, *(array.detach().numpy() for array in arrays), packing.num_active_T, every)
