@@ -1,4 +1,4 @@
-"""Convolutions over time and frequency, as over an image (Simonyan and Zisserman 2014; Sercu et al. 2016 for speech).
+"""Convolutions over time and frequency, as over an image (Sercu et al. 2016, very deep networks for speech).
 
 Enters: (U, T, num_mels) log-mel frames.  Leaves: a position every 2^time_stages frames.
 

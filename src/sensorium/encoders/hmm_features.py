@@ -53,7 +53,7 @@ def labelled(examples: Iterable[tuple[MediaBatch, Tensor]]) -> Iterator[tuple[Te
 
 
 class CountedTables(nn.Module):
-    """An encoder whose features come from counted tables: buffers, of which a fresh one takes saved ones of any size.
+    """An encoder of counted tables, which are buffers: a fresh one takes saved tables of any size.
 
     Args:
         tables: the tables before anything is counted, by name; names end in `_`.

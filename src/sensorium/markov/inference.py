@@ -3,13 +3,16 @@
 Enters: a chain, and log p(x_n | state) (N, S) of packed frames (see `packing`).  Leaves: exact
 log-likelihoods, state posteriors, expected transitions; the likeliest paths.
 
-Forward-backward works with probabilities, each step normalised to sum 1 (Rabiner 1989, section V.A), so a step
-is one matrix product; frames' emissions are first divided by their largest:
+Forward-backward works with probabilities that are brought back to sum 1 now and then (Rabiner 1989, section V.A),
+so a step is one matrix product (`recursion`); frames' emissions are first divided by their largest:
 
-    alpha_t = (alpha_t-1 A) * e_t / c_t       beta_t = A (e_t+1 * beta_t+1 / c_t+1)       log P = sum_t log c_t
+    alpha_t = (alpha_t-1 A) * e_t / c_t       beta_t = A (e_t+1 * beta_t+1 / d_t+1)       log P = sum_t log c_t
+    p(s_t = i) ~ alpha_t(i) beta_t(i)         p(s_t = i, s_t+1 = j) ~ alpha_t(i) A_ij e_t+1(j) beta_t+1(j)
 
-A sequence that loses nearly all its probability in one step, as when only a state of vanishing emission can be
-reached, would lose precision: it is done again with logarithms (`log_inference`).
+Both directions have scales c and d of their own, which drop out of the posteriors when those are normalised.
+A sequence that loses nearly all its probability from one scaling to the next, as when only a state of vanishing
+emission can be reached, would lose precision: it is done again with a scaling every step, and if that does not
+suffice, with logarithms (`log_inference`).
 """
 
 from __future__ import annotations
@@ -128,6 +131,7 @@ def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int, worksp
     # Rows of alpha and of beta are scaled as it happened; their product undoes it, here and in transitions.
     gamma_NS.div_(share_N1)
     alpha_NS.div_(share_N1)
+    weak_B[packing.sequence_N[~(share_N1[:, 0] > 0)]] = True
     torch.index_select(alpha_NS, 0, packing.before_N, out=before_NS)
     torch.index_select(run.post_DNS[1], 0, packing.reverse_N[num:], out=after_NS)
     if not weak_B.any():

@@ -76,27 +76,19 @@ def recur(
     prior_DNS[:, :num] = first_DS[:, None]
     log_scale_DB = e_DNS.new_zeros(len(e_DNS), num)
     result = Recursion(prior_DNS, post_DNS, log_scale_DB, torch.ones_like(log_scale_DB))
-    arrays = prior_DNS, post_DNS, e_DNS, matrix_DSS, log_scale_DB, result.least_DB
+    arrays: list[Any] = [prior_DNS, post_DNS, e_DNS, matrix_DSS, log_scale_DB, result.least_DB]
     if e_DNS.device.type == "cpu":
+        arrays = [array.detach().numpy() for array in arrays]
         with np.errstate(divide="ignore", invalid="ignore"):
-            _steps(np, *(array.detach().numpy() for array in arrays), packing.num_active_T, every)
+            _steps(np, arrays, packing.num_active_T, every)
     else:
-        _steps(torch, *arrays, packing.num_active_T, every)
+        _steps(torch, arrays, packing.num_active_T, every)
     return result
 
 
-def _steps(
-    xp: Any,
-    prior_DNS: Any,
-    post_DNS: Any,
-    e_DNS: Any,
-    matrix_DSS: Any,
-    log_scale_DB: Any,
-    least_DB: Any,
-    num_active_T: tuple[int, ...],
-    every: int,
-) -> None:
-    """Fill the arrays, which are numpy's or torch's as `xp` is."""
+def _steps(xp: Any, arrays: list[Any], num_active_T: tuple[int, ...], every: int) -> None:
+    """Fill the arrays, which are numpy's or torch's as `xp` is; both spell these functions alike."""
+    prior_DNS, post_DNS, e_DNS, matrix_DSS, log_scale_DB, least_DB = arrays
     matmul, multiply = xp.matmul, xp.multiply
     at, before_DBS = 0, None
     for t, num in enumerate(num_active_T):
