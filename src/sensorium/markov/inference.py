@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sensorium.markov.log_inference import LogSmoothed, log_forward, log_smooth
 from sensorium.markov.packing import Packing
-from sensorium.markov.recursion import Recursion, Workspace, recur
+from sensorium.markov.recursion import Recursion, Workspace, recur, summed_products
 
 _LEAST_SCALE = {torch.float64: 1e-100, torch.float32: 1e-10}
 """Steps that keep less than this are not trusted; a subnormal number, which has lost digits, is far below."""
@@ -135,12 +135,12 @@ def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int, worksp
     torch.index_select(alpha_NS, 0, packing.before_N, out=before_NS)
     torch.index_select(run.post_DNS[1], 0, packing.reverse_N[num:], out=after_NS)
     if not weak_B.any():
-        return LogSmoothed(log_likelihood_B, gamma_NS, before_NS.T @ after_NS * chain.transition_SS)
+        return LogSmoothed(log_likelihood_B, gamma_NS, summed_products(before_NS, after_NS) * chain.transition_SS)
     rows, inner = _subset(packing, weak_B)
     again = _smooth(chain, log_e_NS[rows], inner, _THEN[every], Workspace())
     log_likelihood_B[weak_B], gamma_NS[rows] = again.log_likelihood_B, again.gamma_NS
     sound_N = ~weak_B[packing.sequence_N[num:]]
-    transition_count_SS = before_NS[sound_N].T @ after_NS[sound_N] * chain.transition_SS
+    transition_count_SS = summed_products(before_NS[sound_N], after_NS[sound_N]) * chain.transition_SS
     return LogSmoothed(log_likelihood_B, gamma_NS, transition_count_SS + again.transition_SS)
 
 
