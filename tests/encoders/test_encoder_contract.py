@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "image.words": {"size": 32, "codes": 8},
     "audio.dnn": {},
     "audio.cnn": {},
+    "audio.cnn2d": {"channels": [4, 6], "time_stages": 1},
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
     "audio.words": {"codes": 8},
@@ -107,6 +108,7 @@ COUNTS = {
     "image.vit": 86_567_656 - linear(768, 1000) + outlet(768),
     "audio.dnn": linear(16 * 80, 256) + 2 * linear(256, 256) + 3 * norm(256) + outlet(256),
     "audio.cnn": convolutions(5, 80, 128, 128, 256, 256) + norm(128 + 128 + 256 + 256) + outlet(256),
+    "audio.cnn2d": convolutions(9, 1, 24, 48, 64) + norm(24 + 48 + 64) + outlet(64 * 10),
     "audio.gru": linear(8 * 80, 256) + norm(256) + 4 * recurrent(3, 256, 128) + outlet(256),
     "audio.conformer": convolutions(9, 1, 32, 32)
     + linear(32 * 20, 144)

@@ -8,14 +8,14 @@ normalisation is over the channels of one frame (Ba et al. 2016), because batch 
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.audio_augment import SpectrumAugment
-from sensorium.encoders.audio_input import AudioInput, clean_frames
+from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
+from sensorium.encoders.audio_input import clean_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
 
 
@@ -28,7 +28,7 @@ class AudioCNN(nn.Module):
         width: D of the result.
     """
 
-    class Config(AudioInput):
+    class Config(AugmentedAudioInput):
         """Options of `audio.cnn`."""
 
         channels: tuple[int, ...] = Field((128, 128, 256, 256), min_length=1)
@@ -36,16 +36,6 @@ class AudioCNN(nn.Module):
         kernel: int = Field(5, ge=1, le=63)
         """Frames each output sees, odd."""
         dropout: float = Field(0.1, ge=0.0, lt=1.0)
-        shift_bins: int = Field(0, ge=0, le=64)
-        """In training, shift each clip's spectrum by up to so many mel bins: other speakers."""
-        mask_bins: int = Field(0, ge=0, le=64)
-        """In training, hide a band of up to so many mel bins of each clip."""
-
-        @model_validator(mode="after")
-        def _leaves_some_bins(self) -> AudioCNN.Config:
-            if max(self.shift_bins, self.mask_bins) >= self.num_mels:
-                raise ValueError(f"shift_bins and mask_bins stay below num_mels = {self.num_mels}")
-            return self
 
         @field_validator("kernel")
         @classmethod
@@ -60,7 +50,7 @@ class AudioCNN(nn.Module):
         super().__init__()
         self.width = width
         self.feature_width = config.channels[-1]
-        self.augment = SpectrumAugment(config.shift_bins, config.mask_bins)
+        self.augment = SpectrumAugment(config)
         ins = (config.num_mels, *config.channels)
         self.trunk = nn.ModuleList(
             Stage(n_in, n_out, config.kernel, config.dropout)
@@ -71,7 +61,7 @@ class AudioCNN(nn.Module):
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
         """Return (U, ceil(T / 2^stages), channels) and the mask."""
         x_UTF, mask_UT = clean_frames(values_UTF, mask_UT, self.outlet.absent_D.dtype)
-        x_UTF = self.augment(x_UTF)
+        x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         for stage in self.trunk:
             x_UTF, mask_UT = stage(x_UTF, mask_UT)
         return x_UTF, mask_UT

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.audio_input import AudioInput, clean_frames
+from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
+from sensorium.encoders.audio_input import clean_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import SelfAttention
@@ -34,7 +35,7 @@ class AudioConformer(nn.Module):
         width: D of the result.
     """
 
-    class Config(AudioInput):
+    class Config(AugmentedAudioInput):
         """Options of `audio.conformer`; the defaults are the paper's small model with fewer blocks."""
 
         hidden: int = Field(144, ge=2, le=65_536)
@@ -59,6 +60,7 @@ class AudioConformer(nn.Module):
     def __init__(self, config: Config, preparer: Preparer, width: int) -> None:
         super().__init__()
         self.width = width
+        self.augment = SpectrumAugment(config)
         self.feature_width = config.hidden
         self.subsample = Subsampling(config.num_mels, config.subsampling, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
@@ -71,6 +73,7 @@ class AudioConformer(nn.Module):
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
         """Return (U, ceil(T / 4), hidden) and the mask."""
         x_UTF, mask_UT = clean_frames(values_UTF, mask_UT, self.outlet.absent_D.dtype)
+        x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         x_UTF, mask_UT = self.subsample(x_UTF, mask_UT)
         x_UTF = self.dropout(x_UTF)
         turn = self.rotary(x_UTF.shape[1])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.audio_input import AudioInput, clean_frames, stack_frames
+from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
+from sensorium.encoders.audio_input import clean_frames, stack_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
 
 
@@ -23,7 +24,7 @@ class AudioDNN(nn.Module):
         width: D of the result.
     """
 
-    class Config(AudioInput):
+    class Config(AugmentedAudioInput):
         """Options of `audio.dnn`."""
 
         stack: int = Field(16, ge=1, le=256)
@@ -39,6 +40,7 @@ class AudioDNN(nn.Module):
     def __init__(self, config: Config, preparer: Preparer, width: int) -> None:
         super().__init__()
         self.width = width
+        self.augment = SpectrumAugment(config)
         self.stack, self.stride = config.stack, config.stride
         self.feature_width = config.hidden
         ins = [config.stack * config.num_mels, *[config.hidden] * (config.layers - 1)]
@@ -49,6 +51,7 @@ class AudioDNN(nn.Module):
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
         """Return (U, ceil(T / stride), hidden) and the mask."""
         x_UTF, mask_UT = clean_frames(values_UTF, mask_UT, self.outlet.absent_D.dtype)
+        x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         window_UTF, mask_UT = stack_frames(x_UTF, mask_UT, self.stack, self.stride)
         return self.trunk(window_UTF), mask_UT
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.audio_input import AudioInput, clean_frames, stack_frames
+from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
+from sensorium.encoders.audio_input import clean_frames, stack_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.recurrence import Recurrence
 
@@ -24,7 +25,7 @@ class AudioGRU(nn.Module):
         width: D of the result.
     """
 
-    class Config(AudioInput):
+    class Config(AugmentedAudioInput):
         """Options of `audio.gru`."""
 
         stack: int = Field(8, ge=1, le=256)
@@ -42,6 +43,7 @@ class AudioGRU(nn.Module):
     def __init__(self, config: Config, preparer: Preparer, width: int) -> None:
         super().__init__()
         self.width = width
+        self.augment = SpectrumAugment(config)
         self.stack, self.stride = config.stack, config.stride
         self.feature_width = config.hidden
         self.embed = nn.Sequential(
@@ -55,6 +57,7 @@ class AudioGRU(nn.Module):
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
         """Return (U, ceil(T / stride), hidden) and the mask."""
         x_UTF, mask_UT = clean_frames(values_UTF, mask_UT, self.outlet.absent_D.dtype)
+        x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         window_UTF, mask_UT = stack_frames(x_UTF, mask_UT, self.stack, self.stride)
         return self.trunk(self.embed(window_UTF), mask_UT), mask_UT
 

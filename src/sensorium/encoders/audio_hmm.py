@@ -24,12 +24,12 @@ from torch.nn import functional
 
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Encoded, MediaBatch
+from sensorium.core.types import MediaBatch
 from sensorium.data.cepstra import cepstra
 from sensorium.data.log_mel_preparer import Normalize
 from sensorium.encoders.audio_input import AudioInput, clean_frames
 from sensorium.encoders.hmm_features import CountedTables, labelled, posteriors
-from sensorium.encoders.outlet import Features, Outlet, encode
+from sensorium.encoders.outlet import Features
 from sensorium.markov.emissions import GaussianMixtures, Gaussians
 from sensorium.markov.estimation import Frames, baum_welch
 from sensorium.markov.model import HMM, ergodic, left_to_right
@@ -68,7 +68,6 @@ class AudioHMM(CountedTables):
         seed: int = Field(0, ge=0)
 
     modality = "audio"
-    fitted_by = "counting"
 
     start_: Tensor
     transition_: Tensor
@@ -77,22 +76,19 @@ class AudioHMM(CountedTables):
     variance_: Tensor
 
     def __init__(self, config: Config, preparer: Preparer, width: int) -> None:
-        super().__init__()
-        self.config, self.width = config, width
         num_models, num_gaussians = max(config.words, 1), 2**config.splits if config.words else 1
         num = num_models * config.states
-        self.feature_width = num + config.words
-        generator = torch.Generator().manual_seed(config.seed)
-        mean_shape = (num, num_gaussians, 3 * _NUM_CEPSTRA)
         start_S, transition_SS = left_to_right(config.states)[:2] if config.words else ergodic(config.states)
-        self.register_buffer("start_", start_S)
-        self.register_buffer("transition_", transition_SS.repeat(num_models, 1, 1))
-        weight = torch.full((num, num_gaussians), 1 / num_gaussians, dtype=torch.float64)
-        self.register_buffer("weight_", weight)
-        mean = torch.randn(mean_shape, generator=generator, dtype=torch.float64, device="cpu")
-        self.register_buffer("mean_", mean)
-        self.register_buffer("variance_", torch.ones(mean_shape, dtype=torch.float64))
-        self.outlet = Outlet(self.feature_width, width)
+        generator, shape = torch.Generator().manual_seed(config.seed), (num, num_gaussians, 3 * _NUM_CEPSTRA)
+        tables = {
+            "start_": start_S,
+            "transition_": transition_SS.repeat(num_models, 1, 1),
+            "weight_": torch.full(shape[:2], 1 / num_gaussians, dtype=torch.float64),
+            "mean_": torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu"),
+            "variance_": torch.ones(shape, dtype=torch.float64),
+        }
+        super().__init__(tables, feature_width=num + config.words, width=width)
+        self.config = config
 
     def fit(self, examples: Iterable[tuple[MediaBatch, Tensor]]) -> Self:
         """Fit the models by EM.
@@ -138,10 +134,6 @@ class AudioHMM(CountedTables):
             log_p_UW = torch.stack([log_p_U for _, log_p_U in parts], 1).log_softmax(1)
             x_UTX = torch.cat([x_UTX, log_p_UW[:, None].expand(-1, x_UTX.shape[1], -1)], -1)
         return x_UTX.to(self.outlet.absent_D.dtype), mask_UT[:, :: self.config.stride]
-
-    def forward(self, media: MediaBatch) -> Encoded:
-        """Encode: (B, ceil(T / stride), width)."""
-        return encode(self, media)
 
     def _fit_words(self, clips: list[Tensor], targets: list[tuple[int, ...]]) -> None:
         common = [target for target, _ in Counter(targets).most_common(self.config.words)]

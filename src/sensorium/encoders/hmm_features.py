@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.core.types import MediaBatch
+from sensorium.core.types import Encoded, MediaBatch
 from sensorium.core.vocabulary import PAD
+from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.markov.inference import smooth
 from sensorium.markov.packing import Packing
 
@@ -52,7 +53,30 @@ def labelled(examples: Iterable[tuple[MediaBatch, Tensor]]) -> Iterator[tuple[Te
 
 
 class CountedTables(nn.Module):
-    """A module whose buffers are counted tables: a fresh one takes saved tables of any size."""
+    """An encoder of counted tables, which are buffers: a fresh one takes saved tables of any size.
+
+    Args:
+        tables: the tables before anything is counted, by name; names end in `_`.
+        feature_width: F of the features.
+        width: D of the result.
+    """
+
+    fitted_by = "counting"
+
+    def __init__(self, tables: Mapping[str, Tensor], feature_width: int, width: int) -> None:
+        super().__init__()
+        self.feature_width, self.width = feature_width, width
+        for name, table in tables.items():
+            self.register_buffer(name, table)
+        self.outlet = Outlet(feature_width, width)
+
+    def features(self, values: Tensor, mask_UT: Tensor | None) -> Features:
+        """Compute posteriors (U, T', F) and their mask from the tables."""
+        raise NotImplementedError
+
+    def forward(self, media: MediaBatch) -> Encoded:
+        """Encode: (B, T', width)."""
+        return encode(self, media)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         for name, buffer in self._buffers.items():

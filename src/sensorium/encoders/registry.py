@@ -21,6 +21,7 @@ ENCODERS: dict[str, str] = {
     "image.words": "sensorium.encoders.image_words:ImageWords",
     "audio.dnn": "sensorium.encoders.audio_dnn:AudioDNN",
     "audio.cnn": "sensorium.encoders.audio_cnn:AudioCNN",
+    "audio.cnn2d": "sensorium.encoders.audio_cnn2d:AudioCNN2d",
     "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
     "audio.words": "sensorium.encoders.audio_words:AudioWords",

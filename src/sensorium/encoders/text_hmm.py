@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 
 from sensorium.core.errors import DataError
-from sensorium.core.types import Encoded, MediaBatch
+from sensorium.core.types import MediaBatch
 from sensorium.core.vocabulary import PAD
 from sensorium.encoders.hmm_features import CountedTables, labelled, posteriors
-from sensorium.encoders.outlet import Features, Outlet, encode
+from sensorium.encoders.outlet import Features
 from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask
 from sensorium.markov.emissions import Categorical
 from sensorium.markov.estimation import Frames, baum_welch
@@ -49,23 +49,20 @@ class TextHMM(CountedTables):
         seed: int = Field(0, ge=0)
 
     modality = "text"
-    fitted_by = "counting"
 
     start_: Tensor
     transition_: Tensor
     emission_: Tensor
 
     def __init__(self, config: Config, preparer: VocabPreparer, width: int) -> None:
-        super().__init__()
-        self.config, self.width, self.feature_width = config, width, config.states
         start_S, transition_SS = ergodic(config.states, config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         shape = (config.states, len(preparer.vocab))
         noise_SV = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
-        self.register_buffer("start_", start_S)
-        self.register_buffer("transition_", transition_SS)
-        self.register_buffer("emission_", noise_SV / noise_SV.sum(1, keepdim=True))
-        self.outlet = Outlet(config.states, width)
+        emission_SV = noise_SV / noise_SV.sum(1, keepdim=True)
+        tables = {"start_": start_S, "transition_": transition_SS, "emission_": emission_SV}
+        super().__init__(tables, feature_width=config.states, width=width)
+        self.config = config
 
     def fit(self, examples: Iterable[tuple[MediaBatch, Tensor]]) -> Self:
         """Fit by EM to the texts; targets are not looked at.  Raises DataError: there is no text."""
@@ -94,7 +91,3 @@ class TextHMM(CountedTables):
         log_e_UTS = self.emission_.T.log()[token_UT]
         gamma_UTS, _ = posteriors(self.start_, self.transition_, None, log_e_UTS, mask_UT)
         return gamma_UTS.to(self.outlet.absent_D.dtype), mask_UT
-
-    def forward(self, media: MediaBatch) -> Encoded:
-        """Encode: (B, T, width)."""
-        return encode(self, media)

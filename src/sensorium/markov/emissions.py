@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sensorium.markov.model import Statistics
+from sensorium.markov.recursion import summed_products
 
 _FEW = 1e-8  # expected frames below which a state, or a Gaussian of it, has nothing to learn from
 
@@ -76,7 +77,7 @@ class Gaussians:
 
     def statistics(self, x_NF: Tensor, gamma_NS: Tensor) -> Statistics:
         """Sum (S,) frames, (S, F) vectors and (S, F) squares, by state."""
-        return gamma_NS.sum(0), gamma_NS.T @ x_NF, gamma_NS.T @ x_NF.square()
+        return _sums(x_NF, gamma_NS)
 
     def maximised(self, statistics: Statistics) -> Self:
         """Return mean and variance of each state's frames."""
@@ -128,8 +129,7 @@ class GaussianMixtures:
     def statistics(self, x_NF: Tensor, gamma_NS: Tensor) -> Statistics:
         """Sum (S K,) frames, (S K, F) vectors and (S K, F) squares, by Gaussian."""
         share_NSK = self._joint(x_NF).softmax(2).mul_(gamma_NS[..., None])
-        share_NX = share_NSK.flatten(1)
-        return share_NX.sum(0), share_NX.T @ x_NF, share_NX.T @ x_NF.square()
+        return _sums(x_NF, share_NSK.flatten(1))
 
     def maximised(self, statistics: Statistics) -> Self:
         """Return share, mean and variance of each Gaussian's frames."""
@@ -158,6 +158,12 @@ def _log_normal(x_NF: Tensor, mean_XF: Tensor, variance_XF: Tensor) -> Tensor:
     )
     log_p_NX = torch.addmm(constant_X, x_NF.square(), precision_XF.T, beta=-0.5, alpha=-0.5)
     return log_p_NX.addmm_(x_NF, (mean_XF * precision_XF).T)
+
+
+def _sums(x_NF: Tensor, share_NX: Tensor) -> Statistics:
+    """Sum (X,) shares, (X, F) vectors and (X, F) squares."""
+    sum_XF, square_XF = summed_products(share_NX, torch.cat([x_NF, x_NF.square()], 1)).chunk(2, 1)
+    return share_NX.sum(0), sum_XF, square_XF
 
 
 def _moments(

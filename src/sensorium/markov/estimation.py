@@ -18,11 +18,15 @@ from sensorium.core.errors import DataError
 from sensorium.markov.inference import log_likelihoods, smooth, viterbi
 from sensorium.markov.model import HMM, Emissions, Statistics
 from sensorium.markov.packing import Packing
+from sensorium.markov.recursion import Workspace
 
 AnyEmissions = TypeVar("AnyEmissions", bound=Emissions)
 
 CHUNK_VALUES = 1 << 21
-"""Numbers of one (frames, states) array at once: memory stays bounded, and mostly in cache."""
+"""Most numbers of one (frames, states) array at once: memory stays bounded."""
+
+CACHED_VALUES, MANY_SEQUENCES = 1 << 18, 64
+"""With so many sequences side by side, a step costs its arithmetic; more numbers would only leave the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,10 @@ class Frames:
             raise DataError(f"lengths sum to {sum(lengths)}, but there are {len(x)} frames")
         self.num_frames = len(x)
         self.num_sequences = len(lengths)
+        self.workspace = Workspace()
         self._pieces = []
         first = 0
-        for piece in _pieces(lengths, max(CHUNK_VALUES // num_states, 1)):
+        for piece in _pieces(lengths, num_states):
             packing = Packing.of(piece, x.device)
             self._pieces.append((packing.pack(x[first : first + sum(piece)]), packing))
             first += sum(piece)
@@ -89,13 +94,14 @@ class Frames:
         return iter(self._pieces)
 
 
-def _pieces(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+def _pieces(lengths: Sequence[int], num_states: int) -> Iterator[list[int]]:
     if not lengths:
         raise DataError("a hidden Markov model cannot be fitted to no sequences")
     piece: list[int] = []
     size = 0
     for length in lengths:
-        if piece and size + length > most:
+        values = (size + length) * num_states
+        if piece and (values > CHUNK_VALUES or (values > CACHED_VALUES and len(piece) >= MANY_SEQUENCES)):
             yield piece
             piece, size = [], 0
         piece.append(length)
@@ -106,8 +112,10 @@ def _pieces(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 def expected(hmm: HMM, frames: Frames) -> Expected:
     """Run the E-step.  A sequence that the model cannot have made is counted and says nothing else."""
     total: Expected | None = None
+    workspace = frames.workspace
     for x, packing in frames:
-        smoothed = smooth(hmm.start_S, hmm.transition_SS, hmm.final_S, hmm.emissions.log_p(x), packing)
+        log_e_NS = hmm.emissions.log_p(x)
+        smoothed = smooth(hmm.start_S, hmm.transition_SS, hmm.final_S, log_e_NS, packing, workspace)
         possible_B = smoothed.log_likelihood_B > -torch.inf
         part = Expected(
             float(smoothed.log_likelihood_B[possible_B].sum()),

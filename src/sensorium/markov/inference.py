@@ -3,13 +3,16 @@
 Enters: a chain, and log p(x_n | state) (N, S) of packed frames (see `packing`).  Leaves: exact
 log-likelihoods, state posteriors, expected transitions; the likeliest paths.
 
-Forward-backward works with probabilities, each step normalised to sum 1 (Rabiner 1989, section V.A), so a step
-is one matrix product; frames' emissions are first divided by their largest:
+Forward-backward works with probabilities that are brought back to sum 1 now and then (Rabiner 1989, section V.A),
+so a step is one matrix product (`recursion`); frames' emissions are first divided by their largest:
 
-    alpha_t = (alpha_t-1 A) * e_t / c_t       beta_t = A (e_t+1 * beta_t+1 / c_t+1)       log P = sum_t log c_t
+    alpha_t = (alpha_t-1 A) * e_t / c_t       beta_t = A (e_t+1 * beta_t+1 / d_t+1)       log P = sum_t log c_t
+    p(s_t = i) ~ alpha_t(i) beta_t(i)         p(s_t = i, s_t+1 = j) ~ alpha_t(i) A_ij e_t+1(j) beta_t+1(j)
 
-A sequence that loses nearly all its probability in one step, as when only a state of vanishing emission can be
-reached, would lose precision: it is done again with logarithms (`log_inference`).
+Both directions have scales c and d of their own, which drop out of the posteriors when those are normalised.
+A sequence that loses nearly all its probability from one scaling to the next, as when only a state of vanishing
+emission can be reached, would lose precision: it is done again with a scaling every step, and if that does not
+suffice, with logarithms (`log_inference`).
 """
 
 from __future__ import annotations
@@ -19,11 +22,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sensorium.markov.log_inference import log_forward, log_smooth
+from sensorium.markov.log_inference import LogSmoothed, log_forward, log_smooth
 from sensorium.markov.packing import Packing
+from sensorium.markov.recursion import Recursion, Workspace, recur, summed_products
 
 _LEAST_SCALE = {torch.float64: 1e-100, torch.float32: 1e-10}
-"""A step that keeps less than this is not trusted; a subnormal number, which has lost digits, is far below."""
+"""Steps that keep less than this are not trusted; a subnormal number, which has lost digits, is far below."""
+
+_EVERY = {torch.float64: 8, torch.float32: 1}
+"""Steps between scalings at first."""
+
+_THEN = {8: 1, 1: 0}
+"""What weak sequences are done with again: a scaling every step, then logarithms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Start (S,), transitions (S, S) and weights of the last state (S,)."""
+
+    start_S: Tensor
+    transition_SS: Tensor
+    final_S: Tensor
+
+    def log(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logarithms."""
+        return self.start_S.log(), self.transition_SS.log(), self.final_S.log()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +70,17 @@ def log_likelihoods(
     start_S: Tensor, transition_SS: Tensor, final_S: Tensor | None, log_e_NS: Tensor, packing: Packing
 ) -> Tensor:
     """Return log P of each sequence, (B,), in the given order."""
-    e_NS, top_N = _scaled(log_e_NS)
-    alpha_NS, scale_N = _forward(start_S, transition_SS, e_NS, packing)
-    end_B = _ends(alpha_NS, final_S, packing)
-    log_likelihood_B = _total(scale_N, top_N, end_B, packing)
-    weak_B = _weak(scale_N, end_B, packing)
-    if weak_B.any():
-        rows, inner = _subset(packing, weak_B)
-        again_B = log_forward(start_S.log(), transition_SS.log(), _log(final_S), log_e_NS[rows], inner)[1]
-        log_likelihood_B[weak_B] = again_B
-    return packing.unorder(log_likelihood_B)
+    chain = Chain(start_S, transition_SS, torch.ones_like(start_S) if final_S is None else final_S)
+    return packing.unorder(_likely(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype]))
 
 
 def smooth(
-    start_S: Tensor, transition_SS: Tensor, final_S: Tensor | None, log_e_NS: Tensor, packing: Packing
+    start_S: Tensor,
+    transition_SS: Tensor,
+    final_S: Tensor | None,
+    log_e_NS: Tensor,
+    packing: Packing,
+    workspace: Workspace | None = None,
 ) -> Smoothed:
     """Run forward-backward.
 
@@ -70,27 +90,58 @@ def smooth(
         final_S: (S,) weights of the last state; None = all 1.
         log_e_NS: (N, S) log p(x_n | state), packed.
         packing: where the frames stand.
+        workspace: is written to, and then holds `gamma_NS`; None = memory of its own.
     """
-    e_NS, top_N = _scaled(log_e_NS)
-    alpha_NS, scale_N = _forward(start_S, transition_SS, e_NS, packing)
-    end_B = _ends(alpha_NS, final_S, packing)
-    log_likelihood_B = _total(scale_N, top_N, end_B, packing)
-    weighted_NS = e_NS.div_(scale_N[:, None])
-    beta_NS = _backward(transition_SS, final_S, end_B, weighted_NS, packing)
-    weak_B = _weak(scale_N, end_B, packing)
-    weak_rows = None
+    chain = Chain(start_S, transition_SS, torch.ones_like(start_S) if final_S is None else final_S)
+    found = _smooth(chain, log_e_NS, packing, _EVERY[log_e_NS.dtype], workspace or Workspace())
+    start_S = found.gamma_NS[: packing.num_sequences].sum(0)
+    return Smoothed(packing.unorder(found.log_likelihood_B), found.gamma_NS, start_S, found.transition_SS)
+
+
+def _likely(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int) -> Tensor:
+    """Return log P of each sequence, (B,) in packed order."""
+    if not every:
+        return log_forward(*chain.log(), log_e_NS, packing)[1]
+    e_1NS = torch.empty_like(log_e_NS)[None]
+    top_N = _scaled(log_e_NS, e_1NS[0])
+    run = recur(chain.start_S[None], chain.transition_SS[None], e_1NS, packing, every, Workspace())
+    log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
     if weak_B.any():
-        weak_rows, inner = _subset(packing, weak_B)
-        alpha_NS[weak_rows] = weighted_NS[weak_rows] = beta_NS[weak_rows] = 0.0
-    # weighted_NS now holds e * beta / c, so all transitions of all sequences are one product.
-    num = packing.num_sequences
-    transition_count_SS = alpha_NS[packing.before_N].T @ weighted_NS[num:] * transition_SS
-    gamma_NS = alpha_NS.mul_(beta_NS)
-    if weak_rows is not None:
-        again = log_smooth(start_S.log(), transition_SS.log(), _log(final_S), log_e_NS[weak_rows], inner)
-        log_likelihood_B[weak_B], gamma_NS[weak_rows] = again.log_likelihood_B, again.gamma_NS
-        transition_count_SS = transition_count_SS + again.transition_SS
-    return Smoothed(packing.unorder(log_likelihood_B), gamma_NS, gamma_NS[:num].sum(0), transition_count_SS)
+        rows, inner = _subset(packing, weak_B)
+        log_likelihood_B[weak_B] = _likely(chain, log_e_NS[rows], inner, _THEN[every])
+    return log_likelihood_B
+
+
+def _smooth(chain: Chain, log_e_NS: Tensor, packing: Packing, every: int, workspace: Workspace) -> LogSmoothed:
+    """Run forward-backward; sequences in packed order."""
+    if not every:
+        return log_smooth(*chain.log(), log_e_NS, packing)
+    e_2NS = workspace.take("emissions", (2, *log_e_NS.shape), log_e_NS)
+    top_N = _scaled(log_e_NS, e_2NS[0])
+    torch.index_select(e_2NS[0], 0, packing.reverse_N, out=e_2NS[1])
+    first_2S = torch.stack([chain.start_S, chain.final_S])
+    matrix_2SS = torch.stack([chain.transition_SS, chain.transition_SS.T])
+    run = recur(first_2S, matrix_2SS, e_2NS, packing, every, workspace)
+    log_likelihood_B, weak_B = _total(run, chain.final_S, top_N, packing)
+    num, alpha_NS = packing.num_sequences, run.post_DNS[0]
+    # What has been read for the last time is written over from here on.
+    gamma_NS, after_NS, before_NS = e_2NS[0], e_2NS[1][num:], run.prior_DNS[0][num:]
+    torch.index_select(run.prior_DNS[1], 0, packing.reverse_N, out=gamma_NS)
+    share_N1 = gamma_NS.mul_(alpha_NS).sum(1, keepdim=True)
+    # Rows of alpha and of beta are scaled as it happened; their product undoes it, here and in transitions.
+    gamma_NS.div_(share_N1)
+    alpha_NS.div_(share_N1)
+    weak_B[packing.sequence_N[~(share_N1[:, 0] > 0)]] = True
+    torch.index_select(alpha_NS, 0, packing.before_N, out=before_NS)
+    torch.index_select(run.post_DNS[1], 0, packing.reverse_N[num:], out=after_NS)
+    if not weak_B.any():
+        return LogSmoothed(log_likelihood_B, gamma_NS, summed_products(before_NS, after_NS) * chain.transition_SS)
+    rows, inner = _subset(packing, weak_B)
+    again = _smooth(chain, log_e_NS[rows], inner, _THEN[every], Workspace())
+    log_likelihood_B[weak_B], gamma_NS[rows] = again.log_likelihood_B, again.gamma_NS
+    sound_N = ~weak_B[packing.sequence_N[num:]]
+    transition_count_SS = summed_products(before_NS[sound_N], after_NS[sound_N]) * chain.transition_SS
+    return LogSmoothed(log_likelihood_B, gamma_NS, transition_count_SS + again.transition_SS)
 
 
 def viterbi(
@@ -127,64 +178,21 @@ def _trace(state_B: Tensor, pointers: list[Tensor], packing: Packing) -> Tensor:
     return torch.cat(path[::-1])
 
 
-def _scaled(log_e_NS: Tensor) -> tuple[Tensor, Tensor]:
-    """Return e / max e (N, S) and log max e (N,)."""
+def _scaled(log_e_NS: Tensor, e_NS: Tensor) -> Tensor:
+    """Write e / max e into (N, S); returns log max e (N,)."""
     top_N = log_e_NS.amax(1)
     top_N = torch.where(top_N.isfinite(), top_N, 0.0)
-    return (log_e_NS - top_N[:, None]).exp_(), top_N
+    torch.sub(log_e_NS, top_N[:, None], out=e_NS)
+    e_NS.exp_()
+    return top_N
 
 
-def _forward(start_S: Tensor, transition_SS: Tensor, e_NS: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-    """Return alpha (N, S) and c (N,); NaN from where a sequence has become impossible."""
-    alpha_NS, scale_N1 = torch.empty_like(e_NS), e_NS.new_empty(len(e_NS), 1)
-    before_BS = None
-    split = (torch.split_with_sizes(x, packing.num_active_T) for x in (alpha_NS, e_NS, scale_N1))
-    for alpha_BS, e_BS, scale_B1 in zip(*split, strict=True):
-        if before_BS is None:
-            torch.mul(e_BS, start_S, out=alpha_BS)
-        else:
-            torch.mm(before_BS[: len(alpha_BS)], transition_SS, out=alpha_BS)
-            alpha_BS.mul_(e_BS)
-        torch.sum(alpha_BS, 1, keepdim=True, out=scale_B1)
-        alpha_BS.div_(scale_B1)
-        before_BS = alpha_BS
-    return alpha_NS, scale_N1[:, 0]
-
-
-def _backward(
-    transition_SS: Tensor, final_S: Tensor | None, end_B: Tensor, weighted_NS: Tensor, packing: Packing
-) -> Tensor:
-    """Return beta (N, S); `weighted_NS`, e / c on entry, is multiplied by it in place."""
-    beta_NS = torch.empty_like(weighted_NS)
-    last_S = torch.ones_like(transition_SS[0]) if final_S is None else final_S
-    beta_NS[packing.last_B] = last_S / end_B[:, None]
-    back_SS = transition_SS.T.contiguous()
-    betas, weights = (torch.split_with_sizes(x_NS, packing.num_active_T) for x_NS in (beta_NS, weighted_NS))
-    for t in range(len(betas) - 1, 0, -1):
-        weights[t].mul_(betas[t])
-        torch.mm(weights[t], back_SS, out=betas[t - 1][: len(weights[t])])
-    return beta_NS
-
-
-def _ends(alpha_NS: Tensor, final_S: Tensor | None, packing: Packing) -> Tensor:
-    """Return the share of each sequence's probability that may end where it stands, (B,) in packed order."""
-    alpha_BS = alpha_NS[packing.last_B]
-    return alpha_BS.sum(1) if final_S is None else alpha_BS @ final_S
-
-
-def _total(scale_N: Tensor, top_N: Tensor, end_B: Tensor, packing: Packing) -> Tensor:
-    """Add the logarithms of a sequence's scales, (B,) in packed order."""
-    total_B = end_B.log()
-    return total_B.index_add_(0, packing.sequence_N, scale_N.log() + top_N)
-
-
-def _weak(scale_N: Tensor, end_B: Tensor, packing: Packing) -> Tensor:
-    least = _LEAST_SCALE[scale_N.dtype]
-    weak_B = ~(end_B >= least)
-    weak_N = ~(scale_N >= least)
-    if weak_N.any():
-        weak_B[packing.sequence_N[weak_N]] = True
-    return weak_B
+def _total(run: Recursion, final_S: Tensor, top_N: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+    """Return log P of each sequence, (B,) in packed order, and whether it was near underflow, (B,)."""
+    end_B = run.post_DNS[0][packing.last_B] @ final_S
+    total_B = end_B.log() + run.log_scale_DB[0]
+    least_B = torch.minimum(run.least_DB.amin(0), end_B)
+    return total_B.index_add_(0, packing.sequence_N, top_N), ~(least_B >= _LEAST_SCALE[end_B.dtype])
 
 
 def _subset(packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
@@ -193,7 +201,3 @@ def _subset(packing: Packing, chosen_B: Tensor) -> tuple[Tensor, Packing]:
     length_B = torch.bincount(packing.sequence_N, minlength=packing.num_sequences)
     # Longest first already, so the chosen keep their order, and their frames theirs.
     return rows, Packing.of(length_B[chosen_B].tolist(), rows.device)
-
-
-def _log(final_S: Tensor | None) -> Tensor | None:
-    return None if final_S is None else final_S.log()

@@ -25,6 +25,7 @@ class Packing:
         order_B: (B,) the sequences from longest to shortest.
         place_N: (N,) place of each packed frame among the frames laid end to end.
         before_N: (N - B,) packed place of the frame before each packed frame that has one (those from B on).
+        reverse_N: (N,) packed place of the frame that stands where this one does, counted from the sequence's end.
         last_B: (B,) packed place of each sequence's last frame, in the order of `order_B`.
     """
 
@@ -32,6 +33,7 @@ class Packing:
     order_B: Tensor
     place_N: Tensor
     before_N: Tensor
+    reverse_N: Tensor
     last_B: Tensor
 
     @classmethod
@@ -53,6 +55,7 @@ class Packing:
             order_B,
             first_B[order_B][row_N] + time_N,
             start_T[time_N[later_N] - 1] + row_N[later_N],
+            start_T[sorted_B[row_N] - 1 - time_N] + row_N,
             start_T[sorted_B - 1] + torch.arange(len(length_B), device=device),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -187,17 +187,20 @@ class MultimodalLM(nn.Module):
         self.taught = taught
 
     @torch.no_grad()
-    def fit_encoders(self, batches: Iterable[Batch]) -> bool:
-        """Fit every encoder that is fitted by counting on training batches; says whether there is one."""
+    def fit_encoders(self, batches: Callable[[], Iterable[Batch]]) -> bool:
+        """Fit every encoder that is fitted by counting; says whether there is one.
+
+        Args:
+            batches: begins a pass over the training batches; called once for each such encoder.  No batch is
+                kept: what stays in memory is what the encoder itself keeps of its media.
+        """
         counted: dict[str, Any] = {
             n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"
         }
-        if not counted:
-            return False
-        kept = [batch.to(self.device) for batch in batches]
         for name, encoder in counted.items():
-            encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in kept)
-        return True
+            moved = (batch.to(self.device) for batch in batches())
+            encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in moved)
+        return bool(counted)
 
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:

@@ -53,7 +53,7 @@ def fit_model(
     seconds = {}
     started = time.perf_counter()
     model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
-    model.fit_encoders(batches(train, config.training.batch_rows))
+    model.fit_encoders(lambda: batches(train, config.training.batch_rows))
     seconds["counting"] = time.perf_counter() - started
     report = None
     if model.learns:
