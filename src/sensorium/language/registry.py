@@ -11,6 +11,7 @@ SCORERS: dict[str, str] = {
     "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
+    "infinigram": "sensorium.language.infinigram:Infinigram",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
