@@ -205,6 +205,7 @@ class RememberingScorer(Protocol):
     """
 
     reads: str  # the other scorer's name
+    read_scorer: Any  # the other scorer; None until `read`
 
     def read(self, scorer: Any) -> Self:
         """Take the scorer that is read, a HiddenScorer; it stays somebody else's part.  Raises ModelError."""

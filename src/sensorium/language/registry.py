@@ -12,6 +12,7 @@ SCORERS: dict[str, str] = {
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
     "infinigram": "sensorium.language.infinigram:Infinigram",
+    "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",

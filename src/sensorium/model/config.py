@@ -259,6 +259,11 @@ def _language(
             if named not in inputs:
                 where, advice = source.where(f"language.{name}.inputs"), registry.nearest(named, inputs)
                 raise ConfigError(f"'language.{name}.inputs' names no input: '{named}'", where=where, advice=advice)
+        of = getattr(options, "of", None)
+        if of is not None and (of == name or of not in language.scorers):
+            others = [other for other in language.scorers if other != name]
+            where, advice = source.where(f"language.{name}.of"), registry.nearest(of, others)
+            raise ConfigError(f"'language.{name}.of' names no other scorer: '{of}'", where=where, advice=advice)
         scorers[name] = (cls, options)
     return language, scorers
 

@@ -9,7 +9,7 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer
+from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer, RememberingScorer
 from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
@@ -58,6 +58,8 @@ class MultimodalLM(nn.Module):
         self.vocab = tokenizer.vocab
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
+        for part in self._memories():
+            part.read(self.parts[part.reads])
 
     def load_pretrained(self) -> None:
         """Load the published weights of every input whose config names a file.
@@ -165,6 +167,30 @@ class MultimodalLM(nn.Module):
             encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in kept)
         return True
 
+    def _memories(self) -> list[RememberingScorer]:
+        return [part for part in self.parts.values() if isinstance(part, RememberingScorer)]
+
+    @torch.no_grad()
+    def fit_memories(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> bool:
+        """Let every memory take in training batches, and tune itself on held-out ones; says whether there is one."""
+        memories = self._memories()
+        if not memories:
+            return False
+        was_training = self.training
+        self.eval()
+        for scored in self._scored(train):
+            for memory in memories:
+                memory.remember(*scored)
+        tuning = list(self._scored(held_out))
+        for memory in memories:
+            memory.settle().tune(tuning)
+        self.train(was_training)
+        return True
+
+    def _scored(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor, Conditioning]]:
+        moved = (batch.to(self.device) for batch in batches)
+        return ((*_target(batch), self.condition(batch)) for batch in moved)
+
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
         """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
@@ -172,8 +198,7 @@ class MultimodalLM(nn.Module):
             return None
         was_training = self.training
         self.eval()
-        moved = (batch.to(self.device) for batch in batches)
-        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in moved)
+        weights = self.scorer.fit_weights(self._scored(batches))
         self.train(was_training)
         return list(weights)
 
