@@ -220,6 +220,8 @@ class Infinigram(nn.Module):
 
         Nothing follows EOS, so a context that ends in it leads nowhere.
         """
+        if token_BT.shape[1] == 1:
+            return self._stepped(token_BT, before_BK2)
         index, is_end_BT1 = self.index, (token_BT == EOS)[..., None]
         found: list[Tensor] = []
         before_BT2 = index.whole(tuple(token_BT.shape))
@@ -234,6 +236,12 @@ class Infinigram(nn.Module):
             before_BT2 = torch.cat([first_B12, interval_BT2[:, :-1]], 1)
             found.append(interval_BT2)
         return torch.stack(found, 2) if found else token_BT.new_zeros(*token_BT.shape, 0, 2)
+
+    def _stepped(self, token_B1: Tensor, before_BK2: Tensor) -> Tensor:
+        """Return `_intervals` of one token a row: all lengths at once, since each comes from one before."""
+        before_BK2 = torch.cat([self.index.whole((len(token_B1), 1)), before_BK2], 1)[:, : self.config.longest]
+        interval_BK2 = self.index.extend(before_BK2, token_B1.expand(before_BK2.shape[:2]))
+        return interval_BK2.masked_fill((token_B1 == EOS)[..., None], 0)[:, None]
 
     def _levels(self, interval_NK2: Tensor) -> Levels:
         """Find the contexts that count: longer than the n-gram's, and the longest of those that occur alike."""
@@ -269,12 +277,14 @@ class Infinigram(nn.Module):
         kept_N, own_M = levels.weights(self.keep_)
         if not len(own_M):
             return base_NV
-        p_NV = base_NV.exp() * kept_N[:, None]
         level_E, place_E = self.index.members(levels.interval_M2)
         each_M = own_M / (levels.interval_M2[:, 1] - levels.interval_M2[:, 0])
         cell_E = levels.position_M[level_E] * len(self.vocab) + self.next_[place_E]
-        p_NV.view(-1).index_add_(0, cell_E, each_M[level_E])
-        return p_NV.log()
+        own_X = torch.zeros(base_NV.numel(), device=base_NV.device).index_add_(0, cell_E, each_M[level_E])
+        log_p_NV = base_NV + kept_N.log()[:, None]
+        flat_X = log_p_NV.view(-1)  # of its many words few have followed: only those are worked out
+        flat_X[cell_E] = torch.logaddexp(flat_X[cell_E], own_X[cell_E].log())
+        return log_p_NV
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Take a corpus of any size."""

@@ -24,6 +24,8 @@ def nearest(key_NW: Tensor, query_QW: Tensor, num_nearest: int) -> tuple[Tensor,
     Keys may be of half precision; distances are worked out in float32.
     """
     best_QK, place_QK = query_QW.new_empty(len(query_QW), 0), query_QW.new_empty(len(query_QW), 0).long()
+    if not len(key_NW):
+        return best_QK, place_QK
     query_QW = query_QW.float()
     first = 0
     for block_MW in key_NW.split(max(num_nearest, _BLOCK // max(1, len(query_QW)))):
