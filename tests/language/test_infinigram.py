@@ -33,7 +33,9 @@ def texts(num, seed, length=9):
 
 
 def fitted(order=2, rows=None, **options):
-    return Infinigram(Infinigram.Config(order=order, **options), VOCAB, 1).fit(texts(60, 1) if rows is None else rows)
+    return Infinigram(Infinigram.Config(order=order, **options), VOCAB, 1).fit(
+        texts(60, 1) if rows is None else rows
+    )
 
 
 def tensors(rows):
@@ -86,7 +88,9 @@ def test_distributions_are_those_counted_by_hand(order, longest):
         for end in range(1, len(row)):
             token_BT, mask_BT, cond = tensors([row[:end]])
             log_p_BV, _ = model.extend(model.start(cond), token_BT, mask_BT)
-            torch.testing.assert_close(log_p_BV[0].double().exp(), by_hand(model, rows, row[:end]), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(
+                log_p_BV[0].double().exp(), by_hand(model, rows, row[:end]), rtol=1e-4, atol=1e-6
+            )
 
 
 def test_it_keeps_the_contract_where_contexts_are_long():

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from sensorium.core.errors import MissingExtraError, ModelError
-from sensorium.core.protocols import FactualScorer, HiddenScorer, RememberingScorer, TeachableScorer, UnrollingScorer
+from sensorium.core.protocols import (
+    FactualScorer,
+    HiddenScorer,
+    RememberingScorer,
+    TeachableScorer,
+    UnrollingScorer,
+)
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, Vocab
 from sensorium.language import nearest_neighbours, vector_search
@@ -212,7 +218,8 @@ def test_a_graph_finds_what_exact_search_does():
     for model in models:
         model.remember(*scored(rows))
         model.settle()
-    assert len(models[0].graph_) and not len(models[0].key_)
+    assert len(models[0].graph_)
+    assert not len(models[0].key_)
     fresh = make(temperature=4.0)
     fresh.load_state_dict(models[0].state_dict())
     graph, exact, again = (model.unroll(*scored()).exp() for model in (*models, fresh))

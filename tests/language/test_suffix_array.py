@@ -33,9 +33,7 @@ def context(token_T, at, length):
 def followers(token_T, tail):
     """What follows each occurrence of the tokens."""
     n = len(tail)
-    return sorted(
-        int(token_T[at]) for at in range(n, len(token_T)) if token_T[at - n : at].tolist() == list(tail)
-    )
+    return sorted(int(token_T[at]) for at in range(n, len(token_T)) if token_T[at - n : at].tolist() == list(tail))
 
 
 @settings(max_examples=40)

@@ -173,9 +173,9 @@ class Infinigram(nn.Module):
         predicted_BT = mask_BT[:, 1:]
         interval_NK2, base_N = interval_BTK2[:, :-1][predicted_BT], base_BT[:, 1:][predicted_BT]
         target_N = token_BT[:, 1:][predicted_BT]
-        slices = zip(interval_NK2.split(_SLICE), base_N.split(_SLICE), target_N.split(_SLICE), strict=True)
+        slices = [slice(first, first + _SLICE) for first in range(0, len(target_N), _SLICE)]
         log_p_BT = torch.zeros_like(base_BT)
-        found = [self._score(*part) for part in slices]
+        found = [self._score(interval_NK2[part], base_N[part], target_N[part]) for part in slices]
         log_p_BT[:, 1:][predicted_BT] = torch.cat([base_N[:0], *found])
         return log_p_BT
 
@@ -192,8 +192,10 @@ class Infinigram(nn.Module):
         return self.base.num_facts + 3
 
     def facts(self, state: InfinigramState) -> Tensor:
-        """Return the n-gram's facts, and the longest match: log2 of 1 + length, log of its count, log of what
-        all contexts together keep for the n-gram; (B, F), see `gate`."""
+        """Return the n-gram's facts and three of the longest match, (B, F); see `gate`.
+
+        They are log2 of 1 + its length, log of its count, and log of what all contexts keep for the n-gram.
+        """
         return torch.cat([self.base.facts(state.base), self._match_facts(state.interval_BK2)], -1)
 
     def unroll_facts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 _COUNTS, _RUNS, _ALIKE = 8, 8, 5
-"""Buckets by the power of two below a context's count, its runs of next tokens, and the lengths that occur alike."""
+"""Buckets by the powers of 2 below a context's count, its runs of next tokens, and its lengths that occur alike."""
 _BELIEVED_KEEP, _BELIEVED_VISITS = 0.9, 20.0
 _ROUNDS = 20
 

@@ -132,7 +132,7 @@ class NearestNeighbours(nn.Module):
         if not isinstance(scorer, HiddenScorer):
             raise ModelError(
                 f"a memory cannot read {type(scorer).__name__}: it has no hidden vectors",
-                advice="name a neural scorer, as of = \"transformer\"",
+                advice='name a neural scorer, as of = "transformer"',
             )
         require_same([self.vocab, scorer.vocab])  # type: ignore[attr-defined]
         self._read = (scorer,)
@@ -152,7 +152,10 @@ class NearestNeighbours(nn.Module):
         """Answer from what was remembered since the last time, and from that alone."""
         keys, values = [k for k, _ in self._remembered], [v for _, v in self._remembered]
         self._remembered = []
-        key_NW, value_N = torch.cat([self.key_[:0].expand(0, self._width), *keys]), torch.cat([self.value_[:0], *values])
+        key_NW, value_N = (
+            torch.cat([self.key_[:0].expand(0, self._width), *keys]),
+            torch.cat([self.value_[:0], *values]),
+        )
         left_out = len(key_NW) - self.config.most
         if left_out > 0:
             log.warning("the memory is full: %d of %d tokens are left out", left_out, len(key_NW))
@@ -187,13 +190,13 @@ class NearestNeighbours(nn.Module):
             return self
         hidden_QW, target_Q = torch.cat(hidden)[:_MOST_TUNED], torch.cat(target)[:_MOST_TUNED]
         own_Q = self._read[0].predict(hidden_QW).gather(1, target_Q[:, None])[:, 0]
-        found_Q = [self._neighbours(query_RW) for query_RW in hidden_QW.split(_QUERIES)]
+        found_Q = [self._neighbours(hidden_QW[rows]) for rows in _slices(len(hidden_QW))]
         unit = float(torch.cat([found.distance_QK for found in found_Q]).mean().clamp_min(1e-6))
         value = {}
         for tried in _TRIED:
             temperature = torch.tensor(tried * unit, device=hidden_QW.device)
-            pieces = zip(found_Q, target_Q.split(_QUERIES), strict=True)
-            p_Q = torch.cat([_share_of(found, temperature, target_R) for found, target_R in pieces])
+            pieces = zip(found_Q, _slices(len(target_Q)), strict=True)
+            p_Q = torch.cat([_share_of(found, temperature, target_Q[rows]) for found, rows in pieces])
             log_p_KQ = torch.stack([self._smoothed(p_Q, own_Q), own_Q]).float().cpu()
             share_K = fit_mixture_weights(log_p_KQ).to(log_p_KQ)
             value[tried * unit] = float((log_p_KQ + share_K.log()[:, None]).logsumexp(0).mean())
@@ -276,8 +279,8 @@ class NearestNeighbours(nn.Module):
         if not (len(self.value_) or len(self.taught_value_)):
             return own_QV, own_QV.new_zeros(len(own_QV), 1)
         log_p, nearness = [own_QV[:0]], [own_QV[:0, :1]]
-        for query_RW, own_RV in zip(hidden_QW.split(_QUERIES), own_QV.split(_QUERIES), strict=True):
-            found = self._neighbours(query_RW)
+        for rows in _slices(len(hidden_QW)):
+            found, own_RV = self._neighbours(hidden_QW[rows]), own_QV[rows]
             p_RV = torch.zeros_like(own_RV)
             p_RV.scatter_add_(1, found.value_QK, found.weights(self.temperature_).to(p_RV))
             log_p.append(self._smoothed(p_RV, own_RV))
@@ -324,6 +327,10 @@ class NearestNeighbours(nn.Module):
                 self._buffers[name] = torch.empty_like(saved, device=buffer.device)
         self._graph = None
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _slices(num_queries: int) -> list[slice]:
+    return [slice(first, first + _QUERIES) for first in range(0, num_queries, _QUERIES)]
 
 
 def _share_of(found: Neighbours, temperature: Tensor, target_Q: Tensor) -> Tensor:

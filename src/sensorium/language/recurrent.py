@@ -164,7 +164,9 @@ class Recurrent(nn.Module):
         """Return log p(token_t | before t) (B, T), for all positions in one run."""
         if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
-        return score_targets(self._output(self.unroll_hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT)
+        return score_targets(
+            self._output(self.unroll_hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT
+        )
 
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V), in one run."""

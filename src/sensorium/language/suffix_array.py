@@ -1,9 +1,8 @@
 """Sort every place of a corpus by what stands before it: a suffix array of the text read backwards.
 
-Enters: token sequences from BOS to EOS, laid end to end.  Leaves: for each place in that order, the token that comes
-next (the Burrows-Wheeler transform of the text read backwards; Burrows and Wheeler 1994), and nothing else: this one
-array finds all occurrences of any context, and what follows them (Ferragina and Manzini 2000, "Opportunistic data
-structures with applications", section 3).  See `contexts`.
+Enters: token sequences from BOS to EOS, laid end to end.  Leaves: for each place in that order, the token that
+comes next (the Burrows-Wheeler transform of the text read backwards; Burrows and Wheeler 1994).  From this one
+array `context_index` finds all occurrences of any context, and what follows them.
 
 Contexts are compared from their last token backwards, as far as their BOS.  Sorting doubles the compared length
 each round (Manber and Myers 1993): O(N log N) a round, log2(length) rounds for N tokens.

@@ -176,7 +176,8 @@ class Transformer(nn.Module):
 
     def unroll_hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return the hidden vector after each position, (B, T, W)."""
-        return self.norm(self._layered(token_BT, mask_BT, cond))
+        hidden_BTW: Tensor = self.norm(self._layered(token_BT, mask_BT, cond))
+        return hidden_BTW
 
     def _layered(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Run the layers over whole sequences: (B, T, W)."""

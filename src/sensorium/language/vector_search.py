@@ -24,18 +24,16 @@ def nearest(key_NW: Tensor, query_QW: Tensor, num_nearest: int) -> tuple[Tensor,
     Keys may be of half precision; distances are worked out in float32.
     """
     best_QK, place_QK = query_QW.new_empty(len(query_QW), 0), query_QW.new_empty(len(query_QW), 0).long()
-    if not len(key_NW):
-        return best_QK, place_QK
     query_QW = query_QW.float()
-    first = 0
-    for block_MW in key_NW.split(max(num_nearest, _BLOCK // max(1, len(query_QW)))):
-        block_MW = block_MW.float()
+    size = max(num_nearest, _BLOCK // max(1, len(query_QW)))
+    for first in range(0, len(key_NW), size):
+        block_MW = key_NW[first : first + size].float()
         # |q|^2 is the same for all keys, and added at the end.
         distance_QM = torch.addmm(block_MW.square().sum(1), query_QW, block_MW.T, alpha=-2)
         found_QK, at_QK = distance_QM.topk(min(num_nearest, len(block_MW)), largest=False)
         best_QK, place_QK = torch.cat([best_QK, found_QK], 1), torch.cat([place_QK, at_QK + first], 1)
         best_QK, chosen_QK = best_QK.topk(min(num_nearest, best_QK.shape[1]), largest=False)
-        place_QK, first = place_QK.gather(1, chosen_QK), first + len(block_MW)
+        place_QK = place_QK.gather(1, chosen_QK)
     return (best_QK + query_QW.square().sum(1, keepdim=True)).clamp_min(0), place_QK
 
 
@@ -62,7 +60,9 @@ def nearest_in_graph(graph: Any, query_QW: Tensor, num_nearest: int) -> tuple[Te
     found = graph.search(query_QW.float().cpu().numpy(), num_nearest, threads=torch.get_num_threads())
     shape = len(query_QW), -1  # one query is answered without its dimension
     distance_QK, place_QK = (np.asarray(x).reshape(shape) for x in (found.distances, found.keys))
-    return torch.from_numpy(distance_QK).to(query_QW), torch.from_numpy(place_QK.astype(np.int64)).to(query_QW.device)
+    return torch.from_numpy(distance_QK).to(query_QW), torch.from_numpy(place_QK.astype(np.int64)).to(
+        query_QW.device
+    )
 
 
 def _usearch() -> Any:

@@ -172,7 +172,7 @@ class MultimodalLM(nn.Module):
 
     @torch.no_grad()
     def fit_memories(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> bool:
-        """Let every memory take in training batches, and tune itself on held-out ones; says whether there is one."""
+        """Let every memory take in training batches, and tune it on held-out ones; says whether there is one."""
         memories = self._memories()
         if not memories:
             return False
