@@ -6,7 +6,8 @@ DIR holds ngram/books_train_1m.txt, ngram/books_heldout.txt and text/tinyshakesp
 the whole vocabulary after a step of one token, as in decoding, on held-out text; the longest contexts are in the
 training text itself, so those are timed, too.  The infini-gram package's p99 on such a machine, in an earlier run
 (85 ms), is not measured beside ours.
-Where others use the machine, CPU time says more than wall time.  Held-out text is read once, after everything is fitted.
+Where others use the machine, CPU time says more than wall time.  Held-out text is read once, after everything is
+fitted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find all occurrences of a context, and what follows them, in the order that `suffix_array` sorts places into.
 
 Enters: the next token of every place, in the order of contexts.  Leaves: intervals: the places whose contexts end
-in the same tokens stand side by side, [low, high).  A token more leads from one interval to the next by counting how
-often that token follows a place before it (backward search: Ferragina and Manzini 2000, "Opportunistic data
+in the same tokens stand side by side, [low, high).  A token more leads from one interval to the next by counting
+how often that token follows a place before it (backward search: Ferragina and Manzini 2000, "Opportunistic data
 structures with applications", section 3):
 
     low' = C(w) + occ(w, low),   high' = C(w) + occ(w, high)
