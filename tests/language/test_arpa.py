@@ -66,7 +66,9 @@ def test_what_is_written_is_read(bodies, order, ending, tmp_path_factory):
     write_arpa(VOCAB, model.tables, path)
     vocab, tables = read_arpa(path)
     assert vocab == VOCAB
-    want = model.tables.arrays() | {"discount_": np.zeros((order, 3)), "num_fallbacks_": 0}
+    none = np.empty(0, np.int32)
+    unknown = {"discount_": np.zeros((order, 3)), "num_fallbacks_": 0, "suffix_": none, "occurrence_": none}
+    want = model.tables.arrays() | unknown
     for name, array in tables.arrays().items():
         np.testing.assert_allclose(array, want[name], rtol=1e-6, atol=1e-6, err_msg=name)
 

@@ -11,12 +11,10 @@ from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, Vocab
 from sensorium.language.infinigram import Infinigram
 from sensorium.language.infinigram_keeping import Levels, buckets, fit_keeping, unfitted
-from sensorium.language.ngram import Ngram
 from sensorium.testing import check_scorer
 
 VOCAB = Vocab.of("abcd")
 FIRST = UNK + 1
-teachable = pytest.mark.skipif(not hasattr(Ngram, "teach"), reason="the n-gram cannot be taught")
 
 
 def texts(num, seed, length=9):
@@ -179,7 +177,6 @@ def test_what_is_kept_is_what_em_finds_for_one_bucket():
     assert torch.equal(keep[1:], unfitted()[1:])
 
 
-@teachable
 def test_what_is_taught_counts_as_if_it_had_been_there():
     rows, more = texts(40, 1), texts(5, 2)
     taught = fitted(2, rows).teach([(row, 1 + n % 3) for n, row in enumerate(more)])
@@ -190,7 +187,6 @@ def test_what_is_taught_counts_as_if_it_had_been_there():
     assert len(taught.next_) == len(together.next_)
 
 
-@teachable
 def test_teaching_replaces_what_was_taught_and_nothing_restores_what_was_fitted():
     model = fitted()
     saved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -202,7 +198,6 @@ def test_teaching_replaces_what_was_taught_and_nothing_restores_what_was_fitted(
     assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
 
 
-@teachable
 def test_a_taught_phrase_is_said():
     phrase = [BOS, 7, 7, 7, 6, 6, 4, EOS]
     token_BT, mask_BT, cond = tensors([phrase])
@@ -211,7 +206,6 @@ def test_a_taught_phrase_is_said():
     assert model.teach([(phrase, 1)]).score(token_BT, mask_BT, cond).sum() > before + math.log(2)
 
 
-@teachable
 def test_a_text_that_is_none_is_refused_and_nothing_is_taught():
     model = fitted()
     with pytest.raises(DataError, match="BOS"):

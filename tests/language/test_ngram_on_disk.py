@@ -67,6 +67,8 @@ def test_tables_are_bit_equal_whatever_the_spans(prune, tiny_spans, tmp_path):
         in_memory = Ngram(config, VOCAB, width=1).fit_joined(joined(bodies))
     assert in_memory.level_start_[-1] > 150
     for name, buffer in in_memory.named_buffers():
+        if name in ("suffix_", "occurrence_"):
+            continue  # what was counted is kept in memory alone
         assert torch.equal(buffer, on_disk.get_buffer(name)), name
 
 

@@ -50,3 +50,16 @@ def test_a_memory_names_the_scorer_it_reads(shapes, of):
 def test_a_memory_of_counts_is_refused(shapes):
     with pytest.raises(ConfigError, match="'ngram' has no hidden vectors"):
         shapes_config(shapes, "language.scorers=['transformer','ngram','knn']", "language.knn.of=ngram")
+
+
+def test_a_run_with_both_memories_is_taught_and_forgets(shapes, tmp_path):
+    scorers = "language.scorers=['transformer','knn','infinigram']"
+    train(shapes_config(shapes, scorers, "language.weights=[0.4,0.3,0.3]"), out=tmp_path / "run")
+    model, question = Sensorium.load(tmp_path / "run"), "is it red?"
+    before = {answer: model.score(answer, question=question) for answer in ("yes", "no", "green")}
+    model.teach("green", source="a", weight=40)
+    assert model.score("green", question=question) > before["green"]
+    model = Sensorium.load(tmp_path / "run")  # what is taught is kept beside the model
+    assert model.score("green", question=question) > before["green"]
+    model.forget("a")
+    assert {answer: model.score(answer, question=question) for answer in before} == before

@@ -31,7 +31,9 @@ def held_out(tmp_path):
 
 
 def same(one, other):
-    return all(torch.equal(buffer, other.get_buffer(name)) for name, buffer in one.named_buffers())
+    """Compare what answers; how often things occurred is kept only by counts in memory."""
+    told = {name: buffer for name, buffer in one.named_buffers() if name not in ("suffix_", "occurrence_")}
+    return all(torch.equal(buffer, other.get_buffer(name)) for name, buffer in told.items())
 
 
 def test_an_empty_line_is_a_sentence_of_no_words(text):

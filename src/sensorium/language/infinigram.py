@@ -29,8 +29,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
-from sensorium.core.errors import ModelError
-from sensorium.core.protocols import TeachableScorer
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import EOS, Vocab
 from sensorium.language.context_index import ContextIndex
@@ -136,10 +134,7 @@ class Infinigram(nn.Module):
 
         Raises:
             DataError: a text that does not run from BOS to EOS over this vocabulary.
-            ModelError: the n-gram cannot be taught.
         """
-        if not isinstance(self.base, TeachableScorer):
-            raise ModelError("an infinite-gram whose n-gram cannot be taught cannot be, either")
         self.base.teach(taught)
         fitted = self.next_ if self._fitted is None else self._fitted
         if not taught:

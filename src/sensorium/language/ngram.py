@@ -12,7 +12,7 @@ For a context h_1..h_k and a word w whose longest seen match is (h_j..h_k w), ba
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +33,7 @@ from sensorium.language.ngram_counts import Ints, check_joined, count_joined, jo
 from sensorium.language.ngram_on_disk import count_on_disk
 from sensorium.language.ngram_table import StateTable, state_table
 from sensorium.language.ngram_tables import NgramTables, tables_of
+from sensorium.language.ngram_teaching import tables_with
 
 UNSEEN = -1
 _LEAST_LOG_BACKOFF = -10.0  # a context without discounted mass has log 0
@@ -56,6 +57,7 @@ class Ngram(nn.Module):
         level_start_: (order+1,) node at which each length begins.
         discount_: (order, 3) D1, D2, D3+ of each length.
         num_fallbacks_: () lengths whose discounts could not be estimated.
+        suffix_, occurrence_: (N-V,), (N,) what was counted, so that texts can be taught; empty where unknown.
     """
 
     fitted_by = "counting"
@@ -90,6 +92,8 @@ class Ngram(nn.Module):
     level_start_: Tensor
     discount_: Tensor
     num_fallbacks_: Tensor
+    suffix_: Tensor
+    occurrence_: Tensor
 
     def __init__(self, config: Config, vocab: Vocab, width: int) -> None:
         super().__init__()
@@ -103,6 +107,9 @@ class Ngram(nn.Module):
         self.register_buffer("level_start_", torch.tensor(level_start))
         self.register_buffer("discount_", torch.zeros(config.order, 3))
         self.register_buffer("num_fallbacks_", torch.tensor(0))
+        self.register_buffer("suffix_", torch.empty(0, dtype=torch.int32))
+        self.register_buffer("occurrence_", torch.empty(0, dtype=torch.int32))
+        self._fitted: NgramTables | None = None  # while more is taught than `fit` counted
 
     @property
     def context_tokens(self) -> int:
@@ -161,6 +168,30 @@ class Ngram(nn.Module):
         device = self.key_.device
         for name, array in tables.arrays().items():
             self.register_buffer(name, torch.from_numpy(array).to(device))
+        self._fitted = None
+        return self
+
+    def teach(self, taught: Sequence[tuple[Sequence[int], int]]) -> Self:
+        """Answer as if these texts had been counted, too, in place of those taught before; see `TeachableScorer`.
+
+        The counts are added up and estimated anew, so the tables are, bit for bit, those of a model that was
+        fitted on all of it.
+
+        Raises:
+            DataError: a text that does not run from BOS to EOS over this vocabulary.
+            ModelError: what was counted is not known.
+        """
+        fitted = self._fitted or self.tables
+        if not taught:
+            return self if self._fitted is None else self.take(fitted)
+        known = fitted.occurrences
+        if known is None:
+            raise ModelError(
+                "an n-gram that was pruned, read from an ARPA file or counted on disk cannot be taught",
+                advice="fit it in memory and without 'prune'",
+            )
+        self.take(tables_with(known, taught))
+        self._fitted = fitted
         return self
 
     @property
@@ -286,8 +317,11 @@ class Ngram(nn.Module):
             flat_X[place_E] = self.log_p_[child_E + num_tokens] + longer_B[row_E]
         return log_p_BV
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take tables of any size, as they were counted."""
+        self._fitted = None
+        for name in ("suffix_", "occurrence_"):  # models of before texts could be taught lack them
+            state_dict.setdefault(prefix + name, torch.empty(0, dtype=torch.int32))
         for name, buffer in self._buffers.items():
             saved = state_dict.get(prefix + name)
             if buffer is not None and saved is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,19 @@ from sensorium.core.errors import DataError
 from sensorium.core.vocabulary import BOS, EOS, PAD
 
 Ints = NDArray[np.int64]
+AnyInts = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrences:
+    """A trie with how often each n-gram occurs: counts that can be added up; see `NgramCounts`."""
+
+    num_tokens: int
+    level_start: tuple[int, ...]
+    key_N: Ints
+    suffix_N: AnyInts
+    occurrence_N: AnyInts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +49,16 @@ class NgramCounts:
         count_N: (nodes,) adjusted counts: at the highest order and after BOS, how often the n-gram
             occurs; elsewhere, how many distinct words precede it.  PAD and BOS, never predicted, have 0.
         kept_N: (nodes,) bool: occurs more often than its length's threshold; None where all are kept.
+        known: what was counted before it was adjusted; None where it is not kept.
     """
 
     num_tokens: int
     level_start: tuple[int, ...]
     key_N: Ints
-    suffix_N: Ints
+    suffix_N: AnyInts
     count_N: Ints
     kept_N: Bools | None = None
+    known: Occurrences | None = None
 
     @property
     def order(self) -> int:
@@ -70,28 +85,45 @@ def count_joined(token_T: Ints, order: int, num_tokens: int, prune: Sequence[int
         prune: for each length the occurrences up to which an n-gram is not kept; the last one holds for
             all longer ones, too.
     """
+    return adjusted(count_occurrences(token_T, order, num_tokens), prune)
+
+
+def count_occurrences(token_T: Ints, order: int, num_tokens: int) -> Occurrences:
+    """Count how often each n-gram up to length `order` occurs in checked sequences laid end to end."""
     place_T = places(token_T)
     token_T = node_T = token_T.astype(np.int64, copy=False)
     starts, keys, suffixes = [0, num_tokens], [], []
     occurrences = [np.bincount(token_T, minlength=num_tokens)]
-    after_bos = [np.arange(num_tokens) == BOS]
     for length in range(2, order + 1):
         end_E = np.flatnonzero(place_T >= length - 1)
         key_N, index_E = number_keys(node_T[end_E - 1] * num_tokens + token_T[end_E])
-        suffix_N, bos_N = np.empty(len(key_N), np.int64), np.empty(len(key_N), bool)
+        suffix_N = np.empty(len(key_N), np.int64)
         suffix_N[index_E] = node_T[end_E]
-        bos_N[index_E] = place_T[end_E] == length - 1
         node_T = np.full(len(token_T), -1)
         node_T[end_E] = starts[-1] + index_E
         starts.append(starts[-1] + len(key_N))
         keys.append(key_N)
         suffixes.append(suffix_N)
         occurrences.append(np.bincount(index_E, minlength=len(key_N)))
-        after_bos.append(bos_N)
-    adjusted = _adjust(occurrences, after_bos, suffixes, starts)
     none = np.empty(0, np.int64)
     key_N, suffix_N = np.concatenate([none, *keys]), np.concatenate([none, *suffixes])
-    return NgramCounts(num_tokens, tuple(starts), key_N, suffix_N, adjusted, _kept(occurrences, prune))
+    return Occurrences(num_tokens, tuple(starts), key_N, suffix_N, np.concatenate(occurrences))
+
+
+def adjusted(found: Occurrences, prune: Sequence[int] = ()) -> NgramCounts:
+    """Replace occurrences by the number of distinct preceding words, except at the highest order and after BOS."""
+    starts, num_tokens = found.level_start, found.num_tokens
+    count_N = found.occurrence_N.astype(np.int64)
+    after_bos_N = np.arange(num_tokens) == BOS
+    for start, end, longer in zip(starts, starts[1:], starts[2:], strict=False):
+        longer_E = slice(end - num_tokens, longer - num_tokens)
+        preceding_N = np.bincount(found.suffix_N[longer_E] - start, minlength=end - start)
+        count_N[start:end] = np.where(after_bos_N, count_N[start:end], preceding_N)
+        after_bos_N = after_bos_N[found.key_N[longer_E] // num_tokens - start]
+    count_N[BOS] = 0
+    kept_N = _kept(found, prune)
+    known = found if kept_N is None else None
+    return NgramCounts(num_tokens, starts, found.key_N, found.suffix_N, count_N, kept_N, known)
 
 
 def thresholds(prune: Sequence[int], order: int) -> list[int]:
@@ -160,23 +192,10 @@ def number_keys(key_E: Ints) -> tuple[Ints, Ints]:
     return sorted_E[is_new_E], index_E
 
 
-def _adjust(
-    occurrences: list[Ints], after_bos: list[NDArray[np.bool_]], suffixes: list[Ints], starts: list[int]
-) -> Ints:
-    """Replace occurrences by the number of distinct preceding words, except at the ends."""
-    adjusted = []
-    for level, occurrence_N in enumerate(occurrences[:-1]):
-        preceding_N = np.bincount(suffixes[level] - starts[level], minlength=len(occurrence_N))
-        adjusted.append(np.where(after_bos[level], occurrence_N, preceding_N))
-    count_N = np.concatenate([*adjusted, occurrences[-1]])
-    count_N[BOS] = 0
-    return count_N
-
-
-def _kept(occurrences: list[Ints], prune: Sequence[int]) -> Bools | None:
+def _kept(found: Occurrences, prune: Sequence[int]) -> Bools | None:
     if not any(prune):
         return None
-    limits = thresholds(prune, len(occurrences))
-    kept = [occurrence_N > limit for occurrence_N, limit in zip(occurrences, limits, strict=True)]
-    kept[0][:] = True
-    return np.concatenate(kept)
+    num_L = np.diff(found.level_start)
+    kept_N: Bools = found.occurrence_N > np.repeat(thresholds(prune, len(num_L)), num_L)
+    kept_N[: found.num_tokens] = True
+    return kept_N

@@ -7,7 +7,7 @@ buffers or to be written.  The trie's layout is told in `ngram_counts`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ from numpy.typing import NDArray
 
 from sensorium.language.kneser_ney import NgramEstimate, first_children
 from sensorium.language.ngram_arrays import NewArray, in_memory, spans
-from sensorium.language.ngram_counts import Bools, Ints, NgramCounts
+from sensorium.language.ngram_counts import AnyInts, Bools, Ints, NgramCounts, Occurrences
 from sensorium.language.ngram_pruning import kept_keys, renumbered
 
 Singles = NDArray[np.float32]
+_MOST = np.iinfo(np.int32).max
+
+
+def _unknown() -> AnyInts:
+    return np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class NgramTables:
         level_start: (order+1,) int64.
         discount: (order, 3) float32; zeros where unknown.
         num_fallbacks: lengths whose discounts could not be estimated.
+        suffix, occurrence: (N-V,) and (N,) int32, what was counted (see `Occurrences`), so that counts can be
+            added; empty where it is not known.
     """
 
     key: Ints
@@ -43,6 +50,16 @@ class NgramTables:
     level_start: Ints
     discount: Singles
     num_fallbacks: int
+    suffix: AnyInts = field(default_factory=_unknown)
+    occurrence: AnyInts = field(default_factory=_unknown)
+
+    @property
+    def occurrences(self) -> Occurrences | None:
+        """Return what was counted, or None where it is not known."""
+        if len(self.occurrence) != len(self.log_p):
+            return None
+        starts = tuple(self.level_start.tolist())
+        return Occurrences(starts[1], starts, self.key, self.suffix, self.occurrence)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tables by the names of the scorer's buffers."""
@@ -54,6 +71,8 @@ class NgramTables:
             "level_start_": self.level_start,
             "discount_": self.discount,
             "num_fallbacks_": np.array(self.num_fallbacks),
+            "suffix_": self.suffix,
+            "occurrence_": self.occurrence,
         }
 
 
@@ -69,7 +88,18 @@ def tables_of(counts: NgramCounts, found: NgramEstimate, new: NewArray = in_memo
     log_p_N = _logs(found.p_N, kept_N, int(level_start[-1]), new)
     log_backoff_C = _logs(found.backoff_C, kept_N, int(level_start[-2]), new)
     discount_L3 = found.discount_L3.astype(np.float32)
-    return NgramTables(key_N, log_p_N, log_backoff_C, first_C1, level_start, discount_L3, found.num_fallbacks)
+    suffix, occurrence = _known(counts.known)
+    return NgramTables(
+        key_N,
+        log_p_N,
+        log_backoff_C,
+        first_C1,
+        level_start,
+        discount_L3,
+        found.num_fallbacks,
+        suffix,
+        occurrence,
+    )
 
 
 def write_tables(tables: NgramTables, path: Path) -> None:
@@ -79,7 +109,7 @@ def write_tables(tables: NgramTables, path: Path) -> None:
     """
     header, at, arrays = {}, 0, tables.arrays()
     for name, array in arrays.items():
-        kind = {"i8": "I64", "f4": "F32"}[array.dtype.str[1:]]
+        kind = {"i8": "I64", "i4": "I32", "f4": "F32"}[array.dtype.str[1:]]
         header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
     text = json.dumps(header).encode()
@@ -90,6 +120,12 @@ def write_tables(tables: NgramTables, path: Path) -> None:
             flat = array.reshape(-1)
             for start, end in spans(0, len(flat)):
                 flat[start:end].astype(array.dtype.newbyteorder("<"), copy=False).tofile(file)
+
+
+def _known(found: Occurrences | None) -> tuple[AnyInts, AnyInts]:
+    if found is None or max(found.level_start[-1], int(found.occurrence_N.max())) > _MOST:
+        return _unknown(), _unknown()
+    return found.suffix_N.astype(np.int32), found.occurrence_N.astype(np.int32)
 
 
 def _logs(x_N: NDArray[np.float64], kept_N: Bools | None, num: int, new: NewArray) -> Singles:

@@ -18,13 +18,21 @@ from torch import Tensor, nn
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer, RememberingScorer
+from sensorium.core.protocols import (
+    CountingScorer,
+    EvidenceScorer,
+    Preparer,
+    RememberingScorer,
+    TeachableScorer,
+)
 from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+
+Taught = Sequence[tuple[Sequence[int], int]]
 
 
 class MultimodalLM(nn.Module):
@@ -60,6 +68,7 @@ class MultimodalLM(nn.Module):
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
         for part in self._memories():
             part.read(self.parts[part.reads])
+        self.taught: Taught = ()
 
     def load_pretrained(self) -> None:
         """Load the published weights of every input whose config names a file.
@@ -138,6 +147,7 @@ class MultimodalLM(nn.Module):
             batches: the same rows with their inputs, for scorers that count both; read once, and only if
                 there is such a scorer.  Nothing is encoded.
         """
+        self.taught = ()
         counting = [part for part in self.parts.values() if part.fitted_by == "counting"]
         counted = [part for part in counting if isinstance(part, CountingScorer)]
         kept = list(sequences) if len(counted) > 1 else sequences
@@ -153,6 +163,28 @@ class MultimodalLM(nn.Module):
                 observer.observe(*_target(moved), cond)
         for observer in observers:
             observer.estimate()
+
+    def teach(self, taught: Taught) -> None:
+        """Have every scorer that can be taught answer as if these texts had been counted, too.
+
+        Args:
+            taught: every text (BOS..EOS, and how many times it counts), in place of those taught before.
+
+        Raises:
+            ModelError: no scorer can be taught, or one does not know what it counted.  Nothing has changed then.
+        """
+        learners = [part for part in self.parts.values() if isinstance(part, TeachableScorer)]
+        if taught and not learners:
+            advice = "train it with 'ngram' among language.scorers"
+            raise ModelError("no scorer of this model can be taught", advice=advice)
+        try:
+            for learner in learners:
+                learner.teach(taught)
+        except Exception:
+            for learner in learners:
+                learner.teach(self.taught)
+            raise
+        self.taught = taught
 
     @torch.no_grad()
     def fit_encoders(self, batches: Iterable[Batch]) -> bool:

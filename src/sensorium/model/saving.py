@@ -32,6 +32,8 @@ from sensorium.model.multimodal import MultimodalLM
 def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, card: str) -> None:
     """Commit `model` to `folder`, replacing an older one only when the new one is whole.
 
+    What it was taught after fitting is not part of it.
+
     Raises:
         DiskError: no space or no permission.
     """
@@ -44,9 +46,19 @@ def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, 
         model.tokenizer.save(draft / "target")
         if answers is not None:
             (draft / "answers.json").write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
-        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
-        save_file(tensors, draft / "weights.safetensors")
+        save_file(_fitted_tensors(model), draft / "weights.safetensors")
         (draft / "README.md").write_text(card, encoding="utf-8")
+
+
+def _fitted_tensors(model: MultimodalLM) -> dict[str, torch.Tensor]:
+    taught = model.taught
+    if taught:
+        model.teach(())
+    try:
+        return {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+    finally:
+        if taught:
+            model.teach(taught)
 
 
 def load_model(

@@ -2,6 +2,7 @@
 
 model = Sensorium.from_config("recipes/easy_vqa.toml").fit()
 model.predict(photo="cat.png", question="what is it?").text
+model.teach("Rex the dog runs along the beach"); model.forget("lesson-001")
 model.save("my_model"); sensorium.load("my_model")
 """
 
@@ -22,6 +23,7 @@ from sensorium.model.saving import save_model
 from sensorium.tasks.task import Prediction
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig, load_config, parse
+from sensorium.workflow.lessons import Lesson, write_lessons
 from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
 from sensorium.workflow.train import RunResult, train
@@ -84,6 +86,19 @@ class Sensorium:
         """Return log P(target | inputs) in nats, end of text included."""
         return self.predictor.score([inputs], [target])[0]
 
+    def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
+        """Count texts with the training texts, at once; `save` keeps them.  See `Predictor.teach`."""
+        return self.predictor.teach(*texts, source=source, weight=weight)
+
+    def forget(self, *sources: str) -> None:
+        """Take taught texts out again, exactly.  See `Predictor.forget`."""
+        self.predictor.forget(*sources)
+
+    @property
+    def taught(self) -> tuple[Lesson, ...]:
+        """Return what the model was taught, oldest first."""
+        return self.predictor.lessons.lessons
+
     def evaluate(
         self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None
     ) -> Evaluation:
@@ -117,7 +132,9 @@ class Sensorium:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Commit the model alone to `folder`; `load` reads it.  Raises DiskError."""
+        """Commit the model, and what it was taught, to `folder`; `load` reads it.  Raises DiskError."""
         card = "A model made by Sensorium.\n"
         save_model(self.predictor.model, Path(folder), answers=self.predictor.answers, card=card)
+        if self.predictor.lessons:
+            write_lessons(self.predictor.lessons, Path(folder))
         return Path(folder)

@@ -23,6 +23,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import load_model
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
 from sensorium.workflow.run_folder import model_folder
 
 
@@ -34,6 +35,7 @@ class Predictor:
         answers: the allowed answers if the task is closed.
         decoding: how to write if it is open.
         folder: where relative media paths start.
+        lessons: what it is taught on top of its training.
     """
 
     def __init__(
@@ -42,11 +44,15 @@ class Predictor:
         answers: list[str] | None,
         decoding: DecodingConfig,
         folder: Path = Path(),
+        lessons: Lessons | None = None,
     ) -> None:
         self.model = model
         self.answers = answers
         self.decoding = decoding
         self.folder = folder
+        self.lessons = Lessons()
+        if lessons:
+            self._learn(lessons)
         self.task: Task = load_task(model.config.target.task)
         self._specs = {
             name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()
@@ -65,14 +71,43 @@ class Predictor:
         if folder != path and (path / "config.toml").exists():
             values, source = read_toml(path / "config.toml")
             decoding = DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
-        return cls(model, answers, decoding)
+        return cls(model, answers, decoding, lessons=read_lessons(folder))
+
+    def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
+        """Count texts as if they had stood `weight` times in the training data; nothing is trained.
+
+        Args:
+            source: the name to `forget` them by; the next "lesson-NNN" if None.
+
+        Raises:
+            UsageError: the source is taken, or a text has tokens outside the vocabulary.
+            ModelError: no scorer of the model can be taught.
+        """
+        lesson = Lesson(source or self.lessons.new_source(), texts, weight)
+        self._learn(self.lessons.add(lesson))
+        return self.lessons.lessons[-1]
+
+    def forget(self, *sources: str) -> None:
+        """Take taught texts out again: what is left is, bit for bit, a model that never saw them.
+
+        Raises:
+            UsageError: no such source; nothing is forgotten then.
+        """
+        lessons = self.lessons
+        for source in sources:
+            lessons = lessons.without(source)
+        self._learn(lessons)
+
+    def _learn(self, lessons: Lessons) -> None:
+        self.model.teach(lessons.sequences(self.model.tokenizer))
+        self.lessons = lessons
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> Predictor:
         """Return the same model, listening for these words too; boosts are nats."""
         ctc = self.decoding.ctc
         ctc = ctc.model_copy(update={"hot_words": {**ctc.hot_words, **boosts}})
         decoding = self.decoding.model_copy(update={"ctc": ctc})
-        return Predictor(self.model, self.answers, decoding, self.folder)
+        return Predictor(self.model, self.answers, decoding, self.folder, self.lessons)
 
     def audio_input(self) -> str:
         """Name the one input that hears.  Raises UsageError: there is none, or there are several."""
