@@ -59,7 +59,8 @@ def test_a_run_with_both_memories_is_taught_and_forgets(shapes, tmp_path):
     before = {answer: model.score(answer, question=question) for answer in ("yes", "no", "green")}
     model.teach("green", source="a", weight=40)
     assert model.score("green", question=question) > before["green"]
-    model = Sensorium.load(tmp_path / "run")  # what is taught is kept beside the model
+    model.save(tmp_path / "kept")  # what is taught is kept beside the model
+    model = Sensorium.load(tmp_path / "kept")
     assert model.score("green", question=question) > before["green"]
     model.forget("a")
     assert {answer: model.score(answer, question=question) for answer in before} == before
