@@ -58,6 +58,5 @@ def merged_next_tokens(next_N: Int32s, token_T: Ints, rank_T: Ints, times_T: Int
     """
     order_T, next_T = next_tokens(token_T, length)
     order_T, next_T = (np.repeat(x_T, times_T[order_T]) for x_T in (order_T, next_T))
-    by_rank_T = np.argsort(rank_T[order_T], kind="stable")
-    merged: Int32s = np.insert(next_N, rank_T[order_T][by_rank_T], next_T[by_rank_T])
+    merged: Int32s = np.insert(next_N, rank_T[order_T], next_T)  # equal ranks keep their order
     return merged
