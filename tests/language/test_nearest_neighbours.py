@@ -169,12 +169,11 @@ def test_taught_texts_are_remembered_and_forgotten_bit_for_bit():
 
 def test_times_count_as_so_many_keys():
     model, (token_BT, mask_BT, _) = make(temperature=4.0, neighbours=100), scored()
-    nothing = Conditioning.empty(3)
     several = make(temperature=4.0, neighbours=100)
-    for _ in range(3):
-        several.remember(token_BT, mask_BT, nothing)
+    for row in (0, 1, 1, 1, 2, 2):
+        several.remember(token_BT[[row]], mask_BT[[row]], Conditioning.empty(1))
     several.settle()
-    model.teach([(row, 3) for row in ROWS])
+    model.teach(list(zip(ROWS, (1, 3, 2), strict=True)))
     torch.testing.assert_close(model.unroll(*scored()), several.unroll(*scored()), rtol=1e-3, atol=1e-4)
 
 
