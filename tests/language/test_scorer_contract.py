@@ -60,6 +60,8 @@ SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 ROWS = [
     Row("ctc"),
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
+    *(Row("infinigram", {"order": order, "longest": longest}) for order, longest in ((1, 64), (2, 2), (3, 5))),
+    Row("knn"),
     Row("naive_bayes"),
     Row("nb_svm"),
     *(Row("hmm", {"states": states}) for states in (1, 4)),

@@ -175,6 +175,60 @@ class EvidenceScorer(Protocol):
 
 
 @runtime_checkable
+class HiddenScorer(Protocol):
+    """A neural scorer that shows the vector each prediction is made from: the last before its output layer.
+
+    `extend` is `extend_hidden`, then `predict`.
+    """
+
+    hidden_width: int
+
+    def extend_hidden(self, state: State, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, State]:
+        """Feed T tokens; returns the hidden vector (B, W) after each row's last one, and the new state."""
+        ...
+
+    def unroll_hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return the hidden vector after each position, (B, T, W); padding may hold anything."""
+        ...
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Return log p(next) (..., V) from hidden vectors (..., W)."""
+        ...
+
+
+@runtime_checkable
+class RememberingScorer(Protocol):
+    """A scorer that remembers what another one's hidden vectors were followed by.
+
+    `fitted_by` is "counting", but it is fitted last: when the other scorer is, training batches come once, in
+    any number, then `settle` is called, then `tune` with rows that neither of the two was fitted on.
+    """
+
+    reads: str  # the other scorer's name
+    read_scorer: Any  # the other scorer; None until `read`
+
+    def read(self, scorer: Any) -> Self:
+        """Take the scorer that is read, a HiddenScorer; it stays somebody else's part.  Raises ModelError."""
+        ...
+
+    def remember(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> None:
+        """Take in B rows, BOS..EOS, with what they are conditioned on."""
+        ...
+
+    def settle(self) -> Self:
+        """Answer from what was remembered since the last time, and from that alone."""
+        ...
+
+    def tune(self, held_out: Iterable[tuple[Tensor, Tensor, Conditioning]]) -> Self:
+        """Fit what has to be fitted on held-out rows."""
+        ...
+
+    def given(self, hidden_BW: Tensor) -> tuple[Tensor, State]:
+        """Return log p(next) (B, V) where the other scorer's hidden vectors are known, and the state after them."""
+        ...
+
+
+@runtime_checkable
 class TeachableScorer(Protocol):
     """A scorer that takes texts in, and gives them back, without being fitted again."""
 

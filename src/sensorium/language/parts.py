@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import Scorer, UnrollingScorer
+from sensorium.core.protocols import HiddenScorer, RememberingScorer, Scorer, UnrollingScorer
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import EOS, Vocab, require_same
 
@@ -39,15 +39,33 @@ class Parts(nn.ModuleList):
         return (cast(Scorer, part) for part in self)
 
     def start(self, cond: Conditioning) -> tuple[Any, ...]:
-        """Begin B rows in every part."""
-        return tuple(part.start(cond) for part in self.scorers())
+        """Begin B rows in every part; one that reads another part leaves the state to that."""
+        read = self._read()
+        return tuple(() if k in read else part.start(cond) for k, part in enumerate(self.scorers()))
 
     def advance(
         self, states: tuple[Any, ...], token_BT: Tensor, mask_BT: Tensor
     ) -> tuple[list[Tensor], tuple[Any, ...]]:
-        """Feed every part; returns each one's log p(next) (B, V), and their states."""
-        pairs = [part.extend(state, token_BT, mask_BT) for part, state in zip(self.scorers(), states, strict=True)]
+        """Feed every part, one that others read once for all; returns each one's log p(next) (B, V), and their
+        states."""
+        read, hidden, found = self._read(), {}, dict[int, tuple[Tensor, Any]]()
+        for k, (part, state) in enumerate(zip(self.scorers(), states, strict=True)):
+            if k in read.values():
+                shown = cast(HiddenScorer, part)
+                hidden[k], state = shown.extend_hidden(state, token_BT, mask_BT)
+                found[k] = shown.predict(hidden[k]), state
+            elif k not in read:
+                found[k] = part.extend(state, token_BT, mask_BT)
+        for k, other in read.items():
+            found[k] = cast(RememberingScorer, self[k]).given(hidden[other])
+        pairs = [found[k] for k in range(len(self))]
         return [log_p_BV for log_p_BV, _ in pairs], tuple(state for _, state in pairs)
+
+    def _read(self) -> dict[int, int]:
+        """Say which parts read which other one's hidden vectors."""
+        numbers = {id(part): k for k, part in enumerate(self)}
+        readers = {k: part for k, part in enumerate(self) if isinstance(part, RememberingScorer)}
+        return {k: numbers[id(part.read_scorer)] for k, part in readers.items() if id(part.read_scorer) in numbers}
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return each part's log p of each token, (K, B, T)."""

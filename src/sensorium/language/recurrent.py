@@ -131,6 +131,19 @@ class Recurrent(nn.Module):
     @torch.no_grad()
     def extend(self, state: RecurrentState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, RecurrentState]:
         """Feed T tokens; returns log p(next) (B, V) and the new state."""
+        hidden_BW, state = self.extend_hidden(state, token_BT, mask_BT)
+        return self.predict(hidden_BW), state
+
+    @property
+    def hidden_width(self) -> int:
+        """Return W of the hidden vectors."""
+        return self.config.width
+
+    @torch.no_grad()
+    def extend_hidden(
+        self, state: RecurrentState, token_BT: Tensor, mask_BT: Tensor
+    ) -> tuple[Tensor, RecurrentState]:
+        """Feed T tokens; returns h~ (B, W), or h without attention, and the new state."""
         x_BTW = self.embedding(token_BT)
         if token_BT.shape[1] == 1 or bool(mask_BT.all()):
             _, last = self.rnn(x_BTW, self._layers_first(state))
@@ -141,24 +154,30 @@ class Recurrent(nn.Module):
         hidden_NBW, cell_NBW = last if isinstance(last, tuple) else (last, None)
         cell_BNW = None if cell_NBW is None else cell_NBW.transpose(0, 1)
         state = RecurrentState(hidden_NBW.transpose(0, 1), cell_BNW, state.memory)
-        logits_BTV = self._logits(hidden_NBW[-1][:, None], state.memory)
-        return logits_BTV[:, 0].log_softmax(-1, dtype=torch.float32), state
+        return self._attended(hidden_NBW[-1][:, None], state.memory)[:, 0], state
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Return log p(next) (..., V) from hidden vectors (..., W)."""
+        return self._output(hidden).log_softmax(-1, dtype=torch.float32)
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t) (B, T), for all positions in one run."""
         if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
-        return score_targets(self._unrolled_logits(token_BT[:, :-1], cond), token_BT, mask_BT)
+        return score_targets(
+            self._output(self.unroll_hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT
+        )
 
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V), in one run."""
-        return self._unrolled_logits(token_BT, cond).log_softmax(-1, dtype=torch.float32)
+        return self.predict(self.unroll_hidden(token_BT, mask_BT, cond))
 
-    def _unrolled_logits(self, token_BT: Tensor, cond: Conditioning) -> Tensor:
+    def unroll_hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return the hidden vector after each position, (B, T, W), in one run."""
         state = self._begin(cond)
         x_BTW = F.dropout(self.embedding(token_BT), self.config.dropout, self.training)
         hidden_BTW, _ = self.rnn(x_BTW, self._layers_first(state))
-        return self._logits(hidden_BTW, state.memory)
+        return self._attended(hidden_BTW, state.memory)
 
     def _begin(self, cond: Conditioning) -> RecurrentState:
         memory, num_rows = cond.memory, cond.num_rows
@@ -175,8 +194,12 @@ class Recurrent(nn.Module):
             return hidden_NBW
         return hidden_NBW, state.cell_BNW.transpose(0, 1).contiguous()
 
-    def _logits(self, hidden_BTW: Tensor, memory: Attended | None) -> Tensor:
-        if self.attention is not None and memory is not None:
-            hidden_BTW = self.attention(hidden_BTW, memory)
-        hidden_BTW = F.dropout(hidden_BTW, self.config.dropout, self.training)
-        return F.linear(hidden_BTW, self.embedding.weight if self.head is None else self.head, self.emission_bias_V)
+    def _attended(self, hidden_BTW: Tensor, memory: Attended | None) -> Tensor:
+        if self.attention is None or memory is None:
+            return hidden_BTW
+        attended_BTW: Tensor = self.attention(hidden_BTW, memory)
+        return attended_BTW
+
+    def _output(self, hidden: Tensor) -> Tensor:
+        weight_VW = self.embedding.weight if self.head is None else self.head
+        return F.linear(F.dropout(hidden, self.config.dropout, self.training), weight_VW, self.emission_bias_V)

@@ -11,6 +11,8 @@ SCORERS: dict[str, str] = {
     "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
+    "infinigram": "sensorium.language.infinigram:Infinigram",
+    "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",

@@ -134,6 +134,19 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def extend(self, state: TransformerState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, TransformerState]:
         """Feed T tokens; returns log p(next) (B, V) and the new state, which owns the old one's cache."""
+        hidden_BW, state = self.extend_hidden(state, token_BT, mask_BT)
+        return self.predict(hidden_BW), state
+
+    @property
+    def hidden_width(self) -> int:
+        """Return W of the hidden vectors."""
+        return self.config.width
+
+    @torch.no_grad()
+    def extend_hidden(
+        self, state: TransformerState, token_BT: Tensor, mask_BT: Tensor
+    ) -> tuple[Tensor, TransformerState]:
+        """Feed T tokens; returns the last layer's vector, normalised, (B, W), and the new state."""
         if token_BT.shape[1] == 1:  # each row has a real token, so no mask needs to be looked at
             if state.length_B is None and not self.training:
                 x_BW, state = self._step(state, token_BT[:, 0])
@@ -143,19 +156,30 @@ class Transformer(nn.Module):
         else:
             x_BTW, state = self._advance(state, self.embedding(token_BT), mask_BT)
             x_BW = last_real(x_BTW, mask_BT)
-        return self._logits(x_BW).log_softmax(-1, dtype=torch.float32), state
+        return self.norm(x_BW), state
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Return log p(next) (..., V) from hidden vectors (..., W)."""
+        return self._output(hidden).log_softmax(-1, dtype=torch.float32)
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t) (B, T), for all positions at once."""
         if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
-        return score_targets(self._logits(self._hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT)
+        return score_targets(
+            self._output(self.unroll_hidden(token_BT[:, :-1], mask_BT[:, :-1], cond)), token_BT, mask_BT
+        )
 
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V), for all positions at once."""
-        return self._logits(self._hidden(token_BT, mask_BT, cond)).log_softmax(-1, dtype=torch.float32)
+        return self.predict(self.unroll_hidden(token_BT, mask_BT, cond))
 
-    def _hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+    def unroll_hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return the hidden vector after each position, (B, T, W)."""
+        hidden_BTW: Tensor = self.norm(self._layered(token_BT, mask_BT, cond))
+        return hidden_BTW
+
+    def _layered(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Run the layers over whole sequences: (B, T, W)."""
         x_BTW, length = self.embedding(token_BT), token_BT.shape[1]
         memory = None if self.memory_keys is None else self.memory_keys(cond.memory)
@@ -185,9 +209,9 @@ class Transformer(nn.Module):
             x_BTW = block(x_BTW, place, cache_B2HCK, kv, mask_B11M)
         return x_BTW
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _output(self, hidden: Tensor) -> Tensor:
         weight_VW = self.embedding.weight if self.head is None else self.head
-        return linear(self.norm(x), weight_VW, self.emission_bias_V)
+        return linear(hidden, weight_VW, self.emission_bias_V)
 
     def _advance(
         self, state: TransformerState, x_BTW: Tensor, mask_BT: Tensor | None

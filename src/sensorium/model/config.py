@@ -265,7 +265,23 @@ def _language(
                 where, advice = source.where(f"language.{name}.inputs"), registry.nearest(named, inputs)
                 raise ConfigError(f"'language.{name}.inputs' names no input: '{named}'", where=where, advice=advice)
         scorers[name] = (cls, options)
+    for name in scorers:
+        _check_what_is_read(name, scorers, source)
     return language, scorers
+
+
+def _check_what_is_read(name: str, scorers: Mapping[str, tuple[Any, Section]], source: Source) -> None:
+    of = getattr(scorers[name][1], "of", None)
+    if of is None:
+        return
+    where = source.where(f"language.{name}.of")
+    others = {other: cls for other, (cls, _) in scorers.items() if other != name}
+    shown = [other for other, cls in others.items() if hasattr(cls, "unroll_hidden")]
+    if of in others and of not in shown:
+        raise ConfigError(f"'language.{name}.of': '{of}' has no hidden vectors to be remembered", where=where)
+    if of not in others:
+        advice = registry.nearest(of, shown)
+        raise ConfigError(f"'language.{name}.of' names no other scorer: '{of}'", where=where, advice=advice)
 
 
 def _table(values: Mapping[str, Any], key: str, source: Source) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer, TeachableScorer
+from sensorium.core.protocols import (
+    CountingScorer,
+    EvidenceScorer,
+    Preparer,
+    RememberingScorer,
+    TeachableScorer,
+)
 from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
@@ -61,6 +67,8 @@ class MultimodalLM(nn.Module):
         self.vocab = tokenizer.vocab
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
+        for part in self._memories():
+            part.read(self.parts[part.reads])
         self.taught: Taught = ()
 
     def load_pretrained(self) -> None:
@@ -202,6 +210,30 @@ class MultimodalLM(nn.Module):
             encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in moved)
         return bool(counted)
 
+    def _memories(self) -> list[RememberingScorer]:
+        return [part for part in self.parts.values() if isinstance(part, RememberingScorer)]
+
+    @torch.no_grad()
+    def fit_memories(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> bool:
+        """Let every memory take in training batches, and tune it on held-out ones; says whether there is one."""
+        memories = self._memories()
+        if not memories:
+            return False
+        was_training = self.training
+        self.eval()
+        for scored in self._scored(train):
+            for memory in memories:
+                memory.remember(*scored)
+        tuning = list(self._scored(held_out))
+        for memory in memories:
+            memory.settle().tune(tuning)
+        self.train(was_training)
+        return True
+
+    def _scored(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor, Conditioning]]:
+        moved = (batch.to(self.device) for batch in batches)
+        return ((*_target(batch), self.condition(batch)) for batch in moved)
+
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
         """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
@@ -209,8 +241,7 @@ class MultimodalLM(nn.Module):
             return None
         was_training = self.training
         self.eval()
-        moved = (batch.to(self.device) for batch in batches)
-        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in moved)
+        weights = self.scorer.fit_weights(self._scored(batches))
         self.train(was_training)
         return list(weights)
 

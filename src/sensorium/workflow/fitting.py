@@ -1,4 +1,4 @@
-"""Fit one model three ways: count, descend, then weigh the scorers on held-out rows.
+"""Fit one model: count, descend, remember, then weigh the scorers on held-out rows.
 
 Enters: a model that knows its vocabulary, and two corpora.  Leaves: the model fitted, and how long
 each way took.  Both a run and its baselines go through here.
@@ -61,6 +61,10 @@ def fit_model(
         report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
         seconds["training"] = time.perf_counter() - started
     model.eval()
+    started = time.perf_counter()
+    rows = config.evaluation.batch_rows
+    if model.fit_memories(batches(train, rows), batches(validation, rows)):
+        seconds["memory"] = time.perf_counter() - started
     started = time.perf_counter()
     weights = fit_weights(model, validation, config.evaluation.batch_rows)
     seconds["weights"] = time.perf_counter() - started
