@@ -21,6 +21,7 @@ Letters beside the shared ones: S tags (states), K best sequences.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Chain:
         first_S: (S,) score of beginning in a tag.
         step_SS: (S, S) score of going from a tag (row) to a tag (column).
         last_S: (S,) score of ending in a tag.
+        is_linked: False = the last three are zero, so that positions do not know each other.
     """
 
     emission_BTS: Tensor
@@ -51,6 +53,7 @@ class Chain:
     first_S: Tensor
     step_SS: Tensor
     last_S: Tensor
+    is_linked: bool = True
 
     @property
     def mask_BT(self) -> Tensor:
@@ -69,6 +72,8 @@ def messages(chain: Chain) -> tuple[Tensor, Tensor]:
     num_rows, length, num_tags = chain.emission_BTS.shape
     if length == 0:
         return chain.emission_BTS, chain.emission_BTS.new_zeros(num_rows, 0)
+    if not chain.is_linked:
+        return _unlinked_messages(chain)
     # Each row is read from its own end, so that no padding comes before a real position.
     order_BT = _from_the_end(chain)
     reversed_BTS = chain.emission_BTS.gather(1, order_BT[..., None].expand(-1, -1, num_tags))
@@ -79,6 +84,14 @@ def messages(chain: Chain) -> tuple[Tensor, Tensor]:
             shape_TBS, scale_TB = _log_space_messages(*arguments)
     shape_BTS = shape_TBS.transpose(0, 1).gather(1, order_BT[..., None].expand(-1, -1, num_tags))
     return shape_BTS, scale_TB.transpose(0, 1).gather(1, order_BT)
+
+
+def _unlinked_messages(chain: Chain) -> tuple[Tensor, Tensor]:
+    """Return what `messages` does where nothing links the positions: log beta is the same for every tag."""
+    emitted_BT = torch.where(chain.mask_BT, logsumexp(chain.emission_BTS, -1), 0)
+    after_BT = emitted_BT.flip(1).cumsum(1).flip(1) - emitted_BT
+    log_num_tags = math.log(chain.emission_BTS.shape[-1])
+    return torch.full_like(chain.emission_BTS, -log_num_tags), after_BT + log_num_tags
 
 
 def log_partition(chain: Chain) -> Tensor:

@@ -56,7 +56,7 @@ class MultimodalLM(nn.Module):
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
-        parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
+        parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
 
     def load_pretrained(self) -> None:
