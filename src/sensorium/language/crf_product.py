@@ -83,7 +83,11 @@ class CrfProduct(nn.Module):
         Raises:
             DataError: no held-out tag.
         """
-        seen = [(self._chains(cond), _tags(token_BT)) for token_BT, _, cond in held_out]
+        seen = [
+            (chains, _tags(token_BT, chains[0]))
+            for token_BT, _, cond in held_out
+            for chains in [self._chains(cond)]
+        ]
         num_tags = sum(int(chains[0].length_B.sum()) for chains, _ in seen)
         if num_tags == 0:
             raise DataError("no held-out tags: exponents cannot be fitted")
@@ -173,6 +177,7 @@ def _weighted_sum(scores: Sequence[Tensor], weight_K: Tensor) -> Tensor:
     return sum((weight * part for part, weight in pairs), torch.zeros_like(scores[0]))
 
 
-def _tags(token_BT: Tensor) -> Tensor:
-    """Return the tags of BOS..EOS rows, (B, T); padding holds anything."""
-    return (token_BT[:, 1:] - UNK).clamp_min(0)
+def _tags(token_BT: Tensor, chain: Chain) -> Tensor:
+    """Return the tags of BOS..EOS rows at the chain's positions, (B, T); padding holds anything."""
+    length = chain.emission_BTS.shape[1]
+    return F.pad((token_BT[:, 1 : length + 1] - UNK).clamp_min(0), (0, max(0, length + 1 - token_BT.shape[1])))

@@ -38,6 +38,8 @@ class InputSection(Section):
     encoder: str
     column: str | None = None
     frozen: bool = False
+    rate_factor: float = Field(1.0, gt=0, le=1_000)
+    """How many times the learning rate its encoder descends at."""
 
 
 class TargetSection(Section):

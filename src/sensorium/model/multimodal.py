@@ -92,6 +92,11 @@ class MultimodalLM(nn.Module):
         """Say whether any scorer is fitted by gradient (else training is counting alone)."""
         return any(part.fitted_by == "gradient" for part in self.parts.values())
 
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """Return what the learning rate is multiplied by, by the beginning of the parameters' names."""
+        return {f"encoders.{name}.": choice.section.rate_factor for name, choice in self.config.inputs.items()}
+
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch: B rows of memory, empty where the model has no inputs."""
         batch = batch.to(self.device)
