@@ -84,11 +84,9 @@ class CrfProduct(nn.Module):
             DataError: no held-out tag.
         """
         seen = [
-            (chains, _tags(token_BT, chains[0]))
-            for token_BT, _, cond in held_out
-            for chains in [self._chains(cond)]
+            (chains, _tags(token_BT, chains)) for token_BT, _, cond in held_out for chains in [self._chains(cond)]
         ]
-        num_tags = sum(int(chains[0].length_B.sum()) for chains, _ in seen)
+        num_tags = sum(int(_lengths(chains).sum()) for chains, _ in seen)
         if num_tags == 0:
             raise DataError("no held-out tags: exponents cannot be fitted")
         log_weight_K = torch.full_like(self.log_weight_K, 1 / len(self.parts)).log().requires_grad_()
@@ -149,7 +147,8 @@ class CrfProduct(nn.Module):
 
     def _chains(self, cond: Conditioning) -> list[Chain]:
         chains = [part.chain(cond) for part in self._chained()]
-        if any(not torch.equal(chain.length_B, chains[0].length_B) for chain in chains[1:]):
+        length_B = _lengths(chains)
+        if any(((chain.length_B > 0) & (chain.length_B != length_B)).any() for chain in chains):
             raise ModelError(
                 "the CRFs of a product tag unequal numbers of positions",
                 where="language",
@@ -159,12 +158,21 @@ class CrfProduct(nn.Module):
 
 
 def weighted(chains: Sequence[Chain], weight_K: Tensor) -> Chain:
-    """Return the chain whose scores are the weighted sums of those of `chains`."""
+    """Return the chain whose scores are the weighted sums of those of `chains`.
+
+    A chain that lacks its input in a row says nothing of that row's positions.
+    """
     longest = max(chain.emission_BTS.shape[1] for chain in chains)
-    emissions = [F.pad(c.emission_BTS, (0, 0, 0, longest - c.emission_BTS.shape[1])) for c in chains]
+    emissions = [
+        F.pad(
+            torch.where(chain.mask_BT[..., None], chain.emission_BTS, 0),
+            (0, 0, 0, longest - chain.emission_BTS.shape[1]),
+        )
+        for chain in chains
+    ]
     return Chain(
         _weighted_sum(emissions, weight_K),
-        chains[0].length_B,
+        _lengths(chains),
         _weighted_sum([chain.first_S for chain in chains], weight_K),
         _weighted_sum([chain.step_SS for chain in chains], weight_K),
         _weighted_sum([chain.last_S for chain in chains], weight_K),
@@ -172,12 +180,16 @@ def weighted(chains: Sequence[Chain], weight_K: Tensor) -> Chain:
     )
 
 
+def _lengths(chains: Sequence[Chain]) -> Tensor:
+    return torch.stack([chain.length_B for chain in chains]).amax(0)
+
+
 def _weighted_sum(scores: Sequence[Tensor], weight_K: Tensor) -> Tensor:
     pairs: Any = zip(scores, weight_K.unbind(), strict=True)
     return sum((weight * part for part, weight in pairs), torch.zeros_like(scores[0]))
 
 
-def _tags(token_BT: Tensor, chain: Chain) -> Tensor:
-    """Return the tags of BOS..EOS rows at the chain's positions, (B, T); padding holds anything."""
-    length = chain.emission_BTS.shape[1]
+def _tags(token_BT: Tensor, chains: Sequence[Chain]) -> Tensor:
+    """Return the tags of BOS..EOS rows at the chains' positions, (B, T); padding holds anything."""
+    length = max(chain.emission_BTS.shape[1] for chain in chains)
     return F.pad((token_BT[:, 1 : length + 1] - UNK).clamp_min(0), (0, max(0, length + 1 - token_BT.shape[1])))

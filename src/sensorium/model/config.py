@@ -121,6 +121,11 @@ class ScorerChoice(NamedTuple):
     options: Section
     kind: str
 
+    def reads_any(self, inputs: Collection[str]) -> bool:
+        """Say whether it reads one of `inputs`; a scorer that names none reads what there is."""
+        named = getattr(self.options, "inputs", ())
+        return not named or any(name in inputs for name in named)
+
     def dump(self, name: str) -> dict[str, Any]:
         """Return the plain values of `[language.NAME]`; the kind only where the name does not say it."""
         return ({} if name == self.kind else {"scorer": self.kind}) | _plain(self.options)
@@ -149,7 +154,10 @@ class ModelConfig:
         return InputDropout(by_input, patterns)
 
     def only(self, names: Collection[str]) -> ModelConfig:
-        """Return the same model with these inputs alone; what training says of the others falls away."""
+        """Return the same model with these inputs alone; what training says of the others falls away.
+
+        So do scorers that read none of these, unless that leaves no scorer.
+        """
         fusion, rates = self.fusion, self.fusion.input_dropout
         aligned = [name for name in fusion.alignment.inputs if name in names] if fusion.alignment else []
         alignment = fusion.alignment.model_copy(update={"inputs": tuple(aligned)}) if fusion.alignment else None
@@ -159,7 +167,12 @@ class ModelConfig:
             "alignment": alignment if len(aligned) > 1 else None,
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
-        return replace(self, inputs=inputs, fusion=fusion.model_copy(update=update))
+        left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
+        pairs = zip(self.language.scorers, self.language.weights or (), strict=False)
+        weights = tuple(weight for name, weight in pairs if name in left)
+        language = self.language.model_copy(update={"scorers": tuple(left), "weights": weights or None})
+        fusion = fusion.model_copy(update=update)
+        return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
 
     def dump(self) -> dict[str, Any]:
         """Return nested plain dicts that `parse` reads back to an equal config."""
