@@ -46,6 +46,7 @@ from sensorium.training.seeding import (
     restore_random_state,
     seed_everything,
 )
+from sensorium.training.update import Updater
 
 # Config
 
@@ -144,6 +145,19 @@ def test_only_matrices_and_filters_decay() -> None:
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert [p.shape for p in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]
     assert len(others["params"]) == 6
+
+
+def test_parts_may_descend_at_rates_of_their_own() -> None:
+    net = new_net()
+    net.rate_factors = {name: 3.0 for name, _ in list(net.named_parameters())[:1]}
+    first = next(net.parameters())
+    updater = Updater(net, build_adamw(net, TrainingConfig()), TrainingConfig(precision="fp32"))
+    updater.step(Rows().epoch(0, 0), 0.01)
+    groups = updater.optimiser.param_groups
+    rates = {group["lr"] for group in groups if not any(p is first for p in group["params"])}
+    assert rates == {0.01}
+    assert [group["lr"] for group in groups if any(p is first for p in group["params"])] == [0.03]
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
 
 
 def test_frozen_parameters_are_left_out() -> None:

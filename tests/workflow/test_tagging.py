@@ -14,6 +14,7 @@ from sensorium.core.errors import DataError, ModelError
 from sensorium.tasks.tag import tagged_inputs
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text
+from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.train import train
 
 CONFIG = """
@@ -110,6 +111,40 @@ def test_other_scorers_tag_every_token_too(folder, tmp_path):
     )
     counted = fit(folder, alone, out=tmp_path / "counted")
     assert 0 < counted.evaluation.metrics["token_accuracy"] < 1
+
+
+TWO = (
+    CONFIG.replace("[target]", '''
+[inputs.read]
+column = "tokens"
+modality = "text"
+encoder = "token_features_lstm"
+templates = ["0[0]", "1[0]"]
+embedding = 8
+hidden = 8
+rate_factor = 0.2
+
+[target]''')
+    .replace('scorers = ["crf"]', 'scorers = ["features", "bilstm"]\nmix = "chain"')
+    .replace("[language.crf]", '''
+[language.bilstm]
+scorer = "crf"
+inputs = ["read"]
+[language.features]
+scorer = "crf"
+inputs = ["tokens"]''')
+)  # fmt: skip
+
+
+def test_two_crfs_over_inputs_of_their_own_are_multiplied_saved_and_loaded(folder, tmp_path):
+    result = fit(folder, TWO, out=tmp_path / "two")
+    assert set(result.fitted.weights) == {"features", "bilstm"}
+    assert result.evaluation.metrics["span_f1"] > 0.95
+    row = {"tokens": "Oslo￨NNP visits￨VB Rome￨NNP", "read": "Oslo￨NNP visits￨VB Rome￨NNP"}
+    loaded = sensorium.load(result.run)
+    assert list(Predictor.load(result.run).model.parts) == ["features", "bilstm"]
+    assert loaded.predict(**row).text == "B-PER O B-LOC"
+    assert loaded.predict(tokens=row["tokens"]).text == "B-PER O B-LOC"  # the other input is absent
 
 
 def test_without_transitions_it_is_a_softmax(folder, tmp_path):

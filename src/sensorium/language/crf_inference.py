@@ -7,7 +7,7 @@ Leaves: messages, log Z, best sequences, marginals; all exact.
     p(y | x)     = exp(score(y | x)) / Z(x)
 
 Sources: Lafferty, McCallum and Pereira 2001 (the model); Rabiner 1989, section V.A (scaling); Forney 1973
-(Viterbi); Seshadri and Sundberg 1994 (list Viterbi).
+(Viterbi); Soong and Huang 1991 (the N best).
 
 Sums run in exponential space, where one step of a whole batch is one matrix product:
 
@@ -21,10 +21,12 @@ Letters beside the shared ones: S tags (states), K best sequences.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -43,6 +45,7 @@ class Chain:
         first_S: (S,) score of beginning in a tag.
         step_SS: (S, S) score of going from a tag (row) to a tag (column).
         last_S: (S,) score of ending in a tag.
+        is_linked: False = the last three are zero, so that positions do not know each other.
     """
 
     emission_BTS: Tensor
@@ -50,6 +53,7 @@ class Chain:
     first_S: Tensor
     step_SS: Tensor
     last_S: Tensor
+    is_linked: bool = True
 
     @property
     def mask_BT(self) -> Tensor:
@@ -68,6 +72,8 @@ def messages(chain: Chain) -> tuple[Tensor, Tensor]:
     num_rows, length, num_tags = chain.emission_BTS.shape
     if length == 0:
         return chain.emission_BTS, chain.emission_BTS.new_zeros(num_rows, 0)
+    if not chain.is_linked:
+        return _unlinked_messages(chain)
     # Each row is read from its own end, so that no padding comes before a real position.
     order_BT = _from_the_end(chain)
     reversed_BTS = chain.emission_BTS.gather(1, order_BT[..., None].expand(-1, -1, num_tags))
@@ -78,6 +84,14 @@ def messages(chain: Chain) -> tuple[Tensor, Tensor]:
             shape_TBS, scale_TB = _log_space_messages(*arguments)
     shape_BTS = shape_TBS.transpose(0, 1).gather(1, order_BT[..., None].expand(-1, -1, num_tags))
     return shape_BTS, scale_TB.transpose(0, 1).gather(1, order_BT)
+
+
+def _unlinked_messages(chain: Chain) -> tuple[Tensor, Tensor]:
+    """Return what `messages` does where nothing links the positions: log beta is the same for every tag."""
+    emitted_BT = torch.where(chain.mask_BT, logsumexp(chain.emission_BTS, -1), 0)
+    after_BT = emitted_BT.flip(1).cumsum(1).flip(1) - emitted_BT
+    log_num_tags = math.log(chain.emission_BTS.shape[-1])
+    return torch.full_like(chain.emission_BTS, -log_num_tags), after_BT + log_num_tags
 
 
 def log_partition(chain: Chain) -> Tensor:
@@ -122,34 +136,52 @@ def marginals(chain: Chain) -> Tensor:
 def best_paths(chain: Chain, num_best: int = 1) -> tuple[Tensor, Tensor]:
     """Find the K sequences of highest score, best first.
 
+    Viterbi's sums forward say how good the best beginning of each tag is; then the K best ends grow backward,
+    ranked by the best sequence that each belongs to.  An end that K others beat there is beaten by K sequences,
+    so nothing that is wanted is dropped, and a step ranks K S candidates a row instead of K S for every tag.
+    (A* with an exact estimate: Soong and Huang 1991, "A tree-trellis based fast search".)
+
     Returns:
         tags (B, K, T) int64, 0 at padding, and scores (B, K); -inf where there are fewer than K sequences.
     """
     num_rows, length, num_tags = chain.emission_BTS.shape
-    score_BSK = chain.emission_BTS.new_full((num_rows, num_tags, num_best), NEG_INF)
     if length == 0:
-        score_BK = score_BSK.new_full((num_rows, num_best), NEG_INF)
+        score_BK = chain.emission_BTS.new_full((num_rows, num_best), NEG_INF)
         score_BK[:, 0] = 0
         return chain.length_B.new_zeros(num_rows, num_best, 0), score_BK
-    score_BSK[..., 0] = chain.first_S + chain.emission_BTS[:, 0]
-    stay_X = torch.arange(num_tags * num_best, device=score_BSK.device).view(1, num_tags, num_best)
-    came_from: list[Tensor] = []  # (B, S, K): the place, tag * K + rank, before
-    for t in range(1, length):
-        going_BXS = (score_BSK[..., None] + chain.step_SS[:, None]).flatten(1, 2)
-        top_BKS, place_BKS = going_BXS.topk(num_best, dim=1)
-        grown_BSK = top_BKS.transpose(1, 2) + chain.emission_BTS[:, t, :, None]
-        goes_on_B11 = (t < chain.length_B)[:, None, None]
-        score_BSK = torch.where(goes_on_B11, grown_BSK, score_BSK)
-        came_from.append(torch.where(goes_on_B11, place_BKS.transpose(1, 2), stay_X))
-    score_BK, place_BK = (score_BSK + chain.last_S[:, None]).flatten(1).topk(num_best, dim=1)
-    places = [place_BK]
-    for from_BSK in reversed(came_from):
-        places.append(from_BSK.flatten(1).gather(1, places[-1]))
-    tag_BKT = torch.stack(places[::-1], -1) // num_best
-    empty_B = chain.length_B == 0
-    score_BK[empty_B] = NEG_INF
-    score_BK[empty_B, 0] = 0
-    return torch.where(chain.mask_BT[:, None], tag_BKT, 0), score_BK
+    begun = _best_beginnings(chain)
+    whole_BS = F.pad(begun[-1] + chain.last_S, (0, max(0, num_best - num_tags)), value=NEG_INF)
+    score_BK, tag_BK = whole_BS.topk(num_best, dim=1)
+    tag_BK = tag_BK.clamp_max(num_tags - 1)
+    end_BK = torch.where(score_BK > NEG_INF, chain.last_S[tag_BK], NEG_INF)  # the score of all after the tag
+    from_SS, rank_BK = chain.step_SS.t(), torch.arange(num_best, device=tag_BK.device).expand_as(tag_BK)
+    grown: list[tuple[Tensor, Tensor]] = []  # tags, and which end each of those a position before came from
+    for t in range(length - 1, 0, -1):
+        grown_BK = end_BK + chain.emission_BTS[:, t].gather(1, tag_BK)
+        end_BX = (grown_BK[..., None] + from_SS[tag_BK]).flatten(1)
+        top_BK, place_BK = (end_BX + begun[t - 1].repeat(1, num_best)).topk(num_best, dim=1)
+        is_real_B1 = (t < chain.length_B)[:, None]
+        grown.append((tag_BK, torch.where(is_real_B1, place_BK // num_tags, rank_BK)))
+        score_BK = torch.where(is_real_B1, top_BK, score_BK)
+        tag_BK = torch.where(is_real_B1, place_BK % num_tags, tag_BK)
+        end_BK = torch.where(is_real_B1, end_BX.gather(1, place_BK), end_BK)
+    tags = [tag_BK]
+    for later_BK, came_from_BK in reversed(grown):
+        rank_BK = came_from_BK.gather(1, rank_BK)
+        tags.append(later_BK.gather(1, rank_BK))
+    only_K = torch.arange(num_best, device=tag_BK.device) == 0
+    score_BK = torch.where((chain.length_B == 0)[:, None], torch.where(only_K, 0.0, NEG_INF), score_BK)
+    return torch.where(chain.mask_BT[:, None], torch.stack(tags, -1), 0), score_BK
+
+
+def _best_beginnings(chain: Chain) -> list[Tensor]:
+    """Return for each position the best score of all up to it that ends in each tag, (B, S); held at padding."""
+    begun = [chain.first_S + chain.emission_BTS[:, 0]]
+    from_SS = chain.step_SS.t().contiguous()
+    for t in range(1, chain.emission_BTS.shape[1]):
+        grown_BS = (begun[-1][:, None] + from_SS).amax(-1) + chain.emission_BTS[:, t]
+        begun.append(torch.where((t < chain.length_B)[:, None], grown_BS, begun[-1]))
+    return begun
 
 
 def _from_the_end(chain: Chain) -> Tensor:

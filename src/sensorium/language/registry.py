@@ -19,6 +19,7 @@ SCORERS: dict[str, str] = {
 }
 
 COMPOSITIONS: dict[str, str] = {
+    "chain": "sensorium.language.crf_product:CrfProduct",
     "gate": "sensorium.language.gate:Gate",
     "linear": "sensorium.language.mixture:Mixture",
     "product": "sensorium.language.product:Product",

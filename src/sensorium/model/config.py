@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -38,6 +38,8 @@ class InputSection(Section):
     encoder: str
     column: str | None = None
     frozen: bool = False
+    rate_factor: float = Field(1.0, gt=0, le=1_000)
+    """How many times the learning rate its encoder descends at."""
 
 
 class TargetSection(Section):
@@ -79,10 +81,14 @@ class FusionSection(Section):
 
 
 class LanguageSection(Section):
-    """`[language]`: which scorers, and how they are composed; `[language.NAME]` holds each one's options."""
+    """`[language]`: which scorers, and how they are composed; `[language.NAME]` holds each one's options.
+
+    A scorer is named by its kind, or freely where `[language.NAME]` says `scorer = "KIND"`, so that a model may
+    have two of a kind.
+    """
 
     scorers: tuple[str, ...] = ("transformer",)
-    mix: Literal["linear", "product", "gate"] = "linear"
+    mix: Literal["linear", "product", "gate", "chain"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
 
@@ -108,6 +114,23 @@ class InputChoice:
         return str(self.section.column)
 
 
+class ScorerChoice(NamedTuple):
+    """A validated scorer: its class, its options, and its kind (its name in the registry)."""
+
+    scorer: Any
+    options: Section
+    kind: str
+
+    def reads_any(self, inputs: Collection[str]) -> bool:
+        """Say whether it reads one of `inputs`; a scorer that names none reads what there is."""
+        named = getattr(self.options, "inputs", ())
+        return not named or any(name in inputs for name in named)
+
+    def dump(self, name: str) -> dict[str, Any]:
+        """Return the plain values of `[language.NAME]`; the kind only where the name does not say it."""
+        return ({} if name == self.kind else {"scorer": self.kind}) | _plain(self.options)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A validated model: every name resolved to its class, every option to its value."""
@@ -120,7 +143,7 @@ class ModelConfig:
     fusion_class: Any
     fusion_options: Section
     language: LanguageSection
-    scorers: Mapping[str, tuple[Any, Section]]
+    scorers: Mapping[str, ScorerChoice]
 
     @property
     def input_dropout(self) -> InputDropout:
@@ -131,7 +154,10 @@ class ModelConfig:
         return InputDropout(by_input, patterns)
 
     def only(self, names: Collection[str]) -> ModelConfig:
-        """Return the same model with these inputs alone; what training says of the others falls away."""
+        """Return the same model with these inputs alone; what training says of the others falls away.
+
+        So do scorers that read none of these, unless that leaves no scorer.
+        """
         fusion, rates = self.fusion, self.fusion.input_dropout
         aligned = [name for name in fusion.alignment.inputs if name in names] if fusion.alignment else []
         alignment = fusion.alignment.model_copy(update={"inputs": tuple(aligned)}) if fusion.alignment else None
@@ -141,7 +167,12 @@ class ModelConfig:
             "alignment": alignment if len(aligned) > 1 else None,
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
-        return replace(self, inputs=inputs, fusion=fusion.model_copy(update=update))
+        left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
+        pairs = zip(self.language.scorers, self.language.weights or (), strict=False)
+        weights = tuple(weight for name, weight in pairs if name in left)
+        language = self.language.model_copy(update={"scorers": tuple(left), "weights": weights or None})
+        fusion = fusion.model_copy(update=update)
+        return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""
@@ -154,7 +185,7 @@ class ModelConfig:
             "inputs": {n: _plain(c.section) | _plain(c.options) for n, c in self.inputs.items()},
             "target": _plain(self.target) | _plain(self.tokenizer_options),
             "fusion": _plain(self.fusion) | _plain(self.fusion_options),
-            "language": _plain(self.language) | {n: _plain(o) for n, (_, o) in self.scorers.items()},
+            "language": _plain(self.language) | {n: choice.dump(n) for n, choice in self.scorers.items()},
         }
 
 
@@ -247,7 +278,7 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
 
 def _language(
     values: Mapping[str, Any], source: Source, inputs: list[str]
-) -> tuple[LanguageSection, dict[str, tuple[Any, Section]]]:
+) -> tuple[LanguageSection, dict[str, ScorerChoice]]:
     raw = dict(_table(values, "language", source))
     tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
     language = LanguageSection.parse(raw, source, "language")
@@ -256,32 +287,53 @@ def _language(
             raise unknown_key(f"language.{name}", language.scorers, source)
     if language.weights is not None and len(language.weights) != len(language.scorers):
         raise ConfigError("one weight a scorer is needed", where=source.where("language.weights"))
-    scorers = {}
-    for name in language.scorers:
-        cls = registry.load(SCORERS, SCORER_GROUP, name, where=source.where("language.scorers"))
-        options = cls.Config.parse(tables.get(name, {}), source, f"language.{name}")
-        for named in getattr(options, "inputs", ()):
-            if named not in inputs:
-                where, advice = source.where(f"language.{name}.inputs"), registry.nearest(named, inputs)
-                raise ConfigError(f"'language.{name}.inputs' names no input: '{named}'", where=where, advice=advice)
-        scorers[name] = (cls, options)
+    scorers = {name: _scorer(name, tables.get(name, {}), source, inputs) for name in language.scorers}
+    if language.mix == "chain" and len(scorers) > 1:
+        for name, choice in scorers.items():
+            if not hasattr(choice.scorer, "chain"):
+                where, advice = source.where("language.mix"), 'mix = "linear" and "product" take any scorers'
+                raise ConfigError(f"mix = \"chain\" joins CRFs, and '{name}' is none", where=where, advice=advice)
     for name in scorers:
         _check_what_is_read(name, scorers, source)
     return language, scorers
 
 
-def _check_what_is_read(name: str, scorers: Mapping[str, tuple[Any, Section]], source: Source) -> None:
-    of = getattr(scorers[name][1], "of", None)
+def _check_what_is_read(name: str, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
+    of = getattr(scorers[name].options, "of", None)
     if of is None:
         return
     where = source.where(f"language.{name}.of")
-    others = {other: cls for other, (cls, _) in scorers.items() if other != name}
+    others = {other: choice.scorer for other, choice in scorers.items() if other != name}
     shown = [other for other, cls in others.items() if hasattr(cls, "unroll_hidden")]
     if of in others and of not in shown:
         raise ConfigError(f"'language.{name}.of': '{of}' has no hidden vectors to be remembered", where=where)
     if of not in others:
         advice = registry.nearest(of, shown)
         raise ConfigError(f"'language.{name}.of' names no other scorer: '{of}'", where=where, advice=advice)
+
+
+def _scorer(name: str, raw: Mapping[str, Any], source: Source, inputs: list[str]) -> ScorerChoice:
+    prefix, values = f"language.{name}", dict(raw)
+    kind = values.pop("scorer", name)
+    if not isinstance(kind, str):
+        raise ConfigError(f"'{prefix}.scorer' names a kind of scorer", where=source.where(f"{prefix}.scorer"))
+    if name in LanguageSection.model_fields or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+        advice = f"a name is letters, digits, '_' and '-', and none of {', '.join(LanguageSection.model_fields)}"
+        raise ConfigError(f"'{name}' cannot name a scorer", where=source.where("language.scorers"), advice=advice)
+    known = registry.names(SCORERS, SCORER_GROUP)
+    if "scorer" not in raw and name not in known:
+        advice = f'{registry.nearest(name, known)}; a name of your own needs [{prefix}] scorer = "KIND"'
+        raise ConfigError(f"no scorer '{name}'", where=source.where("language.scorers"), advice=advice)
+    cls = registry.load(SCORERS, SCORER_GROUP, kind, where=source.where(f"{prefix}.scorer"))
+    for key in values:
+        if key not in cls.Config.model_fields:
+            raise unknown_key(f"{prefix}.{key}", ["scorer", *cls.Config.model_fields], source)
+    options = cls.Config.parse(values, source, prefix)
+    for named in getattr(options, "inputs", ()):
+        if named not in inputs:
+            where, advice = source.where(f"{prefix}.inputs"), registry.nearest(named, inputs)
+            raise ConfigError(f"'{prefix}.inputs' names no input: '{named}'", where=where, advice=advice)
+    return ScorerChoice(cls, options, kind)
 
 
 def _table(values: Mapping[str, Any], key: str, source: Source) -> Mapping[str, Any]:

@@ -65,7 +65,7 @@ class MultimodalLM(nn.Module):
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
-        parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
+        parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
         for part in self._memories():
             part.read(self.parts[part.reads])
@@ -110,6 +110,11 @@ class MultimodalLM(nn.Module):
     def learns(self) -> bool:
         """Say whether any scorer is fitted by gradient (else training is counting alone)."""
         return any(part.fitted_by == "gradient" for part in self.parts.values())
+
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """Return what the learning rate is multiplied by, by the beginning of the parameters' names."""
+        return {f"encoders.{name}.": choice.section.rate_factor for name, choice in self.config.inputs.items()}
 
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch: B rows of memory, empty where the model has no inputs."""

@@ -7,6 +7,7 @@ Source: Loshchilov and Hutter 2019 (decoupled weight decay), algorithm 2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ def build_adamw(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Make AdamW with weight decay on matrices and filters only.
 
     Biases and gains (at most one axis longer than 1) and embedding tables are not decayed: pulling
-    them to zero limits what they can say, not how complex the function is.
+    them to zero limits what they can say, not how complex the function is.  A model's `rate_factors`, by the
+    beginning of parameters' names, are kept in the groups; the rest descends at the rate itself.
     """
     parameters = trainable(model)
     tables = {
@@ -43,15 +45,18 @@ def build_adamw(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
         if isinstance(module, nn.Embedding | nn.EmbeddingBag)
         for p in module.parameters(recurse=False)
     }
-    decayed = [p for p in parameters.values() if _num_axes(p) >= 2 and id(p) not in tables]
-    chosen = {id(p) for p in decayed}
-    others = [p for p in parameters.values() if id(p) not in chosen]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    factors: Mapping[str, float] = getattr(model, "rate_factors", {})
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        factor = next((factor for prefix, factor in factors.items() if name.startswith(prefix)), 1.0)
+        is_decayed = _num_axes(parameter) >= 2 and id(parameter) not in tables
+        groups.setdefault((factor, is_decayed), []).append(parameter)
+    settings: list[dict[str, Any]] = [
+        {"params": params, "weight_decay": config.weight_decay if is_decayed else 0.0, "rate_factor": factor}
+        for (factor, is_decayed), params in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
     ]
     fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters.values())
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=fused)
+    return torch.optim.AdamW(settings, lr=config.learning_rate, fused=fused)
 
 
 def _num_axes(parameter: Tensor) -> int:

@@ -105,7 +105,7 @@ class Updater:
         clip = min(1.0, self._clip_norm / max(grad_norm, 1e-12))
         torch._foreach_mul_(grads, clip / num_tokens)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         self.optimiser.step()
         return StepResult(nll, int(num_tokens), sum(len(part.row_id_B) for part in seen), grad_norm, rate)
 

@@ -26,3 +26,18 @@ def lowered(text: str) -> str:
 def one_line(text: str) -> str:
     """Return `text` with each run of white space as one blank, none at the ends."""
     return " ".join(text.split())
+
+
+_BLANKS = str.maketrans(dict.fromkeys("\t\n\v\f\r\0", " "))
+_SEPARATORS = "\x1c\x1d\x1e\x1f"  # blank to Python, not to C
+
+
+def split_at_blanks(text: str, *, only_ascii: bool = False) -> list[str]:
+    """Return the stretches of `text` without white space, encodable.
+
+    Args:
+        only_ascii: split at C's blanks and NUL alone, so that a no-break space stays part of its word.
+    """
+    if not only_ascii or (text.isascii() and "\0" not in text and not any(c in text for c in _SEPARATORS)):
+        return encodable(text).split()
+    return [token for token in encodable(text).translate(_BLANKS).split(" ") if token]

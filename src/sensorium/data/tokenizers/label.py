@@ -6,21 +6,19 @@ Leaves: one id a text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import Field
 
 from sensorium.core.config import Section
 from sensorium.core.errors import DataError
-from sensorium.core.vocabulary import Vocab
-from sensorium.data.tokenizers import saved
 from sensorium.data.tokenizers.characters import composed, lowered, one_line
-from sensorium.data.tokenizers.lexicon import FitReport, Lexicon, require
+from sensorium.data.tokenizers.lexical import LexicalTokenizer
+from sensorium.data.tokenizers.lexicon import NUM_SPECIAL
 
 
-class LabelTokenizer:
+class LabelTokenizer(LexicalTokenizer):
     """Keep each text whole."""
 
     name = "label"
@@ -32,53 +30,16 @@ class LabelTokenizer:
         min_count: int = Field(default=1, ge=1)
         lowercase: bool = False
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or self.Config()
-        self.report_ = FitReport()
-        self._lexicon: Lexicon | None = None
-
-    @property
-    def vocab(self) -> Vocab:
-        """The fitted vocabulary.  Raises ModelError before `fit` or `load`."""
-        return require(self._lexicon, self.name).vocab
-
-    @property
-    def num_unknown(self) -> int:
-        """Count the texts that `encode` met outside the vocabulary."""
-        return self._lexicon.num_unknown if self._lexicon else 0
-
     def fit(self, texts: Iterable[str]) -> Self:
         """Collect the labels.
 
         Raises:
             DataError: more than `max_labels` different ones.
         """
-        self._lexicon, self.report_ = Lexicon.fitted(
-            self._checked(texts),
-            vocabulary_size=len(Vocab.of(())) + self.config.max_labels,
-            min_count=self.config.min_count,
-        )
-        return self
+        return self._count(self._checked(texts), NUM_SPECIAL + self.config.max_labels)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the label's id; blank text gives none."""
-        return require(self._lexicon, self.name).encode(self._split(text))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the label; several are parted by blanks, special ids are skipped."""
-        return " ".join(require(self._lexicon, self.name).decode(ids))
-
-    def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` into `folder`."""
-        saved.write(folder, self.name, self.config, {"tokens": self.vocab.tokens})
-
-    def load(self, folder: Path) -> Self:
-        """Read what `save` wrote.  Raises ModelError."""
-        tokens = saved.learned(folder, self.name, self.config, "tokens")
-        self._lexicon = Lexicon.of(tokens, str(folder / saved.FILE))
-        return self
-
-    def _split(self, text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
+        """Return the whole text; blank text is no label."""
         label = one_line(composed(text))
         if self.config.lowercase:
             label = lowered(label)
@@ -87,7 +48,7 @@ class LabelTokenizer:
     def _checked(self, texts: Iterable[str]) -> Iterable[list[str]]:
         seen: set[str] = set()
         for text in texts:
-            labels = self._split(text)
+            labels = self.split(text)
             seen.update(labels)
             if len(seen) > self.config.max_labels:
                 raise DataError(
