@@ -12,6 +12,7 @@ SCORERS: dict[str, str] = {
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
     "ngram": "sensorium.language.ngram:Ngram",
+    "readout": "sensorium.language.readout:Readout",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
 }
