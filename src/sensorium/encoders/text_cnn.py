@@ -20,7 +20,7 @@ from torch.nn import functional
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.core.vocabulary import UNK
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
 
 Kernel = Annotated[int, Field(ge=1, le=64)]
 
@@ -34,7 +34,7 @@ class TextCNN(nn.Module):
         width: D of the result.
     """
 
-    class Config(TextInput):
+    class Config(EmbeddingInput):
         """Options of `text.cnn`."""
 
         embedding: int = Field(128, ge=1, le=65_536)
