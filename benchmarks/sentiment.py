@@ -97,14 +97,19 @@ def read(spec: str) -> Rows:
     return list(zip(text, label, strict=True))
 
 
-def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
-    """Judge every method on ten folds; returns means, by method."""
+def folds_of(rows: Rows) -> np.ndarray:
+    """Return each row's fold: its line number in its own file, blank lines aside, modulo ten."""
     seen: dict[str, int] = {}
     folds = []
-    for _, label in rows:  # its line number in its own file, blank lines aside
+    for _, label in rows:
         folds.append(seen.setdefault(label, 0) % NUM_FOLDS)
         seen[label] += 1
-    fold_N = np.array(folds)
+    return np.array(folds)
+
+
+def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Judge every method on ten folds; returns means, by method."""
+    fold_N = folds_of(rows)
     by_fold = []
     for fold in range(NUM_FOLDS):
         train, test = ([rows[i] for i in np.flatnonzero(side)] for side in (fold_N != fold, fold_N == fold))

@@ -21,6 +21,7 @@ from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
 from sensorium.cli.train import train
 from sensorium.cli.transcribe import transcribe
+from sensorium.cli.vectors import vectors
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (demo, init, check, train, evaluate, predict, transcribe, doctor):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
+app.add_typer(vectors, name="vectors")
 
 
 def _show_version(wanted: bool) -> None:

@@ -36,6 +36,7 @@ from sensorium.data.word_vectors import WordVectors
 
 STRIP = 64
 _DRAWN = 64  # a strip; fewer share too much, more cost more than they teach
+_LONGEST_STEP = 0.25  # of a vector; their lengths are a few units in the end
 _SLOWEST = 1e-2  # of the learning rate, where the descent ends
 _LEARNING_RATES = {"skip_gram": 0.025, "cbow": 0.05, "glove": 0.05}
 
@@ -219,9 +220,21 @@ def _climb(
     known_GSD, asked_GSD = known_VD[word_X].view(shape), asked_VD[word_X].view(shape)
     drawn_GKD = asked_VD[drawn_Y].view(len(batch.drawn_GK), -1, known_VD.shape[1])
     found = ascent(known_GSD, asked_GSD, drawn_GKD, is_near_GSS, negatives)
-    known_VD.index_add_(0, word_X, found.known_GSD.flatten(0, 1), alpha=rate)
-    asked_VD.index_add_(0, word_X, found.asked_GSD.flatten(0, 1), alpha=rate)
-    asked_VD.index_add_(0, drawn_Y, found.drawn_GKD.flatten(0, 1), alpha=rate)
+    _move(known_VD, word_X, found.known_GSD.flatten(0, 1), rate)
+    asked_XD = torch.cat([found.asked_GSD.flatten(0, 1), found.drawn_GKD.flatten(0, 1)])
+    _move(asked_VD, torch.cat([word_X, drawn_Y]), asked_XD, rate)
+
+
+def _move(table_VD: Tensor, row_X: Tensor, gradient_XD: Tensor, rate: float) -> None:
+    """Add the sum of each row's gradients, times the rate, but no step longer than `_LONGEST_STEP`.
+
+    One word after the other, as word2vec goes, is stable by itself; a batch in which one word stands hundreds of
+    times (few words, or a word that subsampling leaves) is not.
+    """
+    row_U, at_X = torch.unique(row_X, return_inverse=True)
+    step_UD = gradient_XD.new_zeros(len(row_U), gradient_XD.shape[1]).index_add_(0, at_X, gradient_XD, alpha=rate)
+    step_UD *= (_LONGEST_STEP / step_UD.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+    table_VD.index_add_(0, row_U, step_UD)
 
 
 def _glove(
