@@ -144,7 +144,9 @@ def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
     for fold in range(NUM_FOLDS):
         train, test = ([rows[i] for i in np.flatnonzero(side)] for side in (fold_N != fold, fold_N == fold))
         by_fold.append(judged(train, test, seed=fold))
-        print(f"fold {fold}", {name: round(facts["accuracy"], 4) for name, facts in by_fold[-1].items()}, flush=True)
+        print(
+            f"fold {fold}", {name: round(facts["accuracy"], 4) for name, facts in by_fold[-1].items()}, flush=True
+        )
     return {
         name: {
             **{key: statistics.fmean(facts[name][key] for facts in by_fold) for key in by_fold[0][name]},
@@ -164,7 +166,11 @@ def main(names: list[str]) -> None:
         for method, facts in results[name].items():
             print(f"{name:5} {method:32} {100 * facts['accuracy']:6.2f} %")
         settings = {"cnn": CNN, "vectors": VECTORS, "epochs": EPOCHS, "exponents": FUSED}
-        facts = {"folds": "line i of either file is in fold i mod 10", "load": os.getloadavg(), "settings": settings}
+        facts = {
+            "folds": "line i of either file is in fold i mod 10",
+            "load": os.getloadavg(),
+            "settings": settings,
+        }
         write(f"sentiment_fused_{name}", {**facts, "results": results[name]})
 
 

@@ -46,4 +46,8 @@ def test_bad_requests_are_refused(text, tmp_path):
     with pytest.raises(DataError, match="did you mean 'blue'"):
         run(app, ["vectors", "nearest", str(out), "blues"], catch_exceptions=False)
     with pytest.raises(DataError, match="cannot be read"):
-        run(app, ["vectors", "train", str(tmp_path / "none.txt"), "--out", str(tmp_path / "x")], catch_exceptions=False)
+        run(
+            app,
+            ["vectors", "train", str(tmp_path / "none.txt"), "--out", str(tmp_path / "x")],
+            catch_exceptions=False,
+        )

@@ -19,7 +19,9 @@ Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many wor
 @vectors.command("train")
 def train(
     text: Annotated[Path, typer.Argument(help="UTF-8 text, one sentence a line; .gz too.")],
-    out: Annotated[Path, typer.Option(help="The file to write: word2vec's binary form if .bin, else its text form.")],
+    out: Annotated[
+        Path, typer.Option(help="The file to write: word2vec's binary form if .bin, else its text form.")
+    ],
     method: Annotated[str, typer.Option(help="skip_gram, cbow or glove.")] = "skip_gram",
     width: Annotated[int, typer.Option(min=1, help="Numbers a word.")] = 100,
     window: Annotated[int, typer.Option(min=1, help="Neighbours on either side.")] = 5,

@@ -59,7 +59,9 @@ class TextCNN(nn.Module):
         self.embed = nn.Embedding(len(preparer.vocab), config.embedding)
         nn.init.uniform_(self.embed.weight, -0.25, 0.25)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.trunk = nn.ModuleList(nn.Conv1d(config.embedding, config.channels, kernel) for kernel in config.kernels)
+        self.trunk = nn.ModuleList(
+            nn.Conv1d(config.embedding, config.channels, kernel) for kernel in config.kernels
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.outlet = Outlet(self.feature_width, width)
 

@@ -86,15 +86,18 @@ class EmbedsWords(Protocol):
 
 
 def begin_with(encoder: EmbedsWords, vectors: WordVectors) -> int:
-    """Copy `vectors` into the encoder's embedding, brought to the spread that it was made with; returns how many.
+    """Copy `vectors` into the encoder's embedding, around 0 and as spread as it was made; returns how many.
 
-    Encoders are made with the spread that suits what follows, and words without a vector keep theirs.
+    Vectors of little text have much in common, which says nothing of any word, so their mean is taken away (Mu
+    and Viswanath 2018, "All-but-the-top").  Encoders are made with the spread that suits what follows, and words
+    without a vector keep theirs.
 
     Raises:
         DataError: vectors of another width.
     """
-    spread, own = encoder.embed.weight.detach().std(), vectors.x_VD.std().clamp_min(1e-12)
-    scaled = WordVectors(vectors.words, vectors.x_VD * (spread.cpu() / own))
+    centred_VD = vectors.x_VD - vectors.x_VD.mean(0)
+    spread = encoder.embed.weight.detach().std().cpu()
+    scaled = WordVectors(vectors.words, centred_VD * (spread / centred_VD.std().clamp_min(1e-12)))
     return scaled.fill(encoder.embed.weight, encoder.vocab)
 
 
