@@ -63,7 +63,7 @@ class TextCNN(nn.Module):
             nn.Conv1d(config.embedding, config.channels, kernel) for kernel in config.kernels
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.outlet = Outlet(self.feature_width, width)
+        self.outlet = Outlet(self.feature_width, width, norm=False)
 
     def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the largest responses (U, 1, channels * kernels), and (U, 1) whether a text has any token."""
