@@ -10,7 +10,7 @@ the others, and padding never changes the result.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 import torch
 from pydantic import Field
@@ -72,7 +72,7 @@ class TextCNN(nn.Module):
             is_hidden_UT = torch.rand(token_UT.shape, device=token_UT.device) < self.word_dropout
             token_UT = torch.where(is_hidden_UT, UNK, token_UT)
         x_UTF = self.embedding_dropout(self.embed(token_UT)) * mask_UT[..., None]
-        peak_UF = torch.cat([largest_response(conv, x_UTF, mask_UT) for conv in self.trunk], 1)
+        peak_UF = torch.cat([largest_response(cast(nn.Conv1d, conv), x_UTF, mask_UT) for conv in self.trunk], 1)
         return self.dropout(peak_UF)[:, None], mask_UT.any(1, keepdim=True)
 
     def load_pretrained(self) -> Self:
