@@ -3,7 +3,8 @@
     python examples/05_word_vectors.py
 
 In a config: [inputs.text] encoder = "gru", embedding = 16, vectors = "words.txt"; or, to learn them in the run
-from its own training texts, learned_vectors = true.  On the command line: sensorium vectors train TEXT --out words.txt
+from its own training texts, learned_vectors = true.
+On the command line: sensorium vectors train TEXT --out words.txt
 """
 
 import tempfile
