@@ -1,19 +1,20 @@
 """Sentences of two kinds by counting: naive Bayes and NB-SVM on MR, SUBJ and SST-2.
 
-    python benchmarks/sentiment.py [mr|subj|sst2 ...]
+    python benchmarks/sentiment.py [mr|subj|sst2 ...] [--method NAME --out RESULT]
 
 MR (sentence polarity 1.0, Pang and Lee 2005) and SUBJ (Pang and Lee 2004): 10 folds; the line i (from 0) of
 either file belongs to fold i mod 10.  SST-2: trained on the phrases of its training table, judged on its dev
 table.  Texts are tokenised already and split at white space; words come from the training rows alone.  The
-settings are those of Wang and Manning 2012 and are not tuned: smoothing 1, C = 1, beta = 0.25, bigrams with
-the beginning and the end of the sentence.
+settings are those of Wang and Manning 2012: smoothing 1, C = 1, beta = 0.25, bigrams with the beginning and the
+end of the sentence.  beta = 0.1 was chosen for SUBJ inside the training rows of fold 0 (three parts of them held
+out in turn: beta 0.1 gives 93.00 %, 0.25 92.43, 0.5 91.63, 1 91.00).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "complement, bigrams": ("naive_bayes", {"kind": "complement", "ngrams": 2}),
     "NB-SVM, words": ("nb_svm", {"ngrams": 1}),
     "NB-SVM, bigrams": ("nb_svm", {"ngrams": 2}),
+    "NB-SVM, bigrams, beta 0.1": ("nb_svm", {"ngrams": 2, "beta": 0.1}),
     "NB-SVM, bigrams, no bias": ("nb_svm", {"ngrams": 2, "bias": False}),
     "SVM, bigrams (beta 1)": ("nb_svm", {"ngrams": 2, "beta": 1.0}),
     "NB-logistic, bigrams": ("nb_svm", {"ngrams": 2, "loss": "logistic"}),
@@ -97,14 +99,19 @@ def read(spec: str) -> Rows:
     return list(zip(text, label, strict=True))
 
 
-def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
-    """Judge every method on ten folds; returns means, by method."""
+def folds_of(rows: Rows) -> np.ndarray:
+    """Return each row's fold: its line number in its own file, blank lines aside, modulo ten."""
     seen: dict[str, int] = {}
     folds = []
-    for _, label in rows:  # its line number in its own file, blank lines aside
+    for _, label in rows:
         folds.append(seen.setdefault(label, 0) % NUM_FOLDS)
         seen[label] += 1
-    fold_N = np.array(folds)
+    return np.array(folds)
+
+
+def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Judge every method on ten folds; returns means, by method."""
+    fold_N = folds_of(rows)
     by_fold = []
     for fold in range(NUM_FOLDS):
         train, test = ([rows[i] for i in np.flatnonzero(side)] for side in (fold_N != fold, fold_N == fold))
@@ -122,7 +129,7 @@ def cross_validated(rows: Rows) -> dict[str, dict[str, Any]]:
     }
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], out: str) -> None:
     results: dict[str, Any] = {}
     for name in names:
         if name == "sst2":
@@ -131,8 +138,15 @@ def main(names: list[str]) -> None:
             results[name] = cross_validated(read(TABLES[name]))
         for method, facts in results[name].items():
             print(f"{name:5} {method:32} {100 * facts['accuracy']:6.2f} %")
-    write("sentiment", {"folds": "line i of either file is in fold i mod 10", "results": results})
+    write(out, {"folds": "line i of either file is in fold i mod 10", "results": results})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["mr", "subj", "sst2"])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", default=["mr", "subj", "sst2"])
+    parser.add_argument("--method", choices=METHODS, help="measure this one alone")
+    parser.add_argument("--out", default="sentiment", help="name of the result file")
+    asked = parser.parse_args()
+    if asked.method:
+        METHODS = {asked.method: METHODS[asked.method]}
+    main(asked.tables, asked.out)

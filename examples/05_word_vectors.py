@@ -2,7 +2,9 @@
 
     python examples/05_word_vectors.py
 
-In a config: [inputs.text] encoder = "gru", embedding = 16, vectors = "words.txt"
+In a config: [inputs.text] encoder = "gru", embedding = 16, vectors = "words.txt"; or, to learn them in the run
+from its own training texts, learned_vectors = true.
+On the command line: sensorium vectors train TEXT --out words.txt
 """
 
 import tempfile
@@ -15,7 +17,7 @@ from sensorium.data.word_vectors_training import WordVectorConfig, train_word_ve
 SENTENCES = ["a red circle and a red square", "a blue circle and a blue square", "dogs bark and cats purr"] * 40
 
 tokenizer = WordTokenizer().fit(SENTENCES)
-config = WordVectorConfig(method="skip_gram", width=16, window=2, epochs=5, subsample=1.0)
+config = WordVectorConfig(method="skip_gram", width=16, window=2, epochs=20, subsample=1.0, learning_rate=0.2)
 vectors = train_word_vectors((tokenizer.encode(text) for text in SENTENCES), tokenizer.vocab, config)
 
 with tempfile.TemporaryDirectory() as folder:

@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.rnn": {"layers": 2},
     "text.lstm": {"layers": 2},
     "text.gru": {"layers": 2},
+    "text.cnn": {},
     "text.transformer": {},
     "text.token_features": {"templates": ["0[0]", "0[-1]"]},
     "text.token_features_lstm": {"templates": ["0[0]", "0[-1]"], "layers": 2},
@@ -93,6 +94,7 @@ COUNTS = {
     "text.rnn": 1000 * 128 + 2 * recurrent(1, 128, 64) + outlet(128),
     "text.lstm": 1000 * 128 + 2 * recurrent(4, 128, 64) + outlet(128),
     "text.gru": 1000 * 128 + 2 * recurrent(3, 128, 64) + outlet(128),
+    "text.cnn": 1000 * 128 + sum(linear(w * 128, 100) for w in (3, 4, 5)) + outlet(300, is_normalised=False),
     "text.transformer": 1000 * 128
     + 2 * (2 * norm(128) + attention(128) + linear(128, 512) + linear(512, 128))
     + outlet(128),

@@ -71,6 +71,7 @@ ROWS = [
         Row("transformer", {"conditioning": how, "heads": 2, **SMALL})
         for how in ("cross_attention", "prefix", "none")
     ),
+    Row("readout"),
     Row("crf"),
     Row("crf", {"transitions": False, "hidden": 4, "context": "memory"}),
     Row("transformer", {"mlp": "gelu", "tie_embeddings": False, "heads": 1, **SMALL}),

@@ -22,6 +22,7 @@ from sensorium.cli.predict import predict
 from sensorium.cli.teach import forget, taught, teach
 from sensorium.cli.train import train
 from sensorium.cli.transcribe import transcribe
+from sensorium.cli.vectors import vectors
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 for command in (demo, init, check, train, evaluate, predict, transcribe, teach, forget, taught, doctor):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
+app.add_typer(vectors, name="vectors")
 
 
 def _show_version(wanted: bool) -> None:

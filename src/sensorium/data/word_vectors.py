@@ -9,9 +9,11 @@ Enters: a file.  Leaves: `WordVectors`, words and float32 (V, D); and back.
 
 from __future__ import annotations
 
+import difflib
 import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -62,12 +64,39 @@ class WordVectors:
 
     def nearest(self, word: str, num: int = 10) -> list[tuple[str, float]]:
         """Return the most similar other words and their cosines.  Raises DataError: an unknown word."""
-        if word not in self.words:
-            raise DataError(f"no vector for '{word}'")
-        scaled_VD = torch.nn.functional.normalize(self.x_VD, dim=1)
-        cosine_V = scaled_VD @ scaled_VD[self.words.index(word)]
-        order = [i for i in cosine_V.argsort(descending=True).tolist() if self.words[i] != word]
-        return [(self.words[i], float(cosine_V[i])) for i in order[:num]]
+        return self._closest(self.unit(word), (word,), num)
+
+    def analogy(self, a: str, b: str, c: str, num: int = 10) -> list[tuple[str, float]]:
+        """Return words that are to `c` as `b` is to `a`, by the cosine with b - a + c of unit vectors.
+
+        Source: Mikolov, Yih and Zweig 2013, "Linguistic regularities in continuous space word
+        representations", section 5.  Raises DataError: an unknown word.
+        """
+        return self._closest(self.unit(b) - self.unit(a) + self.unit(c), (a, b, c), num)
+
+    def unit(self, word: str) -> Tensor:
+        """Return the vector of `word` at length 1, (D,).  Raises DataError: an unknown word."""
+        if word not in self.row_of:
+            close = difflib.get_close_matches(word, self.words, n=1)
+            raise DataError(f"no vector for '{word}'", advice=f"did you mean '{close[0]}'?" if close else "")
+        return self.unit_VD[self.row_of[word]]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Return the row of each word."""
+        return {word: row for row, word in enumerate(self.words)}
+
+    @cached_property
+    def unit_VD(self) -> Tensor:
+        """Return all vectors at length 1; a zero vector stays zero."""
+        return torch.nn.functional.normalize(self.x_VD, dim=1)
+
+    def _closest(self, to_D: Tensor, but: Sequence[str], num: int) -> list[tuple[str, float]]:
+        cosine_V = self.unit_VD @ torch.nn.functional.normalize(to_D, dim=0)
+        cosine_V[[self.row_of[word] for word in but]] = -torch.inf
+        num = min(num, len(self.words) - len(set(but)))
+        best = cosine_V.topk(num)
+        return [(self.words[i], float(x)) for i, x in zip(best.indices.tolist(), best.values, strict=True)]
 
     def fill(self, weight_VD: Tensor, vocab: Vocab) -> int:
         """Copy the vectors of `vocab`'s words into rows of `weight_VD`; returns how many.

@@ -9,6 +9,7 @@ ENCODERS: dict[str, str] = {
     "text.rnn": "sensorium.encoders.text_rnn:TextRNN",
     "text.lstm": "sensorium.encoders.text_lstm:TextLSTM",
     "text.gru": "sensorium.encoders.text_gru:TextGRU",
+    "text.cnn": "sensorium.encoders.text_cnn:TextCNN",
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
     "text.token_features": "sensorium.encoders.text_token_features:TextTokenFeatures",
     "text.token_features_lstm": "sensorium.encoders.text_token_features_lstm:TextTokenFeaturesLSTM",

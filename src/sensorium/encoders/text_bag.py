@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextBag(nn.Module):
@@ -28,7 +28,7 @@ class TextBag(nn.Module):
         width: D of the result.
     """
 
-    class Config(TextInput):
+    class Config(EmbeddingInput):
         """Options of the bags."""
 
         hidden: int = Field(256, ge=1, le=65_536)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
@@ -19,6 +19,7 @@ from sensorium.core.protocols import Preparer
 from sensorium.core.vocabulary import Vocab
 from sensorium.data.text_preparer import TextPreparer
 from sensorium.data.word_vectors import WordVectors
+from sensorium.data.word_vectors_training import WordVectorTraining
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,31 @@ class TextInput(Section):
     tokenizer_options: dict[str, str | bool | int | float] = Field(default_factory=dict)
     """Options of the tokenizer, such as { lowercase = false, min_count = 2, segmenter = "jieba" }."""
 
-    vectors: Path | None = None
-    """A file of word vectors (word2vec, GloVe, fastText) that the word embedding begins with."""
-
     def preparer(self) -> TextPreparer:
         """Make the (unfitted) preparer of these texts.  Raises ConfigError: an option that there is not."""
         return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens, **self.tokenizer_options)
+
+
+class EmbeddingInput(TextInput):
+    """How a text is prepared, and what its word embedding begins with; else that is random."""
+
+    vectors: Path | None = None
+    """A file of word vectors (word2vec, GloVe, fastText) that the word embedding begins with."""
+
+    learned_vectors: WordVectorTraining | None = None
+    """Learn vectors from the training rows' own texts before anything descends, and begin with them; `true`
+    takes the defaults."""
+
+    @field_validator("learned_vectors", mode="before")
+    @classmethod
+    def _by_default(cls, training: Any) -> Any:
+        return {True: WordVectorTraining(), False: None}[training] if isinstance(training, bool) else training
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.vectors is not None and self.learned_vectors is not None:
+            raise ValueError("an embedding begins with a file's vectors or with learned_vectors, not both")
+        return self
 
 
 class VocabPreparer(Preparer, Protocol):
@@ -56,6 +76,29 @@ def load_vectors(embed: nn.Embedding, vocab: Vocab, path: Path | None) -> None:
     if path is not None:
         num_found = WordVectors.read(path, keep=vocab).fill(embed.weight, vocab)
         log.info("%s: vectors of %d of %d words", path, num_found, len(vocab))
+
+
+class EmbedsWords(Protocol):
+    """An encoder whose embedding can begin with word vectors."""
+
+    vocab: Vocab
+    embed: nn.Embedding
+
+
+def begin_with(encoder: EmbedsWords, vectors: WordVectors) -> int:
+    """Copy `vectors` into the encoder's embedding, around 0 and as spread as it was made; returns how many.
+
+    Vectors of little text have much in common, which says nothing of any word, so their mean is taken away (Mu
+    and Viswanath 2018, "All-but-the-top").  Encoders are made with the spread that suits what follows, and words
+    without a vector keep theirs.
+
+    Raises:
+        DataError: vectors of another width.
+    """
+    centred_VD = vectors.x_VD - vectors.x_VD.mean(0)
+    spread = encoder.embed.weight.detach().std().cpu()
+    scaled = WordVectors(vectors.words, centred_VD * (spread / centred_VD.std().clamp_min(1e-12)))
+    return scaled.fill(encoder.embed.weight, encoder.vocab)
 
 
 def full_mask(token_UT: Tensor, mask_UT: Tensor | None) -> Tensor:

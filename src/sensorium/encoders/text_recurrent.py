@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.recurrence import Cell, Recurrence
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextRecurrent(nn.Module):
@@ -25,7 +25,7 @@ class TextRecurrent(nn.Module):
         width: D of the result.
     """
 
-    class Config(TextInput):
+    class Config(EmbeddingInput):
         """Options of the recurrent text encoders."""
 
         embedding: int = Field(128, ge=1, le=65_536)

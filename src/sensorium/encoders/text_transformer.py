@@ -14,7 +14,7 @@ from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import EncoderBlock
-from sensorium.encoders.text_input import TextInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
 
 
 class TextTransformer(nn.Module):
@@ -26,7 +26,7 @@ class TextTransformer(nn.Module):
         width: D of the result.
     """
 
-    class Config(TextInput):
+    class Config(EmbeddingInput):
         """Options of `text.transformer`."""
 
         hidden: int = Field(128, ge=2, le=65_536)

@@ -1,14 +1,17 @@
 """Every metric of predictions against references, by name; third parties add theirs under the group.
 
 A metric is a function `(predictions, references) -> float` over plain lists: a text a row, and for
-each the one text or the several that would be right.
+each the one text or the several that would be right.  Those of `VECTOR_METRICS` are made from word vectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from sensorium.core import registry
+from sensorium.core.errors import ConfigError
+from sensorium.data.word_vectors import WordVectors
 from sensorium.evaluation.metrics import Metric
 
 ENTRY_POINTS = "sensorium.metrics"
@@ -29,7 +32,22 @@ METRICS: dict[str, str] = {
     "bleu4": "sensorium.evaluation.metrics_bleu:bleu4",
 }
 
+VECTOR_METRICS: dict[str, str] = {
+    "embedding_similarity": "sensorium.evaluation.metrics_similarity:embedding_similarity",
+    "semantic_similarity": "sensorium.evaluation.metrics_similarity:semantic_similarity",
+}
 
-def load_metric(name: str) -> Metric:
-    """Return the metric called `name`.  Raises ConfigError with the nearest name."""
-    return cast(Metric, registry.load(METRICS, ENTRY_POINTS, name))
+
+def load_metric(name: str, vectors: WordVectors | None = None) -> Metric:
+    """Return the metric called `name`, over `vectors` if it is one that compares words.
+
+    Raises:
+        ConfigError: no such metric, with the nearest name; or one that needs vectors, and there are none.
+    """
+    if name not in VECTOR_METRICS:
+        return cast(Metric, registry.load(METRICS | VECTOR_METRICS, ENTRY_POINTS, name))
+    if vectors is None:
+        advice = "name a file of them: evaluation.vectors = 'words.txt' (see `sensorium vectors train`)"
+        raise ConfigError(f"'{name}' needs word vectors", advice=advice)
+    make: Callable[[WordVectors], Metric] = registry.load(VECTOR_METRICS, ENTRY_POINTS, name)
+    return make(vectors)

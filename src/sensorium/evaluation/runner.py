@@ -19,8 +19,9 @@ import torch
 from sensorium.core.errors import DataError
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
+from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
-from sensorium.evaluation.registry import load_metric
+from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Prediction, Task, predict
 
@@ -56,12 +57,14 @@ def evaluate(
     batch_rows: int = 512,
     max_rows: int | None = None,
     only: frozenset[str] | None = None,
+    vectors: WordVectors | None = None,
 ) -> Evaluation:
     """Decode and judge every row of `corpus`, or its first `max_rows`.
 
     Args:
         task: one without metrics is judged by perplexity alone, and nothing is decoded.
         only: hide all inputs but these (to see what a subset of modalities gives).
+        vectors: of words; texts are then judged by their similarity too.
 
     Raises:
         DataError: no row has a target.
@@ -86,7 +89,7 @@ def evaluate(
         batch = _restrict(corpus.batch(np.array(chunk_rows)), only)
         total, count = likelihood(model, batch)
         nll, num_tokens = nll + total, num_tokens + count
-    metrics = _judge(task, outcome)
+    metrics = _judge(task, outcome, vectors)
     metrics["perplexity"] = math.exp(min(nll / max(num_tokens, 1), 700.0))
     return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started, outcome)
 
@@ -110,13 +113,16 @@ def mean_nll(model: MultimodalLM, corpus: Corpus, batch_rows: int = 512) -> floa
     return total / max(count, 1)
 
 
-def _judge(task: Task, outcome: list[tuple[int, Prediction, list[str]]]) -> dict[str, float]:
+def _judge(
+    task: Task, outcome: list[tuple[int, Prediction, list[str]]], vectors: WordVectors | None
+) -> dict[str, float]:
     texts = [prediction.text for _, prediction, _ in outcome]
     if task.many_references:
         references: list[list[str]] | list[str] = [refs for _, _, refs in outcome]
     else:
         references = [refs[0] for _, _, refs in outcome]
-    return {name: float(load_metric(name)(texts, references)) for name in task.metrics}
+    names = [*task.metrics, *(VECTOR_METRICS if task.metrics and vectors is not None else ())]
+    return {name: float(load_metric(name, vectors)(texts, references)) for name in names}
 
 
 def _requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:

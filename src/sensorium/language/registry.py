@@ -14,6 +14,7 @@ SCORERS: dict[str, str] = {
     "infinigram": "sensorium.language.infinigram:Infinigram",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",
+    "readout": "sensorium.language.readout:Readout",
     "recurrent": "sensorium.language.recurrent:Recurrent",
     "transformer": "sensorium.language.transformer:Transformer",
 }

@@ -237,6 +237,10 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
+    if section.frozen and getattr(options, "learned_vectors", None) is not None:
+        advice = "leave 'frozen' out, or name a file of 'vectors'"
+        where = source.where(f"{prefix}.frozen")
+        raise ConfigError("learned_vectors come after what is frozen was encoded", where=where, advice=advice)
     try:
         options.preparer()  # type: ignore[attr-defined]
     except ConfigError as error:

@@ -129,6 +129,7 @@ class Sensorium:
             batch_rows=self.config.evaluation.batch_rows,
             max_rows=max_rows or self.config.evaluation.max_rows,
             only=None if only is None else frozenset(only),
+            vectors=self.config.word_vectors(),
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.media.policy import MediaPolicy
 from sensorium.model import config as model_config
@@ -53,6 +54,8 @@ class EvaluationConfig(Section):
     """The inputs that are tried alone; None tries each."""
     batch_rows: int = Field(512, ge=1)
     max_rows: int | None = Field(None, ge=1)
+    vectors: str | None = None
+    """A file of word vectors, relative to the config: what is written is judged by its similarity too."""
 
 
 class RunSection(Section):
@@ -80,13 +83,16 @@ class RunConfig:
         for key in ("train", "validation", "test", "folder", "cache"):
             if data.get(key):
                 data[key] = self.resolve(data[key])
+        evaluation = self.evaluation.model_dump(mode="json", exclude_none=True)
+        if self.evaluation.vectors is not None:
+            evaluation["vectors"] = str((self.folder / self.evaluation.vectors).expanduser().resolve())
         return {
             "run": {"name": self.name},
             "data": data,
             **self.model.dump(),
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
-            "evaluation": self.evaluation.model_dump(mode="json", exclude_none=True),
+            "evaluation": evaluation,
             "media": self.media.model_dump(mode="json", exclude_none=True),
         }
 
@@ -96,6 +102,11 @@ class RunConfig:
         if not colon or "/" in prefix or "\\" in prefix:
             prefix, colon, path = "", "", spec
         return f"{prefix}{colon}{(self.folder / Path(path).expanduser()).resolve()}"
+
+    def word_vectors(self) -> WordVectors | None:
+        """Read the vectors that texts are judged with, if any are named.  Raises DataError."""
+        named = self.evaluation.vectors
+        return None if named is None else WordVectors.read((self.folder / named).expanduser())
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with some fields changed."""

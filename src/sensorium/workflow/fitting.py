@@ -24,6 +24,8 @@ from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.prepare import cache_folder
+from sensorium.workflow.vectors import begin_with_learned
 
 WORTH_GROUPING = 1.25
 """How many times fewer encodings pay for the poorer shuffling of whole groups."""
@@ -55,6 +57,9 @@ def fit_model(
     model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
     model.fit_encoders(lambda: batches(train, config.training.batch_rows))
     seconds["counting"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if begin_with_learned(model, train, cache_folder(config)):
+        seconds["word vectors"] = time.perf_counter() - started
     report = None
     if model.learns:
         started = time.perf_counter()

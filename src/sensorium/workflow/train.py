@@ -74,6 +74,7 @@ def train(
     say(f"run folder: {run}")
     with run_lock(run):
         _settle_config(config, run, resume)
+        vectors = config.word_vectors()  # before anything that takes long
         prepared = prepare(config, run, say=say)
         fitted = fit_model(
             config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
@@ -88,6 +89,7 @@ def train(
             decoding=config.decoding,
             batch_rows=config.evaluation.batch_rows,
             max_rows=config.evaluation.max_rows,
+            vectors=vectors,
         )
         baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
         result = RunResult(run, fitted, evaluation, judged_on, baselines, prepared, config.decoding)
