@@ -20,6 +20,7 @@ from sensorium.core import registry
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import CountingScorer, EvidenceScorer, Preparer
 from sensorium.core.types import Batch, Conditioning, words_by_row
+from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
@@ -106,6 +107,14 @@ class MultimodalLM(nn.Module):
         if not any(isinstance(part, EvidenceScorer) for part in self.parts.values()):
             return {}
         return {name: words_by_row(batch.inputs[name]) for name, p in self.preparers.items() if has_words(p)}
+
+    def sequences(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Put BOS before each row's ids and pad: tokens (B, T) int64 and mask (B, T), on the model's device."""
+        longest = max((len(row) for row in ids), default=0)
+        padded = [[BOS, *row, *[PAD] * (longest - len(row))] for row in ids]
+        token_BT = torch.tensor(padded, dtype=torch.int64, device=self.device).view(len(ids), longest + 1)
+        length_B1 = torch.tensor([[len(row)] for row in ids], device=self.device).view(-1, 1)
+        return token_BT, torch.arange(longest + 1, device=self.device) <= length_B1
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
@@ -30,11 +30,16 @@ class Prediction:
 
     The probability is exact: among the allowed answers if the task is closed, else of the whole
     text under the model, EOS included.
+
+    Attributes:
+        token_ids: the very tokens that were written, EOS included if the text ended; empty where the answer was
+            chosen as a whole, or found by a task's own way.
     """
 
     text: str
     probability: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    token_ids: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
 
 
 class Task(Protocol):
@@ -116,8 +121,11 @@ def _prefix_free(candidates: Sequence[Sequence[int]]) -> bool:
 def write(model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
     """Write each row's text by the configured search."""
     result = build(decoding)(model.scorer, model.condition(batch))
-    rows = zip(result.token_BT.tolist(), result.mask_BT.tolist(), result.total_B.tolist(), strict=True)
+    texts = [
+        tuple(i for i, real in zip(ids, mask, strict=True) if real)
+        for ids, mask in zip(result.token_BT.tolist(), result.mask_BT.tolist(), strict=True)
+    ]
     return [
-        Prediction(model.tokenizer.decode([i for i, real in zip(ids, mask, strict=True) if real]), math.exp(log_p))
-        for ids, mask, log_p in rows
+        Prediction(model.tokenizer.decode(list(ids)), math.exp(log_p), token_ids=ids)
+        for ids, log_p in zip(texts, result.total_B.tolist(), strict=True)
     ]

@@ -18,6 +18,7 @@ from sensorium.core.errors import UsageError
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
 from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.explain.scorers import Explanation
 from sensorium.model.saving import save_model
 from sensorium.tasks.task import Prediction
 from sensorium.training.progress import Progress
@@ -83,6 +84,10 @@ class Sensorium:
     def score(self, target: str, **inputs: Any) -> float:
         """Return log P(target | inputs) in nats, end of text included."""
         return self.predictor.score([inputs], [target])[0]
+
+    def explain(self, target: str | None = None, /, **inputs: Any) -> Explanation:
+        """Say whose word each token is: of `target`, or of what the model answers to this row."""
+        return self.predictor.explain([inputs], None if target is None else [target])[0]
 
     def evaluate(
         self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None
