@@ -85,6 +85,10 @@ class LanguageSection(Section):
     mix: Literal["linear", "product", "gate"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
+    train: Literal["alone", "through"] = "alone"
+    """Let what learns learn each for itself, or through the composition, with counts that leave its rows out."""
+    folds: int = Field(5, ge=2, le=100)
+    """Into how many folds rows are parted so that counts can leave them out, in training through them."""
 
     @field_validator("scorers")
     @classmethod
@@ -260,7 +264,20 @@ def _language(
                 where, advice = source.where(f"language.{name}.inputs"), registry.nearest(named, inputs)
                 raise ConfigError(f"'language.{name}.inputs' names no input: '{named}'", where=where, advice=advice)
         scorers[name] = (cls, options)
+    _require_both_kinds(language, scorers, source)
     return language, scorers
+
+
+def _require_both_kinds(
+    language: LanguageSection, scorers: Mapping[str, tuple[Any, Section]], source: Source
+) -> None:
+    kinds = {cls.fitted_by for cls, _ in scorers.values()}
+    if language.train == "through" and not {"counting", "gradient"} <= kinds:
+        raise ConfigError(
+            f"training through counts needs a scorer that counts and one that learns, not {list(scorers)} alone",
+            where=source.where("language.train"),
+            advice='add "ngram" or "transformer" to scorers, or leave \'train\' out',
+        )
 
 
 def _table(values: Mapping[str, Any], key: str, source: Source) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+from sensorium.model.through import Through
 
 
 class MultimodalLM(nn.Module):
@@ -58,6 +59,8 @@ class MultimodalLM(nn.Module):
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [cls(options, self.vocab, width) for cls, options in config.scorers.values()]
+        self.through: Through | None = None
+        """Set while the network is trained through the counts; it is no module, and is not saved."""
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
 
     def load_pretrained(self) -> None:
@@ -120,8 +123,9 @@ class MultimodalLM(nn.Module):
         """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
-        itself (counts are held fixed and have no gradient); the alignment of inputs is added, if configured.
-        In evaluation it is the composed scorer's likelihood.
+        itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
+        where `through` is set; the alignment of inputs is added, if configured.  In evaluation it is the
+        composed scorer's likelihood.
         """
         batch = batch.to(self.device)
         if self.training and self.input_dropout:
@@ -131,8 +135,11 @@ class MultimodalLM(nn.Module):
         num_tokens_B = mask_BT.sum(1) - 1
         if not self.training:
             return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
-        learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
-        nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+        if self.through is not None:
+            nll_B = -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1)
+        else:
+            learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+            nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
         if self.alignment is not None:
             nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
         return nll_B, num_tokens_B
@@ -145,7 +152,19 @@ class MultimodalLM(nn.Module):
             batches: the same rows with their inputs, for scorers that count both; read once, and only if
                 there is such a scorer.  Nothing is encoded.
         """
-        counting = [part for part in self.parts.values() if part.fitted_by == "counting"]
+        self._count([part for part in self.parts.values() if part.fitted_by == "counting"], sequences, batches)
+
+    def counted(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> dict[int, Any]:
+        """Fit fresh copies of the counting scorers on other rows; returns them by their part's number."""
+        fresh = {
+            k: cls(options, self.vocab, self.config.fusion.width).to(self.device)
+            for k, (cls, options) in enumerate(self.config.scorers.values())
+            if cls.fitted_by == "counting"
+        }
+        self._count(list(fresh.values()), sequences, batches)
+        return fresh
+
+    def _count(self, counting: Sequence[Any], sequences: Iterable[Sequence[int]], batches: Iterable[Batch]) -> None:
         counted = [part for part in counting if isinstance(part, CountingScorer)]
         kept = list(sequences) if len(counted) > 1 else sequences
         for part in counted:
@@ -182,9 +201,11 @@ class MultimodalLM(nn.Module):
         was_training = self.training
         self.eval()
         moved = (batch.to(self.device) for batch in batches)
-        weights = self.scorer.fit_weights((*_target(batch), self.condition(batch)) for batch in moved)
+        held_out = ((*_target(batch), self.condition(batch)) for batch in moved)
+        fit = self.scorer.fit_weights if self.through is None else self.through.fit_weights
+        fit(held_out)
         self.train(was_training)
-        return list(weights)
+        return list(self.scorer.weights)
 
     def train(self, mode: bool = True) -> MultimodalLM:
         """Set training mode; frozen encoders stay in evaluation mode."""

@@ -26,6 +26,7 @@ from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
+from sensorium.workflow.refitting import require_test_rows
 from sensorium.workflow.run_folder import new_run, resumable_run, write_json
 
 
@@ -75,6 +76,7 @@ def train(
     with run_lock(run):
         _settle_config(config, run, resume)
         prepared = prepare(config, run, say=say)
+        require_test_rows(config, prepared.test)
         fitted = fit_model(
             config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
         )
