@@ -5,8 +5,8 @@ weights over parts that know all rows.
 
 Weights must be fitted on rows that no part knows; once they are, those rows are worth more as training rows, most
 of all where they are the ones most like what is to come (the end of a text).  The weights are then those of parts
-that knew a little less: an assumption, as in retraining after cross-validation.  The held-out rows can judge nothing
-any more, so a run that does this needs test rows.
+that knew a little less: an assumption, as in retraining after cross-validation.  The held-out rows can judge
+nothing any more, so a run that does this needs test rows.
 """
 
 from __future__ import annotations
