@@ -60,7 +60,7 @@ class Sensorium:
             raise UsageError("a model loaded without its run has no config to fit by")
         self.result = train(self.config, out=None if out is None else Path(out), resume=resume, progress=progress)
         prepared = self.result.prepared
-        self._predictor = Predictor(prepared.model, prepared.answers, self.config.decoding)
+        self._predictor = Predictor(prepared.model, prepared.answers, self.result.decoding)
         return self
 
     @property

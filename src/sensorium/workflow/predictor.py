@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorium.core.config import read_toml
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
 from sensorium.core.types import Batch, Item, Media, Sample
@@ -25,7 +24,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import load_model
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Prediction, Task, predict
-from sensorium.workflow.run_folder import model_folder
+from sensorium.workflow.run_folder import model_folder, read_decoding
 
 
 class Predictor:
@@ -65,8 +64,7 @@ class Predictor:
         model, answers = load_model(folder, default_tokenizer=default_tokenizers())
         decoding = DecodingConfig()
         if folder != path and (path / "config.toml").exists():
-            values, source = read_toml(path / "config.toml")
-            decoding = DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
+            decoding = read_decoding(path)
         return cls(model, answers, decoding)
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> Predictor:

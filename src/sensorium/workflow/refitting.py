@@ -39,7 +39,14 @@ def refits(training: TrainingConfig) -> bool:
 
 
 def require_test_rows(config: RunConfig, test: Corpus | None) -> None:
-    """Refuse to judge a model on rows that it was refitted on.  Raises ConfigError."""
+    """Refuse to judge a model, or to tune its decoding, on rows that it was refitted on.  Raises ConfigError."""
+    rescore = config.decoding.rescore
+    if refits(config.training) and rescore is not None and rescore.weights is None:
+        raise ConfigError(
+            "refitting makes training rows of the validation rows, and weights for rescoring are tuned on these",
+            where=config.name,
+            advice="give decoding.rescore.weights, or leave refit_counts and refit_share out",
+        )
     if refits(config.training) and test is None:
         raise ConfigError(
             "refitting makes training rows of the validation rows, and there are no others to judge the model on",
