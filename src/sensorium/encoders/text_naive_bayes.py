@@ -138,8 +138,9 @@ class TextNaiveBayes(nn.Module):
         word_UT = torch.where(mask_UT, token_UT, PAD).sort(1).values
         first_UT = torch.ones_like(mask_UT)
         first_UT[:, 1:] = word_UT[:, 1:] != word_UT[:, :-1]
-        place_UT = table_U[:, None] * weight_XVC.shape[1] + torch.where(first_UT, word_UT, PAD)
-        value_UC = prior_XC[table_U] + weight_XVC.flatten(0, 1)[place_UT].sum(1)
+        weight_UTC = weight_XVC.flatten(0, 1)[table_U[:, None] * weight_XVC.shape[1] + word_UT]
+        counts_UT = first_UT & (word_UT > UNK)
+        value_UC = prior_XC[table_U] + torch.where(counts_UT[..., None], weight_UTC, 0).sum(1)
         log_p_UC = value_UC.log_softmax(1).clamp_min(_LEAST_LOG_P)
         return log_p_UC[:, None].to(self.outlet.absent_D.dtype), mask_UT.any(1, keepdim=True)
 
