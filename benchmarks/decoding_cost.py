@@ -4,8 +4,8 @@
 
 A decoder of some 5 M parameters over the text's 10,000 commonest words, with random weights, writes exactly
 `--tokens` words for each of 16 rows, greedily and by a beam of 4; ending is forbidden.  Mixed in is a trigram of
-the text's first million words, linearly and by equal shares, so that the texts written are mostly the n-gram's and its
-contexts are such as it has seen: the dear case for it.
+the text's first million words, linearly and by equal shares, so that the texts written are mostly the n-gram's and
+its contexts are such as it has seen: the dear case for it.
 """
 
 from __future__ import annotations
