@@ -42,6 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.token_features": {"templates": ["0[0]", "0[-1]"]},
     "text.token_features_lstm": {"templates": ["0[0]", "0[-1]"], "layers": 2},
     "text.hmm": {"states": 5},
+    "text.naive_bayes": {"classes": 3},
     "image.cnn": {"size": 32},
     "image.vgg16": {"size": 32},
     "image.resnet18": {"size": 64},
@@ -101,6 +102,7 @@ COUNTS = {
     "text.token_features": 1001 * 128 + 128,  # the table with its row of unseen features, the absent token
     "text.token_features_lstm": 1001 * 128 + 2 * recurrent(4, 128, 128) + outlet(256),
     "text.hmm": outlet(32),
+    "text.naive_bayes": outlet(32, is_normalised=False),
     "image.cnn": convolutions(9, 3, 32, 64, 128, bias=False) + norm(32 + 64 + 128) + outlet(128, 16),
     "image.vgg16": 138_357_544
     - (linear(512 * 49, 4096) + linear(4096, 4096) + linear(4096, 1000))
@@ -192,6 +194,8 @@ def test_encoder_keeps_the_contract(name: str) -> None:
         made = encoder(config, preparer, WIDTH)
         if name == "text.token_features":  # at birth its table is zero, and every text the same
             nn.init.normal_(made.table.weight_VD)
+        if name == "text.naive_bayes":  # and so is this one's before it has counted
+            nn.init.normal_(made.weight_)
         return made
 
     check_encoder(make, lambda num: media_of(name, num, size))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sensorium.cli.explanation import print_explanation
 from sensorium.cli.output import print_json
 from sensorium.core.errors import SensoriumError, UsageError
 
@@ -22,6 +23,9 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
     inputs: Annotated[list[str] | None, typer.Option("--input", help="NAME=VALUE: text, or a media path.")] = None,
     table: Annotated[str | None, typer.Option(help="Answer every row of this table.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say for every token what each scorer said of it, and its share.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Answer with a fitted model; any subset of its inputs may be given."""
@@ -31,7 +35,7 @@ def predict(
 
     predictor = Predictor.load(run)
     if table is not None:
-        answers = list(_answer_table(predictor, table))
+        answers = list(_answer_table(predictor, table, explain))
         if as_json:
             print_json({"task": predictor.task.name, "rows": len(answers), "predictions": answers})
         else:
@@ -39,14 +43,19 @@ def predict(
                 print(
                     "\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""])
                 )
+                if "explanation" in answer:
+                    print_explanation(answer["explanation"])
         return
-    prediction = predictor.predict([dict(_pair(pair) for pair in inputs or [])])[0]
+    row = dict(_pair(pair) for pair in inputs or [])
+    facts, prediction = _answers(predictor, [row], explain)[0]
     if as_json:
-        print_json({"task": predictor.task.name, **_facts(prediction)})
+        print_json({"task": predictor.task.name, **facts})
     else:
         print(f"{prediction.text}    ({100 * prediction.probability:.1f} %)")
         for text, probability in prediction.alternatives[1:4]:
             print(f"    {text}    ({100 * probability:.1f} %)")
+        if explain:
+            print_explanation(facts["explanation"])
 
 
 def _pair(pair: str) -> tuple[str, str]:
@@ -56,7 +65,7 @@ def _pair(pair: str) -> tuple[str, str]:
     return name, value
 
 
-def _answer_table(predictor: Predictor, spec: str) -> Iterator[dict[str, Any]]:
+def _answer_table(predictor: Predictor, spec: str, explain: bool) -> Iterator[dict[str, Any]]:
     from sensorium.data.table import Table
 
     table = Table.open(spec, Path())
@@ -66,22 +75,33 @@ def _answer_table(predictor: Predictor, spec: str) -> Iterator[dict[str, Any]]:
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [{name: table.row(i).get(column) for name, column in columns.items()} for i in numbers]
         wheres = [table.where(i) for i in numbers]
-        yield from _answer_rows(predictor, rows, wheres)
+        yield from _answer_rows(predictor, rows, wheres, explain)
 
 
 def _answer_rows(
-    predictor: Predictor, rows: list[dict[str, str | None]], wheres: list[str]
+    predictor: Predictor, rows: list[dict[str, str | None]], wheres: list[str], explain: bool
 ) -> Iterator[dict[str, Any]]:
     try:
-        for where, prediction in zip(wheres, predictor.predict(rows), strict=True):
-            yield {"row": where, **_facts(prediction)}
+        for where, (facts, _) in zip(wheres, _answers(predictor, rows, explain), strict=True):
+            yield {"row": where, **facts}
     except SensoriumError:
         # One bad row must not take its neighbours with it: answer one by one and name the bad one.
         for where, row in zip(wheres, rows, strict=True):
             try:
-                yield {"row": where, **_facts(predictor.predict([row])[0])}
+                yield {"row": where, **_answers(predictor, [row], explain)[0][0]}
             except SensoriumError as error:
                 yield {"row": where, "text": None, "probability": None, "error": str(error)}
+
+
+def _answers(
+    predictor: Predictor, rows: Sequence[Mapping[str, Any]], explain: bool
+) -> list[tuple[dict[str, Any], Prediction]]:
+    predictions = predictor.predict(rows)
+    facts = [_facts(prediction) for prediction in predictions]
+    if explain:
+        explanations = predictor.explain_answers(rows, predictions)
+        facts = [{**f, "explanation": e.facts()} for f, e in zip(facts, explanations, strict=True)]
+    return list(zip(facts, predictions, strict=True))
 
 
 def _facts(prediction: Prediction) -> dict[str, Any]:

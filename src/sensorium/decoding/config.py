@@ -41,6 +41,28 @@ class CTCDecoding(Section):
     """Words or phrases that are expected, and by how many nats they are made likelier."""
 
 
+class Rescoring(Section):
+    """`[decoding.rescore]`: choose among the n best texts anew; see `rescoring`."""
+
+    by: tuple[str, ...] = Field((), description="the model's scorers that are asked, by name")
+    weights: dict[str, float] | None = None
+    """By name, and "length" for a bonus a token, in nats; None tunes them on validation rows in training."""
+    metric: str | None = Field(None, description="what weights are tuned for; None: the task's main one")
+    max_rows: int = Field(500, ge=1, description="validation requests that weights are tuned on")
+
+    @model_validator(mode="after")
+    def _names_what_is_asked(self) -> Self:
+        for name in self.weights or ():
+            if name not in (*self.by, "length"):
+                raise ValueError(f"a weight for '{name}', which is not asked; asked are {[*self.by, 'length']}")
+        return self
+
+    def weight_F(self) -> list[float]:
+        """Return the weights in the order of the features; 0 where none is given."""
+        weights = self.weights or {}
+        return [weights.get(name, 0.0) for name in (*self.by, "length")]
+
+
 class DecodingConfig(Section):
     """How a model's words are chosen.  A setting that the chosen search does not read is refused."""
 
@@ -58,6 +80,7 @@ class DecodingConfig(Section):
     repetition_penalty: float = Field(1.0, gt=0, description="above 1, seen tokens become less likely")
     no_repeat_ngram: int = Field(0, ge=0, description="0 = off")
     ctc: CTCDecoding = CTCDecoding()
+    rescore: Rescoring | None = None
     allow_unknown: bool = Field(False, description="whether the unknown word may be generated")
 
     @model_validator(mode="after")
@@ -69,6 +92,8 @@ class DecodingConfig(Section):
                     raise ValueError(f"'{name}' is read by search = '{search}' only, not by '{self.search}'")
         if self.n_best > self.beam_width:
             raise ValueError(f"n_best = {self.n_best} is more than beam_width = {self.beam_width}")
+        if self.rescore is not None and self.n_best < 2:
+            raise ValueError("'rescore' chooses among texts: search = 'beam' with n_best of 2 or more is needed")
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
         return self

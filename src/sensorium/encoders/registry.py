@@ -14,6 +14,7 @@ ENCODERS: dict[str, str] = {
     "text.token_features": "sensorium.encoders.text_token_features:TextTokenFeatures",
     "text.token_features_lstm": "sensorium.encoders.text_token_features_lstm:TextTokenFeaturesLSTM",
     "text.hmm": "sensorium.encoders.text_hmm:TextHMM",
+    "text.naive_bayes": "sensorium.encoders.text_naive_bayes:TextNaiveBayes",
     "image.cnn": "sensorium.encoders.image_cnn:ImageCNN",
     "image.vgg16": "sensorium.encoders.image_vgg16:ImageVGG16",
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",

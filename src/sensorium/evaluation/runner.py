@@ -74,10 +74,10 @@ def evaluate(
     if not len(rows):
         raise DataError("no rows to evaluate")
     model.eval()
-    requests = _requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
+    asked = requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
     outcome: list[tuple[int, Prediction, list[str]]] = []
     nll, num_tokens = 0.0, 0
-    for chunk in _chunks(requests if task.metrics else [], batch_rows):
+    for chunk in _chunks(asked if task.metrics else [], batch_rows):
         first = np.array([request[0] for request in chunk])
         batch = _restrict(corpus.batch(first), only)
         predictions = predict(model, batch, answers, decoding, task)
@@ -125,7 +125,8 @@ def _judge(
     return {name: float(load_metric(name, vectors)(texts, references)) for name in names}
 
 
-def _requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
+def requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
+    """Group rows with equal inputs: one request each, with as many references."""
     key_RK = np.stack([corpus.group_N(name)[rows] for name in corpus.inputs], axis=1)
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in zip(rows.tolist(), map(tuple, key_RK.tolist()), strict=True):

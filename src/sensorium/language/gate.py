@@ -25,6 +25,7 @@ from sensorium.core.protocols import FactualScorer, Scorer
 from sensorium.core.types import Conditioning
 from sensorium.language.gate_fitting import HeldOut, fit_gate
 from sensorium.language.parts import Parts, Scored, checked_weights
+from sensorium.language.shares import Shares, linear_shares
 
 _HIDDEN = 32
 _LEAST_LOG_P = -20.0  # what a part says of a word that it rules out
@@ -126,6 +127,11 @@ class Gate(nn.Module):
         _, x_BTX = self._unrolled(token_BT, mask_BT, cond)
         share_KBT = self.log_shares(x_BTX).exp().movedim(-1, 0)
         return torch.cat([self.mean_share_K[:, None, None].expand(-1, len(token_BT), 1), share_KBT], 2)
+
+    def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
+        """Return what each part has to do with each token."""
+        log_share_KBT = self.score_shares(token_BT, mask_BT, cond).log()
+        return linear_shares(self.score_parts(token_BT, mask_BT, cond), log_share_KBT)
 
     def log_shares(self, x: Tensor) -> Tensor:
         """Return log g, (..., K), from what the network reads, (..., X)."""

@@ -17,6 +17,7 @@ from sensorium.core.protocols import Scorer
 from sensorium.core.types import Conditioning
 from sensorium.language.mixture_weights import fit_mixture_weights
 from sensorium.language.parts import Parts, Scored, checked_weights, held_out_scores
+from sensorium.language.shares import Shares, linear_shares
 
 
 class Mixture(nn.Module):
@@ -70,6 +71,10 @@ class Mixture(nn.Module):
     def score_parts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return each part's own log p of each token, (K, B, T)."""
         return self.parts.score(token_BT, mask_BT, cond)
+
+    def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
+        """Return what each part has to do with each token."""
+        return linear_shares(self.score_parts(token_BT, mask_BT, cond), self.log_weight_K[:, None, None])
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t, cond), (B, T)."""

@@ -30,6 +30,7 @@ from sensorium.language.emission import emission_bias, last_real
 from sensorium.language.kneser_ney import estimate
 from sensorium.language.ngram_arrays import DiskArrays
 from sensorium.language.ngram_counts import Ints, check_joined, count_joined, join
+from sensorium.language.ngram_dense import DenseContexts
 from sensorium.language.ngram_on_disk import count_on_disk
 from sensorium.language.ngram_table import StateTable, state_table
 from sensorium.language.ngram_tables import NgramTables, tables_of
@@ -100,6 +101,7 @@ class Ngram(nn.Module):
         self.config, self.vocab = config, vocab
         num_tokens, num_contexts = len(vocab), len(vocab) if config.order > 1 else 0
         level_start = [0] + [num_tokens] * config.order
+        self._dense_contexts: DenseContexts | None = None
         self.register_buffer("key_", torch.empty(0, dtype=torch.int64))
         self.register_buffer("log_p_", emission_bias(vocab).log_softmax(0))
         self.register_buffer("log_backoff_", torch.zeros(num_contexts))
@@ -298,16 +300,30 @@ class Ngram(nn.Module):
     def _backoff(self, node: Tensor) -> Tensor:
         return torch.where(node >= 0, self.log_backoff_[node.clamp_min(0)], 0.0)
 
+    def _dense(self) -> DenseContexts:
+        buffers = (self.key_, self.log_p_, self.log_backoff_, self.first_child_)
+        if self._dense_contexts is None or not self._dense_contexts.is_of(*buffers):
+            self._dense_contexts = DenseContexts.of(*buffers, len(self.vocab))
+        return self._dense_contexts
+
     def _distribution(self, node_BK: Tensor) -> Tensor:
         """Return log p(next) (B, V): back off everywhere, then lay longer matches over shorter ones."""
         num_rows, num_tokens = node_BK.shape[0], len(self.vocab)
         log_backoff_BK = self._backoff(node_BK)
-        log_p_BV = self.log_p_[:num_tokens] + log_backoff_BK.sum(1, keepdim=True)
+        dense, is_held_B = self._dense(), torch.zeros(num_rows, dtype=torch.bool, device=node_BK.device)
+        held_row_B = torch.zeros(num_rows, dtype=torch.int64, device=node_BK.device)
+        if node_BK.shape[1]:
+            held_row_B = torch.where(node_BK[:, 0] >= 0, dense.row_V[node_BK[:, 0].clamp_min(0)], 0)
+            is_held_B = held_row_B > 0
+            log_backoff_BK[:, 0].masked_fill_(is_held_B, 0.0)  # it is in the row
+        log_p_BV = dense.log_p_SV.index_select(0, held_row_B)
+        log_p_BV += log_backoff_BK.sum(1, keepdim=True)
         flat_X, row_B = log_p_BV.view(-1), torch.arange(num_rows, device=node_BK.device)
         for k in range(node_BK.shape[1]):
             node_B = node_BK[:, k].clamp_min(0)
             first_B = self.first_child_[node_B]
-            num_B = torch.where(node_BK[:, k] >= 0, self.first_child_[node_B + 1] - first_B, 0)
+            is_laid_B = (node_BK[:, k] >= 0) & ~is_held_B if k == 0 else node_BK[:, k] >= 0
+            num_B = torch.where(is_laid_B, self.first_child_[node_B + 1] - first_B, 0)
             row_E = torch.repeat_interleave(row_B, num_B)
             skipped_B = num_B.cumsum(0) - num_B
             child_E = torch.arange(row_E.numel(), device=row_E.device) + (first_B - skipped_B)[row_E]

@@ -20,6 +20,7 @@ from sensorium.core.protocols import Scorer
 from sensorium.core.types import Conditioning
 from sensorium.language.parts import Parts, Scored, checked_weights
 from sensorium.language.product_weights import fit_product_weights, log_product
+from sensorium.language.shares import Shares, product_shares
 
 _MOST_NUMBERS = 1 << 26  # log-probabilities kept in memory while exponents are fitted: 256 MiB
 
@@ -96,6 +97,10 @@ class Product(nn.Module):
     def score_parts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return each part's own log p of each token, (K, B, T)."""
         return self.parts.score(token_BT, mask_BT, cond)
+
+    def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
+        """Return what each part has to do with each token."""
+        return product_shares(self.score_parts(token_BT, mask_BT, cond), self.log_weight_K.exp())
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t, cond), (B, T); Z needs every word at every position."""

@@ -91,6 +91,10 @@ class LanguageSection(Section):
     mix: Literal["linear", "product", "gate", "chain"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
+    train: Literal["alone", "through"] = "alone"
+    """Let what learns learn each for itself, or through the composition, with counts that leave its rows out."""
+    folds: int = Field(5, ge=2, le=100)
+    """Into how many folds rows are parted so that counts can leave them out, in training through them."""
 
     @field_validator("scorers")
     @classmethod
@@ -299,7 +303,18 @@ def _language(
                 raise ConfigError(f"mix = \"chain\" joins CRFs, and '{name}' is none", where=where, advice=advice)
     for name in scorers:
         _check_what_is_read(name, scorers, source)
+    _require_both_kinds(language, scorers, source)
     return language, scorers
+
+
+def _require_both_kinds(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
+    kinds = {choice.scorer.fitted_by for choice in scorers.values()}
+    if language.train == "through" and not {"counting", "gradient"} <= kinds:
+        raise ConfigError(
+            f"training through counts needs a scorer that counts and one that learns, not {list(scorers)} alone",
+            where=source.where("language.train"),
+            advice='add "ngram" or "transformer" to scorers, or leave \'train\' out',
+        )
 
 
 def _check_what_is_read(name: str, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

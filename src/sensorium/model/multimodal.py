@@ -27,11 +27,13 @@ from sensorium.core.protocols import (
     TeachableScorer,
 )
 from sensorium.core.types import Batch, Conditioning, words_by_row
+from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
 
@@ -66,6 +68,8 @@ class MultimodalLM(nn.Module):
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
+        self.through: Through | None = None
+        """Set while the network is trained through the counts; it is no module, and is not saved."""
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
         for part in self._memories():
             part.read(self.parts[part.reads])
@@ -131,12 +135,21 @@ class MultimodalLM(nn.Module):
             return {}
         return {name: words_by_row(batch.inputs[name]) for name, p in self.preparers.items() if has_words(p)}
 
+    def sequences(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Put BOS before each row's ids and pad: tokens (B, T) int64 and mask (B, T), on the model's device."""
+        longest = max((len(row) for row in ids), default=0)
+        padded = [[BOS, *row, *[PAD] * (longest - len(row))] for row in ids]
+        token_BT = torch.tensor(padded, dtype=torch.int64, device=self.device).view(len(ids), longest + 1)
+        length_B1 = torch.tensor([[len(row)] for row in ids], device=self.device).view(-1, 1)
+        return token_BT, torch.arange(longest + 1, device=self.device) <= length_B1
+
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return each row's negative log-likelihood in nats and its number of predicted tokens, (B,) both.
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
-        itself (counts are held fixed and have no gradient); the alignment of inputs is added, if configured.
-        In evaluation it is the composed scorer's likelihood.
+        itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
+        where `through` is set; the alignment of inputs is added, if configured.  In evaluation it is the
+        composed scorer's likelihood.
         """
         batch = batch.to(self.device)
         if self.training and self.input_dropout:
@@ -146,8 +159,11 @@ class MultimodalLM(nn.Module):
         num_tokens_B = mask_BT.sum(1) - 1
         if not self.training:
             return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
-        learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
-        nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+        if self.through is not None:
+            nll_B = -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1)
+        else:
+            learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+            nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
         if self.alignment is not None:
             nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
         return nll_B, num_tokens_B
@@ -161,7 +177,19 @@ class MultimodalLM(nn.Module):
                 there is such a scorer.  Nothing is encoded.
         """
         self.taught = ()
-        counting = [part for part in self.parts.values() if part.fitted_by == "counting"]
+        self._count([part for part in self.parts.values() if part.fitted_by == "counting"], sequences, batches)
+
+    def counted(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> dict[int, Any]:
+        """Fit fresh copies of the counting scorers on other rows; returns them by their part's number."""
+        fresh = {
+            k: choice.scorer(choice.options, self.vocab, self.config.fusion.width).to(self.device)
+            for k, choice in enumerate(self.config.scorers.values())
+            if choice.scorer.fitted_by == "counting"
+        }
+        self._count(list(fresh.values()), sequences, batches)
+        return fresh
+
+    def _count(self, counting: Sequence[Any], sequences: Iterable[Sequence[int]], batches: Iterable[Batch]) -> None:
         counted = [part for part in counting if isinstance(part, CountingScorer)]
         kept = list(sequences) if len(counted) > 1 else sequences
         for part in counted:
@@ -246,9 +274,10 @@ class MultimodalLM(nn.Module):
             return None
         was_training = self.training
         self.eval()
-        weights = self.scorer.fit_weights(self._scored(batches))
+        fit = self.scorer.fit_weights if self.through is None else self.through.fit_weights
+        fit(self._scored(batches))
         self.train(was_training)
-        return list(weights)
+        return list(self.scorer.weights)
 
     def train(self, mode: bool = True) -> MultimodalLM:
         """Set training mode; frozen encoders stay in evaluation mode."""

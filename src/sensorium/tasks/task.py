@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from sensorium.core.errors import ConfigError
+from sensorium.core.registry import nearest
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.decoding.candidates import score_candidates
 from sensorium.decoding.config import DecodingConfig, build
+from sensorium.decoding.rescoring import features, rescored
 from sensorium.model.multimodal import MultimodalLM
 
 CLOSED_LIMIT = 1_000
@@ -30,11 +33,16 @@ class Prediction:
 
     The probability is exact: among the allowed answers if the task is closed, else of the whole
     text under the model, EOS included.
+
+    Attributes:
+        token_ids: the very tokens that were written, EOS included if the text ended; empty where the answer was
+            chosen as a whole, or found by a task's own way.
     """
 
     text: str
     probability: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    token_ids: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
 
 
 class Task(Protocol):
@@ -113,11 +121,27 @@ def _prefix_free(candidates: Sequence[Sequence[int]]) -> bool:
     return all(longer[: len(text)] != text for text, longer in pairwise(ordered))
 
 
+def rescorers(model: MultimodalLM, names: Sequence[str]) -> dict[str, Any]:
+    """Return the named scorers of a model.  Raises ConfigError: it has none of that name."""
+    for name in names:
+        if name not in model.parts:
+            advice = nearest(name, list(model.parts))
+            raise ConfigError(f"no scorer '{name}' in this model", where="decoding.rescore.by", advice=advice)
+    return {name: model.parts[name] for name in names}
+
+
 def write(model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
-    """Write each row's text by the configured search."""
-    result = build(decoding)(model.scorer, model.condition(batch))
-    rows = zip(result.token_BT.tolist(), result.mask_BT.tolist(), result.total_B.tolist(), strict=True)
+    """Write each row's text by the configured search, and choose among its n best by the configured scorers."""
+    cond = model.condition(batch)
+    result = build(decoding)(model.scorer, cond)
+    if decoding.rescore is not None and decoding.rescore.weights is not None:
+        feature_BKF = features(rescorers(model, decoding.rescore.by), result, cond)
+        result = rescored(result, feature_BKF, decoding.rescore.weight_F())
+    texts = [
+        tuple(i for i, real in zip(ids, mask, strict=True) if real)
+        for ids, mask in zip(result.token_BT.tolist(), result.mask_BT.tolist(), strict=True)
+    ]
     return [
-        Prediction(model.tokenizer.decode([i for i, real in zip(ids, mask, strict=True) if real]), math.exp(log_p))
-        for ids, mask, log_p in rows
+        Prediction(model.tokenizer.decode(list(ids)), math.exp(log_p), token_ids=ids)
+        for ids, log_p in zip(texts, result.total_B.tolist(), strict=True)
     ]

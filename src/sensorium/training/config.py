@@ -41,6 +41,8 @@ class TrainingConfig(Section):
         workers: loader processes; 0 = load in this one.
         validate_every: steps between validations, or "epoch".
         patience: validations without a new best before the run ends; None = never.
+        refit_counts: after the weights are fitted on the validation rows, count these rows too.
+        refit_share: share of the budget that is then spent on a second descent, on training and validation rows.
         log_every: steps between lines of metrics.jsonl; None = about two lines a second.
     """
 
@@ -62,6 +64,8 @@ class TrainingConfig(Section):
     validate_every: Count | Literal["epoch"] = "epoch"
     patience: Count | None = None
     log_every: Count | None = None
+    refit_counts: bool = False
+    refit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _some_budget(self) -> Self:

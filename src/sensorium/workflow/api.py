@@ -19,6 +19,7 @@ from sensorium.core.errors import UsageError
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
 from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.explain.scorers import Explanation
 from sensorium.model.saving import save_model
 from sensorium.tasks.task import Prediction
 from sensorium.training.progress import Progress
@@ -61,7 +62,7 @@ class Sensorium:
             raise UsageError("a model loaded without its run has no config to fit by")
         self.result = train(self.config, out=None if out is None else Path(out), resume=resume, progress=progress)
         prepared = self.result.prepared
-        self._predictor = Predictor(prepared.model, prepared.answers, self.config.decoding)
+        self._predictor = Predictor(prepared.model, prepared.answers, self.result.decoding)
         return self
 
     @property
@@ -98,6 +99,10 @@ class Sensorium:
     def taught(self) -> tuple[Lesson, ...]:
         """Return what the model was taught, oldest first."""
         return self.predictor.lessons.lessons
+
+    def explain(self, target: str | None = None, /, **inputs: Any) -> Explanation:
+        """Say whose word each token is: of `target`, or of what the model answers to this row."""
+        return self.predictor.explain([inputs], None if target is None else [target])[0]
 
     def evaluate(
         self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None

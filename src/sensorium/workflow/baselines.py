@@ -20,9 +20,9 @@ from sensorium.evaluation.registry import load_metric
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import GuessesMajority
-from sensorium.training.config import DEFAULT_EPOCHS, TrainingConfig
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
+from sensorium.workflow.budget import reduced_budget
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import fit_model
 from sensorium.workflow.prepare import Prepared, Say
@@ -110,17 +110,3 @@ def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: 
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
     )
-
-
-def reduced_budget(training: TrainingConfig, share: float) -> TrainingConfig:
-    """Return the training section with `share` of its seconds, epochs or steps, and no checkpoints."""
-    changes: dict[str, Any] = {"checkpoint_every": None, "patience": None}
-    if training.seconds is not None:
-        changes["seconds"] = training.seconds * share
-    if training.max_steps is not None:
-        changes["max_steps"] = max(1, round(training.max_steps * share))
-    if training.epochs is not None:
-        changes["epochs"] = max(1, round(training.epochs * share))
-    if all(getattr(training, key) is None for key in ("seconds", "max_steps", "epochs")):
-        changes["epochs"] = max(1, round(DEFAULT_EPOCHS * share))
-    return training.model_copy(update=changes)

@@ -155,12 +155,22 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     if "inputs" in values:
         values = {**values, "inputs": _with_absolute_files(values["inputs"], folder)}
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
+    _require_known_folds(model, sections["training"], source)
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]
         folder=folder.resolve(),
         model=model,
         **sections,  # type: ignore[arg-type]
     )
+
+
+def _require_known_folds(model: ModelConfig, training: Section, source: Source) -> None:
+    if model.language.train == "through" and training.refit_share:  # type: ignore[attr-defined]
+        raise ConfigError(
+            "validation rows are in no fold, so training through the counts cannot go on with them",
+            where=source.where("training.refit_share"),
+            advice='leave refit_share out (refit_counts may stay), or set language.train = "alone"',
+        )
 
 
 def _with_absolute_files(inputs: Any, folder: Path) -> Any:

@@ -24,7 +24,16 @@ from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.left_out import through_counts
 from sensorium.workflow.prepare import cache_folder
+from sensorium.workflow.refitting import (
+    JoinedLoaders,
+    first_budget,
+    refit_counts,
+    refits,
+    second_budget,
+    second_run,
+)
 from sensorium.workflow.vectors import begin_with_learned
 
 WORTH_GROUPING = 1.25
@@ -62,8 +71,15 @@ def fit_model(
         seconds["word vectors"] = time.perf_counter() - started
     report = None
     if model.learns:
+        if config.model.language.train == "through":
+            started = time.perf_counter()
+            model.through = through_counts(model, train, config.evaluation.batch_rows)
+            seconds["counting by folds"] = time.perf_counter() - started
         started = time.perf_counter()
-        report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
+        try:
+            report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
+        finally:
+            model.through = None
         seconds["training"] = time.perf_counter() - started
     model.eval()
     started = time.perf_counter()
@@ -73,6 +89,10 @@ def fit_model(
     started = time.perf_counter()
     weights = fit_weights(model, validation, config.evaluation.batch_rows)
     seconds["weights"] = time.perf_counter() - started
+    if refits(config.training):
+        started = time.perf_counter()
+        _refit(config, model, train, validation, run, resume=resume, progress=progress)
+        seconds["refitting"] = time.perf_counter() - started
     return Fitted(report, weights, seconds)
 
 
@@ -90,14 +110,48 @@ def _descend(
         return fit(
             model,
             loader,
-            config.training,
+            first_budget(config.training),
             run,
-            validate=lambda: mean_nll(model, validation, config.evaluation.batch_rows),
+            validate=lambda: _validate(model, validation, config.evaluation.batch_rows),
             resume=resume,
             progress=progress,
             device=device(),
             name_rows=lambda numbers: ", ".join(train.place(number) for number in numbers),
         )
+
+
+def _validate(model: MultimodalLM, validation: Corpus, batch_rows: int) -> float:
+    """Return nats a token; where training goes through the weights, they are fitted anew before."""
+    if model.through is not None:
+        model.fit_weights(batches(validation, batch_rows))
+    return mean_nll(model, validation, batch_rows)
+
+
+def _refit(
+    config: RunConfig,
+    model: MultimodalLM,
+    train: Corpus,
+    validation: Corpus,
+    run: Path,
+    *,
+    resume: bool,
+    progress: Progress | None,
+) -> None:
+    """Fit the parts on training and validation rows; the weights stay.  See `refitting`."""
+    if model.learns and config.training.refit_share:
+        with make_loader(config, train) as first, make_loader(config, validation) as second:
+            fit(
+                model,
+                JoinedLoaders([first, second], config.training.seed),
+                second_budget(config.training),
+                second_run(run),
+                resume=resume,
+                progress=progress,
+                device=device(),
+            )
+        model.eval()
+    if config.training.refit_counts:
+        refit_counts(model, [train, validation], config.evaluation.batch_rows)
 
 
 def fit_weights(model: MultimodalLM, validation: Corpus, batch_rows: int) -> dict[str, float]:

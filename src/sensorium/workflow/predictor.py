@@ -6,6 +6,7 @@ log-probabilities of given targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorium.core.config import read_toml
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
 from sensorium.core.types import Batch, Item, Media, Sample
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.decoding.config import DecodingConfig
+from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import load_model
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Prediction, Task, predict
 from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
-from sensorium.workflow.run_folder import model_folder
+from sensorium.workflow.run_folder import model_folder, read_decoding
 
 
 class Predictor:
@@ -69,8 +70,7 @@ class Predictor:
         model, answers = load_model(folder, default_tokenizer=default_tokenizers())
         decoding = DecodingConfig()
         if folder != path and (path / "config.toml").exists():
-            values, source = read_toml(path / "config.toml")
-            decoding = DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
+            decoding = read_decoding(path)
         return cls(model, answers, decoding, lessons=read_lessons(folder))
 
     def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
@@ -140,6 +140,30 @@ class Predictor:
         with torch.inference_mode():
             nll_B, _ = self.model.losses(self.batch(rows, targets))
         return [-value for value in nll_B.tolist()]
+
+    def explain(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> list[Explanation]:
+        """Say, for every token of each row's answer, what each scorer said of it and whose word it is.
+
+        Args:
+            targets: the texts to explain, one a row; None: what the model itself answers.
+
+        Raises:
+            UsageError: not one target a row, or as `predict`.
+        """
+        if targets is None:
+            return self.explain_answers(rows, self.predict(rows))
+        if len(rows) != len(targets):
+            raise UsageError(f"{len(rows)} rows, but {len(targets)} targets")
+        return self.explain_answers(rows, [Prediction(text, math.nan) for text in targets])
+
+    def explain_answers(
+        self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]
+    ) -> list[Explanation]:
+        """Explain what `predict` answered to these rows: the very tokens it wrote."""
+        if not rows:
+            return []
+        ids = [answer.token_ids or answer_ids(self.model, answer.text) for answer in answers]
+        return explain(self.model, self.batch(rows), [answer.text for answer in answers], ids)
 
     def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
         """Prepare rows as one batch."""

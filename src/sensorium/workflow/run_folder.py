@@ -1,6 +1,7 @@
 """One output folder a run: `runs/NAME-NNN/`.
 
 config.toml        the resolved config
+decoding.toml      how it decodes, where tuning has changed what config.toml says
 metrics.jsonl      one line a logged step
 checkpoints/       what --resume continues from
 model/             what answers (see `sensorium.model.saving`)
@@ -16,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.commit import disk_error, write_atomic
+from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ModelError, UsageError
+from sensorium.decoding.config import DecodingConfig
 
 RUNS = Path("runs")
+DECODING = "decoding.toml"
 
 
 def new_run(name: str, out: Path | None = None) -> Path:
@@ -82,6 +86,21 @@ def model_folder(path: Path) -> Path:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all.  Raises DiskError."""
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8"))
+
+
+def write_decoding(run: Path, decoding: DecodingConfig) -> None:
+    """Keep how a run decodes, if weights of it were tuned.  Raises DiskError."""
+    if decoding.rescore is not None:
+        text = write_toml(decoding.model_dump(mode="json", exclude_none=True))
+        write_atomic(run / DECODING, text.encode("utf-8"))
+
+
+def read_decoding(run: Path) -> DecodingConfig:
+    """Return how a run decodes: as tuned, else as configured.  Raises ConfigError."""
+    if (run / DECODING).exists():
+        return DecodingConfig.parse(*read_toml(run / DECODING))
+    values, source = read_toml(run / "config.toml")
+    return DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
 
 
 def _numbered(name: str) -> list[tuple[Path, int]]:

@@ -26,7 +26,9 @@ from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
-from sensorium.workflow.run_folder import new_run, resumable_run, write_json
+from sensorium.workflow.refitting import require_test_rows
+from sensorium.workflow.rescoring import tuned
+from sensorium.workflow.run_folder import new_run, resumable_run, write_decoding, write_json
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class RunResult:
             "metrics": self.evaluation.metrics,
             "baselines": [baseline.summary() for baseline in self.baselines],
             "mixture_weights": self.fitted.weights,
+            "rescoring_weights": self.decoding.rescore.weights if self.decoding.rescore else None,
             "seconds": self.fitted.seconds | {"evaluation": self.evaluation.seconds},
             "quarantined": len(self.prepared.quarantine),
             "run": str(self.run),
@@ -76,9 +79,19 @@ def train(
         _settle_config(config, run, resume)
         vectors = config.word_vectors()  # before anything that takes long
         prepared = prepare(config, run, say=say)
+        require_test_rows(config, prepared.test)
         fitted = fit_model(
             config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
         )
+        decoding = tuned(
+            config.decoding,
+            prepared.model,
+            prepared.task,
+            prepared.validation,
+            is_closed=prepared.answers is not None,
+        )
+        write_decoding(run, decoding)
+        config = config.replace(decoding=decoding)
         corpus, judged_on = judged_corpus(prepared)
         save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, None))
         evaluation = evaluate(

@@ -1,0 +1,83 @@
+"""Tune the weights that choose among the n best texts, on a run's held-out rows.
+
+Enters: a fitted model, its task, held-out rows.  Leaves: a DecodingConfig whose weights are known.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+
+from sensorium.core.errors import ConfigError
+from sensorium.data.corpus import Corpus
+from sensorium.decoding.config import DecodingConfig, build
+from sensorium.decoding.rescoring import LENGTH, features, tune
+from sensorium.evaluation.registry import load_metric
+from sensorium.evaluation.runner import requests
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.tasks.task import Task, rescorers
+
+log = logging.getLogger(__name__)
+
+LOWER_IS_BETTER = ("wer", "cer")
+_BATCH_ROWS = 64
+
+
+def tuned(
+    decoding: DecodingConfig, model: MultimodalLM, task: Task, corpus: Corpus, *, is_closed: bool = False
+) -> DecodingConfig:
+    """Return `decoding` with weights fitted on `corpus`, if it rescores and they are not fixed.
+
+    Raises:
+        ConfigError: a scorer or metric that this run does not have, no metric at all, or nothing to rescore,
+            since answers are chosen by exact probabilities.
+    """
+    rescore = decoding.rescore
+    if rescore is None or rescore.weights is not None:
+        return decoding
+    if is_closed:
+        advice = "leave it out, or set target.closed = false"
+        raise ConfigError(
+            "known answers are compared exactly, not searched", where="decoding.rescore", advice=advice
+        )
+    metric = _metric(rescore.metric, task)
+    scorers = rescorers(model, rescore.by)
+    asked = requests(corpus, np.arange(corpus.num_rows)) if task.many_references else None
+    groups = asked if asked is not None else [[row] for row in range(corpus.num_rows)]
+    groups = groups[: rescore.max_rows]
+    score, known, texts = [], [], []
+    with torch.inference_mode():
+        for start in range(0, len(groups), _BATCH_ROWS):
+            batch = corpus.batch(np.array([group[0] for group in groups[start : start + _BATCH_ROWS]]))
+            cond = model.condition(batch)
+            found = build(decoding)(model.scorer, cond)
+            score.append(found.score_BK.cpu())
+            known.append(features(scorers, found, cond).cpu())
+            texts += [[_text(model, ids) for ids in row] for row in found.token_BKT.tolist()]
+    references = [[corpus.target_text(row) for row in group] for group in groups]
+    judged = references if task.many_references else [texts_of[0] for texts_of in references]
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+
+    def worth(chosen: list[int]) -> float:
+        return sign * float(load_metric(metric)([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
+
+    weights = tune(torch.cat(score), torch.cat(known), worth)
+    first = worth([0] * len(texts))
+    named = dict(zip([*rescore.by, LENGTH], weights, strict=True))
+    log.info("rescoring by %s: tuned for %s on %d rows, from %.4g", named, metric, len(texts), sign * first)
+    return decoding.model_copy(update={"rescore": rescore.model_copy(update={"weights": named})})
+
+
+def _metric(name: str | None, task: Task) -> str:
+    if name is not None and name in task.metrics:
+        return name
+    if name is not None or not task.metrics:
+        advice = f"metrics of this task: {', '.join(task.metrics) or 'none'}"
+        raise ConfigError(f"cannot tune for {name or 'a metric'}", where="decoding.rescore.metric", advice=advice)
+    return task.metrics[-1] if task.many_references else task.metrics[0]
+
+
+def _text(model: MultimodalLM, ids: list[int]) -> str:
+    return model.tokenizer.decode([i for i in ids if i])
