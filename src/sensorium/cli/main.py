@@ -19,6 +19,7 @@ from sensorium.cli.evaluate import evaluate
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
+from sensorium.cli.synth import synth
 from sensorium.cli.teach import forget, taught, teach
 from sensorium.cli.train import train
 from sensorium.cli.transcribe import transcribe
@@ -37,6 +38,7 @@ app = typer.Typer(
 for command in (demo, init, check, train, evaluate, predict, transcribe, teach, forget, taught, doctor):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
+app.add_typer(synth, name="synth")
 app.add_typer(vectors, name="vectors")
 
 

@@ -1,0 +1,49 @@
+"""`sensorium synth scenes|pairs|speech`: make paired data where there is little or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.cli.output import print_json, say
+from sensorium.core.errors import UsageError
+
+synth = typer.Typer(
+    help="Make paired data: generated scenes, rows paired by label, spoken texts.", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@synth.command("scenes")
+def scenes(
+    out: Annotated[Path, typer.Option(help="The folder to write; new or empty.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal tables.")] = 0,
+    size: Annotated[int, typer.Option(min=16, help="Width and height of the pictures, in pixels.")] = 64,
+    questions: Annotated[int, typer.Option(min=1, help="Rows, each with its question, a scene.")] = 1,
+    speech: Annotated[str | None, typer.Option(help="Speak this column: question or caption.")] = None,
+    sound: Annotated[bool, typer.Option("--sound", help="Add a tone for each shape.")] = False,
+    clip: Annotated[str | None, typer.Option(help="Add a short clip: mp4, or frames.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw scenes of coloured shapes, with captions, questions, answers and labels."""
+    from sensorium.data.synthesis.scene_table import SceneOptions, write_scenes
+
+    if speech not in (None, "question", "caption"):
+        raise UsageError(f"--speech wants question or caption, not '{speech}'")
+    if clip not in (None, "mp4", "frames"):
+        raise UsageError(f"--clip wants mp4 or frames, not '{clip}'")
+    options = SceneOptions(size=size, questions=questions, speech=speech, sound=sound, clip=clip)  # type: ignore[arg-type]
+    table = write_scenes(out, rows, seed, options)
+    _done({"table": str(table), "rows": rows, "columns": options.columns, "seed": seed}, as_json)
+
+
+def _done(facts: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    print(f"wrote {facts['table']}: {facts['rows']:,} rows")
+    say(f"next: sensorium init {facts['table']}")
