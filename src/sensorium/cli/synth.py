@@ -41,6 +41,49 @@ def scenes(
     _done({"table": str(table), "rows": rows, "columns": options.columns, "seed": seed}, as_json)
 
 
+@synth.command("pairs")
+def pairs(
+    first: Annotated[str, typer.Argument(help="A table; each of its rows gets a partner.")],
+    second: Annotated[str, typer.Argument(help="The table that partners come from.")],
+    on: Annotated[list[str], typer.Option(help="A column that must agree: label, or digit=label (repeatable).")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pairs.")] = 0,
+    each: Annotated[int, typer.Option(min=1, help="Partners a row.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Pair rows of two tables that share a label, to make rows with both kinds of media."""
+    from sensorium.data.synthesis.pairs import pair_tables, parse_key
+    from sensorium.data.table import Table
+
+    keys = [parse_key(key) for key in on]
+    done = pair_tables(Table.open(first, Path()), Table.open(second, Path()), keys, out, seed=seed, each=each)
+    if done.num_alone:
+        say(f"{done.num_alone:,} rows of {first} found no partner and were left out")
+    _done({"table": str(out), "rows": done.num_rows, "left_out": done.num_alone, "seed": seed}, as_json)
+
+
+@synth.command("speech")
+def speech(
+    table: Annotated[str, typer.Argument(help="A table.")],
+    column: Annotated[str, typer.Option(help="The column whose texts are spoken.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write; sounds lie in speech/ beside it.")],
+    into: Annotated[str, typer.Option(help="The new column.")] = "speech",
+    voices: Annotated[int, typer.Option(min=1, help="Rows for each text, by different voices.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal voices.")] = 0,
+    split_column: Annotated[str | None, typer.Option(help="Where it says 'test', other speakers speak.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Speak a column's texts with several voices."""
+    from sensorium.data.synthesis.spoken_table import speak_table
+    from sensorium.data.table import Table
+
+    opened = Table.open(table, Path())
+    done = speak_table(opened, column, out, into=into, voices=voices, seed=seed, split_column=split_column)
+    if done.num_silent:
+        say(f"{done.num_silent:,} rows have no text and stay silent")
+    _done({"table": str(out), "rows": done.num_rows, "silent": done.num_silent, "seed": seed}, as_json)
+
+
 def _done(facts: dict[str, object], as_json: bool) -> None:
     if as_json:
         print_json(facts)

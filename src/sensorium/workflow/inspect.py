@@ -21,6 +21,7 @@ ENDINGS: dict[str, str] = {
 }
 ENCODER_OF = {"image": "cnn", "audio": "cnn", "text": "gru"}
 TARGET_NAMES = ("answer", "caption", "label", "class", "target", "transcript", "sentence", "text", "y")
+SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", ""}
 LOOKED_AT = 5_000
 FEW_DISTINCT = 1_000
 SHORT_TEXT_WORDS = 4.0
@@ -87,13 +88,14 @@ def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:
     if not inputs:
         raise DataError("no column to learn from", where=table.name, advice="a table needs two columns or more")
     task = guess_task(target, inputs)
+    split = _split_column(table)
     blocks = [
         f"# Made by `sensorium init` from {len(table):,} rows of {table.name}; every line may be changed.",
         "# Train it:  sensorium train THIS_FILE      Look first:  sensorium check THIS_FILE\n",
         _section(
             "data",
-            {"train": spec},
-            ['test = "..."             # rows to be judged on; without, 10 % are held back'],
+            {"train": spec} | split,
+            [] if split else ['test = "..."             # rows to be judged on; without, 10 % are held back'],
         ),
     ]
     for column in inputs:
@@ -107,6 +109,12 @@ def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:
     training = {"epochs": 20, "batch_rows": 64, "learning_rate": 0.001, "patience": 3}
     blocks.append(_section("training", training, ["seconds = 120             # or a time budget"]))
     return "\n".join(blocks)
+
+
+def _split_column(table: Table) -> dict[str, str]:
+    """Use a column called "split" whose cells name parts."""
+    cells = set(itertools.islice(table.column("split"), LOOKED_AT)) if "split" in table.columns else set()
+    return {"split_column": "split"} if "train" in cells and cells <= SPLIT_NAMES else {}
 
 
 def _is_input(column: ColumnFacts) -> bool:

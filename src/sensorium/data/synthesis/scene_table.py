@@ -16,7 +16,7 @@ import numpy as np
 
 from sensorium.core.commit import disk_error
 from sensorium.core.errors import UsageError
-from sensorium.data.synthesis.scene_media import RATE_HZ, frames, picture, tones, write_mp4
+from sensorium.data.synthesis.scene_media import FRAMES, RATE_HZ, frames, picture, tones, write_mp4
 from sensorium.data.synthesis.scenes import Scene, ask, caption_of, sample_scene
 from sensorium.data.synthesis.tables import require_new, write_table
 
@@ -34,7 +34,7 @@ class SceneOptions:
         questions: rows (each with its question) a scene.
         speech: the column that is spoken, None for silence; test rows have other speakers.
         sound: a tone for each shape.
-        clip: a short moving picture, as an MP4 or as a folder of numbered pictures.
+        clip: a short moving picture, as an MP4, or as pictures whose paths stand in one cell, between bars.
 
     Raises:
         UsageError: an odd or tiny size.
@@ -113,9 +113,10 @@ def _write_media(out: Path, name: str, scene: Scene, options: SceneOptions) -> d
         paths["clip"] = f"clips/{name}.mp4"
         write_mp4(_place(out, paths["clip"]), frames(scene, options.size))
     if options.clip == "frames":
-        paths["clip"] = f"clips/{name}"
-        for i, one in enumerate(frames(scene, options.size)):
-            one.save(_place(out, f"{paths['clip']}/{i:02d}.png"))
+        names = [f"clips/{name}/{i:02d}.png" for i in range(FRAMES)]
+        for place, one in zip(names, frames(scene, options.size), strict=True):
+            one.save(_place(out, place))
+        paths["clip"] = "|".join(names)
     return paths
 
 

@@ -163,7 +163,7 @@ def _ask_place(scene: Scene, rng: np.random.Generator) -> tuple[str, str] | None
     return f"is the {one.kind} {says} the {other.kind}?", answer
 
 
-def _ask_direction(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+def _ask_direction(scene: Scene, _rng: np.random.Generator) -> tuple[str, str]:
     return f"where does the {scene.subject.kind} move?", scene.direction
 
 
