@@ -1,0 +1,107 @@
+"""Numbers and verdicts in words.
+
+Enters: `RunFacts`.  Leaves: sentences.  A verdict never claims more than the interval holds.
+"""
+
+from __future__ import annotations
+
+from sensorium.report.facts import RunFacts, Score, System
+
+NAMES = {
+    "accuracy": "Accuracy",
+    "exact_match": "Exact match",
+    "macro_f1": "Macro F1",
+    "span_f1": "Span F1",
+    "span_precision": "Span precision",
+    "span_recall": "Span recall",
+    "token_accuracy": "Token accuracy",
+    "wer": "Word error rate",
+    "cer": "Character error rate",
+    "perplexity": "Perplexity",
+    **{f"bleu{n}": f"BLEU-{n}" for n in range(1, 5)},
+}
+_SHARES = frozenset(
+    {"accuracy", "exact_match", "macro_f1", "span_f1", "span_precision", "span_recall", "token_accuracy", "wer", "cer"}
+)
+
+
+def metric_name(name: str) -> str:
+    """Return how a metric is called in a heading."""
+    return NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def is_share(name: str) -> bool:
+    """Say whether a metric is a share of 1, written in per cent."""
+    return name in _SHARES
+
+
+def number(name: str, value: float) -> str:
+    """Write a metric's value: shares in per cent, others with three digits or so."""
+    if is_share(name):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def interval(name: str, score: Score) -> str:
+    """Write a score's 95 % interval; empty where it was not measured."""
+    if score.low is None or score.high is None:
+        return ""
+    if is_share(name):
+        return f"{100 * score.low:.1f} – {100 * score.high:.1f} %"
+    return f"{number(name, score.low)} – {number(name, score.high)}"
+
+
+def verdict(facts: RunFacts) -> str:
+    """Say in one or two sentences how the model stands beside the best baseline.
+
+    It is called better (or worse) only where the baseline lies outside the model's interval.
+    """
+    name, score = facts.metric, facts.model.scores[facts.metric]
+    said = f"{metric_name(name)} {number(name, score.value)}"
+    if around := interval(name, score):
+        said += f" (95 % interval {around})"
+    said += f" on {facts.model.rows:,} {facts.judged_on} rows"
+    best = best_baseline(facts)
+    if best is None:
+        return f"{said}; there is no baseline to hold it against."
+    value = best.scores[name].value
+    beside = f"the best baseline, {best.name}, reaches {number(name, value)}"
+    if score.low is None or score.high is None:
+        return f"{said}; {beside}."
+    if score.low <= value <= score.high:
+        return f"{said}: not told apart from its baselines. In the same rows {beside}, inside the interval."
+    is_better = (value > score.high) if name in facts.lower_is_better else (value < score.low)
+    ends = (
+        "The model is better than every baseline." if is_better else "A simpler system does better: look at it first."
+    )
+    return f"{said}; {beside}. {ends}"
+
+
+def standing(facts: RunFacts) -> str:
+    """Return "better", "worse" or "open": the verdict as one word."""
+    score, best = facts.model.scores[facts.metric], best_baseline(facts)
+    if best is None or score.low is None or score.high is None:
+        return "open"
+    value = best.scores[facts.metric].value
+    if score.low <= value <= score.high:
+        return "open"
+    return "better" if (value > score.high) == (facts.metric in facts.lower_is_better) else "worse"
+
+
+def best_baseline(facts: RunFacts) -> System | None:
+    """Return the baseline that is best by the metric that decides; None if none was judged by it."""
+    judged = [system for system in facts.baselines if facts.metric in system.scores]
+    if not judged:
+        return None
+    choose = min if facts.metric in facts.lower_is_better else max
+    return choose(judged, key=lambda system: system.scores[facts.metric].value)
+
+
+def duration(seconds: float) -> str:
+    """Write a time: '0.4 s', '75 s', '4 min', '2 h 05 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
