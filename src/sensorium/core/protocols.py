@@ -60,6 +60,30 @@ class Preparer(Protocol):
         ...
 
 
+@runtime_checkable
+class Hiding(Protocol):
+    """How places of prepared values are hidden: pixels of an image, frames of a sound, tokens of a text."""
+
+    axes: tuple[int, ...]  # of the values (U, ...), along which the places lie
+    is_continuous: bool  # values between a hidden place and a shown one mean something
+    picture: str  # how a map of the places is drawn, a name in `explain.pictures.PICTURES`
+
+    def blank(self, values: Tensor) -> Tensor:
+        """Return what every place looks like when it says nothing, the shape of `values`."""
+        ...
+
+    def tile(self, length: int) -> int:
+        """Return how many places of an axis of `length` are hidden together, unless told otherwise."""
+        ...
+
+
+@runtime_checkable
+class HidingPreparer(Protocol):
+    """A preparer whose values can be hidden place by place, so that its input can be explained."""
+
+    hiding: Hiding
+
+
 class Encoder(Protocol):
     """Encode one modality.  Built as `Encoder(config, preparer, width)`.
 
