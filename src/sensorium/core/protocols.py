@@ -221,6 +221,33 @@ class HiddenScorer(Protocol):
 
 
 @runtime_checkable
+class WeighingLayer(Protocol):
+    """A self-attention layer that can tell its weights; `weights` takes what the layer itself is called with."""
+
+    def weights(self, x_UTF: Tensor, mask_UT: Tensor | None = None, turn: Any = None) -> Tensor:
+        """Return each head's weights (U, H, T, T); rows sum to 1."""
+        ...
+
+
+@runtime_checkable
+class ReadingFusion(Protocol):
+    """A fusion that can tell which positions of its parts each memory position was read from."""
+
+    def reading(self, parts: Mapping[str, Encoded]) -> Mapping[str, Tensor]:
+        """Return by part (B, M, T) >= 0; over all parts together a memory position's sum to 1 at most."""
+        ...
+
+
+@runtime_checkable
+class ReadingScorer(Protocol):
+    """A scorer that can tell which memory positions it attends to."""
+
+    def reading(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor | None:
+        """Return (B, T, M) >= 0: what each token's successor was read from; None where it is set not to attend."""
+        ...
+
+
+@runtime_checkable
 class RememberingScorer(Protocol):
     """A scorer that remembers what another one's hidden vectors were followed by.
 

@@ -17,7 +17,7 @@ from sensorium.core.vocabulary import UNK
 
 @dataclass(frozen=True)
 class HiddenPixels:
-    """Pixels of images (U, C, H, W), hidden by the picture's mean colour (Zeiler and Fergus 2014: a grey square)."""
+    """Pixels of images (U, C, H, W), hidden by the picture's mean colour (Zeiler and Fergus 2014: by grey)."""
 
     axes: tuple[int, ...] = (2, 3)
     is_continuous: bool = True

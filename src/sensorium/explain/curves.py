@@ -1,7 +1,8 @@
 """Deletion and insertion (Petsiuk et al. 2018, RISE): does a map point at what the text rests on?
 
-Enters: `Variants` and a map of its places.  Leaves: the value of the text while the tiles of the input are hidden in
-the map's order, most important first (deletion), or shown so from nothing (insertion); and the same in random orders.
+Enters: `Variants` and a map of its places.  Leaves: the value of the text while the tiles of the input are hidden
+in the map's order, most important first (deletion), or shown so from nothing (insertion); and the same in random
+orders.
 
     area = integral of the value over the share of tiles     deletion: low is good; insertion: high is good
 

@@ -55,7 +55,5 @@ def _integral(variants: Variants, blank_1: Tensor, values_1: Tensor, nodes: int,
                 log_p_AT = variants.log_p(token_1T.expand(nodes, -1))
         grad = functools.partial(torch.autograd.grad, inputs=path_A, retain_graph=True, allow_unused=True)
         gradients = [grad(log_p_A.sum())[0] if log_p_A.requires_grad else None for log_p_A in log_p_AT.unbind(1)]
-    means = [
-        torch.zeros_like(blank_1[0]) if g is None else (g * weight_A.to(g.device)).sum(0) for g in gradients
-    ]
+    means = [torch.zeros_like(blank_1[0]) if g is None else (g * weight_A.to(g.device)).sum(0) for g in gradients]
     return ((values_1 - blank_1).detach() * torch.stack(means)).double().cpu()

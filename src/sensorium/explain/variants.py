@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import UsageError
-from sensorium.core.protocols import Hiding, HidingPreparer
+from sensorium.core.protocols import HidingPreparer
 from sensorium.core.types import Batch, MediaBatch
 from sensorium.model.multimodal import MultimodalLM
 
@@ -71,9 +71,7 @@ class Variants:
     def log_p(self, values_X: Tensor) -> Tensor:
         """Return log p of each token (X, T) for X versions; gradients flow where they are asked for."""
         num = len(values_X)
-        inputs = {
-            name: replace(media, row_B=media.row_B.expand(num)) for name, media in self.batch.inputs.items()
-        }
+        inputs = {name: replace(media, row_B=media.row_B.expand(num)) for name, media in self.batch.inputs.items()}
         inputs[self.name] = self.media(values_X)
         token_1T, mask_1T = self.model.sequences([self.ids])
         cond = self.model.condition(Batch(self.batch.row_id_B.expand(num), inputs))
@@ -90,12 +88,7 @@ class Variants:
     @torch.no_grad()
     def log_p_hidden(self, hidden_X: Tensor) -> Tensor:
         """Return log p of each token (X, T) with places hidden, some versions at a time."""
-        return torch.cat([self.log_p(self.versions(part)) for part in hidden_X.split(AT_ONCE)])
-
-    @property
-    def hiding_kind(self) -> Hiding:
-        """Return how the input is hidden."""
-        return self.hiding
+        return torch.cat([self.log_p(self.versions(part)) for part in torch.split(hidden_X, AT_ONCE)])
 
     @contextlib.contextmanager
     def embedded_as(self, x_XTF: Tensor) -> Iterator[None]:
@@ -110,7 +103,7 @@ class Variants:
                 f"'{self.name}' is read by counting, which has no gradient", advice="choose --map occlusion"
             )
 
-        def swapped(layer: nn.Module, args: Any, out: Tensor) -> Tensor:
+        def swapped(_layer: nn.Module, _args: Any, out: Tensor) -> Tensor:
             return x_XTF if out.shape == x_XTF.shape else out
 
         handle = embed.register_forward_hook(swapped)

@@ -12,12 +12,14 @@ An absent part takes part as its absent token, as keys and as query.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorium.core.attention import attention_weights
 from sensorium.core.config import Section
 from sensorium.core.errors import ConfigError
 from sensorium.core.registry import nearest
@@ -68,6 +70,32 @@ class CrossAttention(nn.Module):
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
         """Fuse: (B, T of the query or num_queries, D).  Raises ModelError on a missing part."""
+        x_BMD, mask_BM, key_BSD, mask_BS, _ = self._sides(parts)
+        for block in self.blocks:
+            x_BMD = block(x_BMD, key_BSD, mask_BS)
+        x_BMD = self.norm(x_BMD)
+        if mask_BM is not None:
+            x_BMD = torch.where(mask_BM[..., None], x_BMD, 0)
+        return conditioning(x_BMD, mask_BM, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, M, T) by part: a layer reads half itself, half its keys."""
+        block: Any  # a CrossAttentionBlock
+        x_BMD, _, key_BSD, mask_BS, sources = self._sides(parts)
+        own_BMM = torch.eye(x_BMD.shape[1], device=x_BMD.device).expand(len(x_BMD), -1, -1)
+        from_keys_BMS = key_BSD.new_zeros(*x_BMD.shape[:2], key_BSD.shape[1])
+        for block in self.blocks:
+            from_keys_BMS = (from_keys_BMS + block.weights(x_BMD, key_BSD, mask_BS).mean(1)) / 2
+            own_BMM = own_BMM / 2
+            x_BMD = block(x_BMD, key_BSD, mask_BS)
+        lengths = [parts[name].mask_BT.shape[1] for name in sources]
+        read = dict(zip(sources, torch.split(from_keys_BMS, lengths, dim=2), strict=True))
+        if self.query is not None:
+            read[self.query] = own_BMM + read.get(self.query, 0)
+        return read
+
+    def _sides(self, parts: Mapping[str, Encoded]) -> tuple[Tensor, Tensor | None, Tensor, Tensor, list[str]]:
+        """Return who asks (B, M, D), its mask, who is asked (B, S, D), its mask, and whose positions those are."""
         chosen = ordered(parts, self.names)
         x_by_name = {
             name: part.x_BTD + kind_D for name, part, kind_D in zip(self.names, chosen, self.kind_KD, strict=True)
@@ -81,12 +109,7 @@ class CrossAttention(nn.Module):
             x_BMD, mask_BM = x_by_name[str(self.query)], parts[str(self.query)].mask_BT
         else:
             x_BMD, mask_BM = self.query_MD.to(key_BSD.dtype).expand(len(key_BSD), -1, -1), None
-        for block in self.blocks:
-            x_BMD = block(x_BMD, key_BSD, mask_BS)
-        x_BMD = self.norm(x_BMD)
-        if mask_BM is not None:
-            x_BMD = torch.where(mask_BM[..., None], x_BMD, 0)
-        return conditioning(x_BMD, mask_BM, parts)
+        return x_BMD, mask_BM, key_BSD, mask_BS, sources
 
 
 class CrossAttentionBlock(nn.Module):
@@ -112,12 +135,20 @@ class CrossAttentionBlock(nn.Module):
 
     def forward(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         """Return (B, M, D)."""
-        q_BHMd = self._heads(self.to_query(self.norm_attention(x_BMD)))
-        k_BHSd, v_BHSd = (self._heads(half) for half in self.to_key_value(key_BSD).chunk(2, dim=-1))
+        q_BHMd, k_BHSd, v_BHSd = self._query_key_value(x_BMD, key_BSD)
         y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_BS[:, None, None])
         x_BMD = x_BMD + self.dropout(self.to_out(y_BHMd.transpose(1, 2).flatten(2)))
         out_BMD: Tensor = x_BMD + self.dropout(self.mlp(x_BMD))
         return out_BMD
+
+    def weights(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Return the weights (B, H, M, S) with which `forward` attends, for explanations."""
+        q_BHMd, k_BHSd, _ = self._query_key_value(x_BMD, key_BSD)
+        return attention_weights(q_BHMd, k_BHSd, mask_BS[:, None, None])
+
+    def _query_key_value(self, x_BMD: Tensor, key_BSD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        key, value = self.to_key_value(key_BSD).chunk(2, dim=-1)
+        return self._heads(self.to_query(self.norm_attention(x_BMD))), self._heads(key), self._heads(value)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         num, length, width = x_BTD.shape

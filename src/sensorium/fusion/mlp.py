@@ -76,6 +76,14 @@ class MLP(nn.Module):
         x_BMD = self.mlp(torch.cat(terms, dim=1)).unflatten(1, (self.positions, self.width))
         return conditioning(self.norm(x_BMD), None, parts)
 
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, positions, T) by part; every part counts alike."""
+        read = self.pool.reading(ordered(parts, self.names))
+        return {
+            name: read_BT[:, None].expand(-1, self.positions, -1) / len(read)
+            for name, read_BT in zip(self.names, read, strict=True)
+        }
+
 
 class Product(nn.Module):
     """sum_k u_k + sum_{j<k} u_j * u_k with u_k = tanh(U_k p_k + c_k), over the parts that are present.
