@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import print_json
+from sensorium.cli.output import pair, print_json
 from sensorium.core.errors import SensoriumError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def predict(
                 if "explanation" in answer:
                     print_explanation(answer["explanation"])
         return
-    row = dict(_pair(pair) for pair in inputs or [])
+    row = dict(map(pair, inputs or []))
     facts, prediction = _answers(predictor, [row], explain)[0]
     if as_json:
         print_json({"task": predictor.task.name, **facts})
@@ -56,13 +56,6 @@ def predict(
             print(f"    {text}    ({100 * probability:.1f} %)")
         if explain:
             print_explanation(facts["explanation"])
-
-
-def _pair(pair: str) -> tuple[str, str]:
-    name, equals, value = pair.partition("=")
-    if not equals or not name:
-        raise UsageError("expected NAME=VALUE", where=f"--input {pair}")
-    return name, value
 
 
 def _answer_table(predictor: Predictor, spec: str, explain: bool) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,8 @@ class PlaceMap:
         tokens: the text's tokens.
         map_T: (T, *places) float64; nats, or shares of attention for `rollout`.
         values: the input as the encoder reads it, (1, ...).
+        labels: its own tokens, where it is made of such.
+        step_s: seconds from a place to the next, where the places are frames.
         check: the curves of the whole text's map.
         token_checks: the same for each token's own map and probability.
     """
@@ -45,6 +47,8 @@ class PlaceMap:
     tokens: tuple[str, ...]
     map_T: Tensor
     values: Tensor
+    labels: tuple[str, ...]
+    step_s: float
     check: Check
     token_checks: tuple[Check, ...]
 
@@ -91,6 +95,8 @@ def place_map(variants: Variants, method: str) -> PlaceMap:
         tuple(variants.tokens),
         map_T,
         variants.values.cpu(),
+        variants.labels,
+        variants.step_s,
         check_map(variants, map_T.sum(0)),
         token_checks,
     )

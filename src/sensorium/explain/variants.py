@@ -35,6 +35,8 @@ class Variants:
     Attributes:
         places: the shape of its places: (H, W) pixels, (T,) frames or tokens.
         tokens: the text's tokens, as the vocabulary spells them.
+        labels: the input's own tokens, where it is made of such.
+        step_s: seconds from a place to the next, where the places are frames.
 
     Raises:
         UsageError: the row lacks the input, or its preparer does not say how it is hidden.
@@ -58,6 +60,13 @@ class Variants:
             values = values[:, : int(media.mask_UT[unit].sum())]
         self.values = (values.float() if self.hiding.is_continuous else values).to(model.device)
         self.blank = self.hiding.blank(self.values).to(self.values.dtype)
+        vocab = getattr(preparer, "vocab", None)
+        self.labels = (
+            ()
+            if vocab is None or self.values.ndim != 2
+            else tuple(map(vocab.tokens.__getitem__, self.values[0].tolist()))
+        )
+        self.step_s = getattr(preparer, "hop_ms", 1000.0) / 1000
         self.is_timed = media.mask_UT is not None
         self.places = tuple(self.values.shape[axis] for axis in self.hiding.axes)
 

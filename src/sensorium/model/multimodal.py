@@ -32,7 +32,7 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
-from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
+from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
@@ -103,6 +103,16 @@ class MultimodalLM(nn.Module):
         view = copy.copy(self)
         view._modules = {**self._modules, "scorer": self.parts[name]}
         view.config = self.config.scored_by(name)
+        return view
+
+    def thawed(self) -> MultimodalLM:
+        """Return a view of this model, sharing every tensor, whose frozen encoders read media, not kept features."""
+        view = copy.copy(self)
+        frozen = {name: encoder for name, encoder in self.encoders.items() if isinstance(encoder, FrozenEncoder)}
+        whole = {name: WholeEncoder(encoder) for name, encoder in frozen.items()}
+        view._modules = {**self._modules, "encoders": nn.ModuleDict({**self.encoders, **whole})}
+        opened = {n: p.preparer for n, p in self.preparers.items() if isinstance(p, FeaturePreparer)}
+        view.preparers = {**self.preparers, **opened}
         return view
 
     @property

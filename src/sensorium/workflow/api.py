@@ -16,14 +16,19 @@ import numpy as np
 
 from sensorium.core.config import Source
 from sensorium.core.errors import UsageError
+from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
 from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.explain.maps import METHODS
+from sensorium.explain.row import RowExplanation
 from sensorium.explain.scorers import Explanation
+from sensorium.explain.shapley import Contributions
 from sensorium.model.saving import save_model
 from sensorium.tasks.task import Prediction
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig, load_config, parse
+from sensorium.workflow.explaining import explain_answer, mean_over, write_explanation
 from sensorium.workflow.lessons import Lesson, write_lessons
 from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
@@ -104,6 +109,33 @@ class Sensorium:
         """Say whose word each token is: of `target`, or of what the model answers to this row."""
         return self.predictor.explain([inputs], None if target is None else [target])[0]
 
+    def explain_row(
+        self,
+        row: Mapping[str, Any],
+        target: str | None = None,
+        *,
+        methods: Sequence[str] = tuple(METHODS),
+        value: str = "log_p",
+        out: str | Path | None = None,
+    ) -> RowExplanation:
+        """Say what each input gave, and which regions, spans and words: of `target`, or of what is answered.
+
+        Args:
+            methods: of maps: occlusion, integrated_gradients, rollout; none for inputs and scorers alone.
+            value: what the inputs share out, "log_p" or "probability".
+            out: a folder to write numbers and pictures to.
+        """
+        explanation = explain_answer(self.predictor, row, target, methods=methods, value=value)
+        if out is not None:
+            write_explanation(explanation, Path(out))
+        return explanation
+
+    def contributions(
+        self, table: str | Path | None = None, *, value: str = "log_p", max_rows: int | None = None
+    ) -> Contributions:
+        """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
+        return mean_over(self.predictor.model, self._corpus(table), value=value, max_rows=max_rows)
+
     def evaluate(
         self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None
     ) -> Evaluation:
@@ -115,16 +147,8 @@ class Sensorium:
         Raises:
             UsageError: a model loaded without its run, whose columns are therefore unknown.
         """
-        if self.config is None:
-            raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
-        quarantine = Quarantine(self.config.data.max_bad_fraction)
-        if table is None:
-            parts = open_parts(self.config, quarantine)
-            part = parts.get("test", parts["validation"])
-        else:
-            opened = Table.open(str(table), Path(), quarantine=quarantine)
-            part = Part(opened, np.arange(len(opened)))
-        corpus = build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
+        corpus = self._corpus(table)
+        assert self.config is not None
         return evaluate(
             self.predictor.model,
             self.predictor.task,
@@ -136,6 +160,19 @@ class Sensorium:
             only=None if only is None else frozenset(only),
             vectors=self.config.word_vectors(),
         )
+
+    def _corpus(self, table: str | Path | None) -> Corpus:
+        """Prepare a table, or the run's own test (else validation) rows.  Raises UsageError without a config."""
+        if self.config is None:
+            raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
+        quarantine = Quarantine(self.config.data.max_bad_fraction)
+        if table is None:
+            parts = open_parts(self.config, quarantine)
+            part = parts.get("test", parts["validation"])
+        else:
+            opened = Table.open(str(table), Path(), quarantine=quarantine)
+            part = Part(opened, np.arange(len(opened)))
+        return build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
 
     def save(self, folder: str | Path) -> Path:
         """Commit the model, and what it was taught, to `folder`; `load` reads it.  Raises DiskError."""
