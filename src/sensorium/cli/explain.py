@@ -39,7 +39,7 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="Write pictures (PNG, SVG) and numbers (CSV) here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Say where an answer came from: each input's Shapley value, maps of regions, spans and words, scorers' shares."""
+    """Say where an answer came from: which input, which region, span or word, which scorer."""
     if [bool(inputs), row is not None, data is not None].count(True) != 1:
         raise UsageError("give one of --input NAME=VALUE ..., --row TABLE:LINE, --data TABLE")
     if data is not None:

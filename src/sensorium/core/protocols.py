@@ -66,6 +66,7 @@ class Hiding(Protocol):
 
     axes: tuple[int, ...]  # of the values (U, ...), along which the places lie
     is_continuous: bool  # values between a hidden place and a shown one mean something
+    scales: tuple[int, ...]  # how many tiles long the windows are that occlusion hides
     picture: str  # how a map of the places is drawn, a name in `explain.pictures.PICTURES`
 
     def blank(self, values: Tensor) -> Tensor:

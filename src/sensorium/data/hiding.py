@@ -21,6 +21,7 @@ class HiddenPixels:
 
     axes: tuple[int, ...] = (2, 3)
     is_continuous: bool = True
+    scales: tuple[int, ...] = (1, 2, 4)
     picture: str = "overlay"
 
     def blank(self, values_UCHW: Tensor) -> Tensor:
@@ -38,6 +39,7 @@ class HiddenFrames:
 
     axes: tuple[int, ...] = (1,)
     is_continuous: bool = True
+    scales: tuple[int, ...] = (1, 2, 4)
     picture: str = "spectrogram"
 
     def blank(self, values_UTF: Tensor) -> Tensor:
@@ -55,6 +57,7 @@ class HiddenTokens:
 
     axes: tuple[int, ...] = (1,)
     is_continuous: bool = False
+    scales: tuple[int, ...] = (1,)
     picture: str = "words"
     unknown: int = UNK
 

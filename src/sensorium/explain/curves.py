@@ -53,7 +53,7 @@ class Check:
 
 def check_map(variants: Variants, map_P: Tensor, *, value: Value = probability, seed: int = 0) -> Check:
     """Judge a map (*places) of the whole text; `value` takes log p of tokens (..., T) to what is watched."""
-    tile = [max(1, variants.hiding.tile(length) // 2) for length in variants.places]
+    tile = [max(1, size // 2) for size in variants.tile]
     tile_R = windows(variants.places, tile, tile)
     order_R = gather(map_P[None].double(), tile_R)[0].argsort(descending=True, stable=True)
     generator = torch.Generator().manual_seed(seed)

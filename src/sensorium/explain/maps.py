@@ -15,6 +15,7 @@ from torch import Tensor
 from sensorium.core import registry
 from sensorium.explain.curves import Check, check_map
 from sensorium.explain.variants import Variants
+from sensorium.explain.windows import pooled
 
 METHODS: Mapping[str, str] = {
     "occlusion": "sensorium.explain.occlusion:occlusion",
@@ -35,6 +36,7 @@ class PlaceMap:
         tokens: the text's tokens.
         map_T: (T, *places) float64; nats, or shares of attention for `rollout`.
         values: the input as the encoder reads it, (1, ...).
+        tile: how many places belong together, by axis.
         labels: its own tokens, where it is made of such.
         step_s: seconds from a place to the next, where the places are frames.
         check: the curves of the whole text's map.
@@ -47,6 +49,7 @@ class PlaceMap:
     tokens: tuple[str, ...]
     map_T: Tensor
     values: Tensor
+    tile: tuple[int, ...]
     labels: tuple[str, ...]
     step_s: float
     check: Check
@@ -56,6 +59,11 @@ class PlaceMap:
     def whole(self) -> Tensor:
         """Return the whole text's map (*places), the sum over tokens, as log P is."""
         return self.map_T.sum(0)
+
+    @property
+    def saliency(self) -> Tensor:
+        """Return where it matters at all, for the text or against it: the whole map's magnitude, a tile pooled."""
+        return pooled(self.whole.abs()[None], self.tile)[0]
 
     def facts(self) -> dict[str, Any]:
         """Return plain values for JSON: shapes and areas; the numbers themselves go to CSV."""
@@ -95,6 +103,7 @@ def place_map(variants: Variants, method: str) -> PlaceMap:
         tuple(variants.tokens),
         map_T,
         variants.values.cpu(),
+        variants.tile,
         variants.labels,
         variants.step_s,
         check_map(variants, map_T.sum(0)),

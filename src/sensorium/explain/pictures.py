@@ -1,8 +1,8 @@
 """Explanations as pictures: modality bars, maps over photos, spectrograms and words, each with its curves.
 
-Enters: contributions, or a map.  Leaves: two files, STEM.png and STEM.svg.  How a map is laid over its input is named
-by the preparer's `hiding.picture`; a new way costs one function and one line in `PICTURES`.  Red speaks for the
-text, blue against it.  Figures are made without pyplot, so no display or global state is touched.
+Enters: contributions, or a map.  Leaves: two files, STEM.png and STEM.svg.  How a map is laid over its input is
+named by the preparer's `hiding.picture`; a new way costs one function and one line in `PICTURES`.  Red speaks for
+the text, blue against it.  Figures are made without pyplot, so no display or global state is touched.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sensorium.core.errors import MissingExtraError
 from sensorium.explain.curves import Check
 from sensorium.explain.maps import PlaceMap
 from sensorium.explain.shapley import Contributions
+from sensorium.explain.windows import pooled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ def draw_contributions(given: Contributions, blind: float, stem: Path) -> list[P
     figure = _figure(7.0, 1.5 + 0.45 * len(given.names))
     axes = figure.add_subplot()
     reached = given.empty
-    for y, (name, phi) in enumerate(given.shapley.items()):
+    for y, phi in enumerate(given.shapley.values()):
         axes.barh(y, phi, left=reached, height=0.6, color=FOR if phi >= 0 else AGAINST)
         axes.plot([reached + phi] * 2, [y - 0.3, y + 1.3], color=QUIET, linewidth=0.8)
         reached += phi
@@ -79,9 +80,10 @@ def draw_map(found: PlaceMap, stem: Path) -> list[Path]:
 
 
 def overlay(axes: Axes, found: PlaceMap, map_P: Tensor) -> None:
-    """Lay a map over the picture as the encoder sees it, in grey."""
+    """Lay a map, half a tile pooled, over the picture as the encoder sees it, in pale grey."""
     grey_HW = found.values[0].float().mean(0)
-    axes.imshow(grey_HW.numpy(), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(grey_HW.numpy(), cmap="gray", vmin=-200, vmax=255)
+    map_P = pooled(map_P[None], [max(1, size // 2) for size in found.tile])[0]
     axes.imshow(map_P.numpy(), cmap="RdBu_r", alpha=_strength(map_P).numpy() * 0.85, **_limits(map_P))
     axes.set_axis_off()
 
@@ -140,8 +142,8 @@ Size = Callable[[PlaceMap, int], tuple[float, float]]
 Draw = Callable[["Axes", PlaceMap, Tensor], None]
 
 
-def _side_by_side(found: PlaceMap, num: int) -> tuple[float, float]:
-    return 2.2 * num + 3.4, 2.9
+def _side_by_side(_found: PlaceMap, num: int) -> tuple[float, float]:
+    return 2.2 * num + 4.4, 2.9
 
 
 def _below_each_other(found: PlaceMap, num: int) -> tuple[float, float]:
@@ -157,7 +159,7 @@ PICTURES: Mapping[str, tuple[Size, Draw]] = {
 
 
 def _ratios(columns: int) -> list[float]:
-    return [1.0] * columns + [1.3] if columns > 1 else [2.4, 1.0]
+    return [1.0] * columns + [1.2] if columns > 1 else [2.4, 1.0]
 
 
 def _width(word: str) -> float:
@@ -179,11 +181,12 @@ def _curves(axes: Axes, check: Check) -> None:
     axes.set_ylabel("probability", fontsize=8)
     axes.set_ylim(-0.02, 1.02)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=7, frameon=False, title="area", title_fontsize=7)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    axes.legend(fontsize=7, frameon=False, title="area", title_fontsize=7, **place)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _limits(map_P: Tensor) -> dict[str, float]:
+def _limits(map_P: Tensor) -> dict[str, Any]:
     most = max(float(map_P.abs().max()), 1e-12)
     return {"vmin": -most, "vmax": most}
 

@@ -53,7 +53,7 @@ def rollout(variants: Variants) -> Tensor:
 
 
 def encoder_rollout(layers: list[Tensor], num_positions: int) -> Tensor:
-    """Multiply (A + I) / 2 of all layers, the first rightmost: (S, S); without layers, every position is its own."""
+    """Multiply (A + I) / 2 of all layers, the first rightmost: (S, S); without layers, a position is its own."""
     together = torch.eye(num_positions)
     for weight_SS in layers:
         if weight_SS.shape[0] == num_positions:

@@ -34,6 +34,7 @@ class Variants:
 
     Attributes:
         places: the shape of its places: (H, W) pixels, (T,) frames or tokens.
+        tile: how many places are hidden together, by axis.
         tokens: the text's tokens, as the vocabulary spells them.
         labels: the input's own tokens, where it is made of such.
         step_s: seconds from a place to the next, where the places are frames.
@@ -60,6 +61,7 @@ class Variants:
             values = values[:, : int(media.mask_UT[unit].sum())]
         self.values = (values.float() if self.hiding.is_continuous else values).to(model.device)
         self.blank = self.hiding.blank(self.values).to(self.values.dtype)
+        self.tile = tuple(map(self.hiding.tile, self.places))
         vocab = getattr(preparer, "vocab", None)
         self.labels = (
             ()

@@ -38,6 +38,12 @@ def gather(map_T: Tensor, window_R: Tensor) -> Tensor:
     return map_T.flatten(1) @ cover_RP.T / cover_RP.sum(1)
 
 
+def pooled(map_T: Tensor, tile: Sequence[int]) -> Tensor:
+    """Give each place the mean of its surroundings, a tile wide: (T, *places) to (T, *places)."""
+    window_R = windows(map_T.shape[1:], tile, [max(1, size // 4) for size in tile])
+    return spread(gather(map_T, window_R), window_R)
+
+
 def _starts(length: int, size: int, step: int) -> list[int]:
-    last = max(length - size, 0)
+    last = max(length - size, 0)  # a window longer than the axis is cut there
     return sorted({*range(0, last, step), last})

@@ -106,7 +106,7 @@ class MultimodalLM(nn.Module):
         return view
 
     def thawed(self) -> MultimodalLM:
-        """Return a view of this model, sharing every tensor, whose frozen encoders read media, not kept features."""
+        """Return a view of this model, sharing every tensor, whose frozen encoders read media again."""
         view = copy.copy(self)
         frozen = {name: encoder for name, encoder in self.encoders.items() if isinstance(encoder, FrozenEncoder)}
         whole = {name: WholeEncoder(encoder) for name, encoder in frozen.items()}
