@@ -3,8 +3,8 @@
     m_t(place) = mean over scales, and over windows W of the scale that cover it, of
                  (log p_t(all) - log p_t(all but W)) * |tile| / |W|
 
-A small window alone says nothing of what is told twice: a network that still sees the rest of a shape need not miss a
-corner of it.  So windows of several scales are hidden, and each counts by its share of places.
+A small window alone says nothing of what is told twice: a network that still sees the rest of a shape need not miss
+a corner of it.  So windows of several scales are hidden, and each counts by its share of places.
 
 Enters: `Variants`.  Leaves: nats a tile, by token and place (T, *places).
 """

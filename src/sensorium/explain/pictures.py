@@ -181,8 +181,9 @@ def _curves(axes: Axes, check: Check) -> None:
     axes.set_ylabel("probability", fontsize=8)
     axes.set_ylim(-0.02, 1.02)
     axes.tick_params(labelsize=8)
-    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    axes.legend(fontsize=7, frameon=False, title="area", title_fontsize=7, **place)
+    axes.legend(
+        fontsize=7, frameon=False, title="area", title_fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -61,7 +61,6 @@ class Variants:
             values = values[:, : int(media.mask_UT[unit].sum())]
         self.values = (values.float() if self.hiding.is_continuous else values).to(model.device)
         self.blank = self.hiding.blank(self.values).to(self.values.dtype)
-        self.tile = tuple(map(self.hiding.tile, self.places))
         vocab = getattr(preparer, "vocab", None)
         self.labels = (
             ()
@@ -71,6 +70,7 @@ class Variants:
         self.step_s = getattr(preparer, "hop_ms", 1000.0) / 1000
         self.is_timed = media.mask_UT is not None
         self.places = tuple(self.values.shape[axis] for axis in self.hiding.axes)
+        self.tile = tuple(map(self.hiding.tile, self.places))
 
     def versions(self, hidden_X: Tensor) -> Tensor:
         """Hide places: (X, *places) bool, True = hidden, to values (X, ...)."""
