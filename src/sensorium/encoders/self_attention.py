@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out_proj(y.transpose(1, 2).reshape(num, length, width))
         return out
 
-    def weights(
+    def attention_weights(
         self, x_UTF: Tensor, mask_UT: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Return the weights (U, H, T, T) with which `forward` attends, for explanations."""

@@ -208,13 +208,17 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _saved(figure: Figure, stem: Path) -> list[Path]:
+    import matplotlib
+
     from sensorium.core.commit import disk_error
 
     # Not `with_suffix`: a stem has a point of its own, between input and method.
     paths = [stem.parent / f"{stem.name}{ending}" for ending in (".png", ".svg")]
     try:
-        for path in paths:
-            figure.savefig(path, dpi=150, metadata=None if path.suffix == ".png" else {"Date": None})
+        # Letters stay letters in the SVG, and equal numbers give equal files.
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sensorium"}):
+            for path in paths:
+                figure.savefig(path, dpi=150, metadata=None if path.suffix == ".png" else {"Date": None})
     except OSError as error:
         raise disk_error(error, stem.parent) from error
     return paths

@@ -79,7 +79,7 @@ def _weights(encoder: nn.Module) -> Iterator[list[Tensor]]:
 
     def keep(layer: nn.Module, args: tuple[Any, ...], _: Tensor) -> None:
         assert isinstance(layer, WeighingLayer)
-        found.append(layer.weights(*args)[0].mean(0))
+        found.append(layer.attention_weights(*args)[0].mean(0))
 
     handles = [m.register_forward_hook(keep) for m in encoder.modules() if isinstance(m, WeighingLayer)]
     try:
