@@ -223,7 +223,7 @@ class HiddenScorer(Protocol):
 
 @runtime_checkable
 class WeighingLayer(Protocol):
-    """A self-attention layer that can tell its weights; `attention_weights` takes what the layer itself is called with."""
+    """A self-attention layer that tells its weights: `attention_weights` takes what the layer is called with."""
 
     def attention_weights(self, x_UTF: Tensor, mask_UT: Tensor | None = None, turn: Any = None) -> Tensor:
         """Return each head's weights (U, H, T, T); rows sum to 1."""

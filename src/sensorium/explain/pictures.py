@@ -179,7 +179,7 @@ def _curves(axes: Axes, check: Check) -> None:
         axes.plot(check.share_S, chance, color=colour, linestyle=":", label=f"at random {check.area(chance):.3f}")
     axes.set_xlabel("share hidden, or shown", fontsize=8)
     axes.set_ylabel("probability", fontsize=8)
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=8)
     axes.legend(
         fontsize=7, frameon=False, title="area", title_fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0)
