@@ -91,6 +91,8 @@ class LanguageSection(Section):
     mix: Literal["linear", "product", "gate", "chain"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
+    internal: dict[str, Annotated[float, Field(ge=0, le=1)] | Literal["fit"]] = {}
+    """How much of a neural scorer's own language is divided out (`language/internal.py`), by scorer; or "fit"."""
     train: Literal["alone", "through"] = "alone"
     """Let what learns learn each for itself, or through the composition, with counts that leave its rows out."""
     folds: int = Field(5, ge=2, le=100)
@@ -174,13 +176,15 @@ class ModelConfig:
         left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
         pairs = zip(self.language.scorers, self.language.weights or (), strict=False)
         weights = tuple(weight for name, weight in pairs if name in left)
-        language = self.language.model_copy(update={"scorers": tuple(left), "weights": weights or None})
+        kept = {name: share for name, share in self.language.internal.items() if name in left}
+        update_language = {"scorers": tuple(left), "weights": weights or None, "internal": kept}
+        language = self.language.model_copy(update=update_language)
         fusion = fusion.model_copy(update=update)
         return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""
-        language = self.language.model_copy(update={"scorers": (name,), "weights": None})
+        language = self.language.model_copy(update={"scorers": (name,), "weights": None, "internal": {}})
         return replace(self, language=language, scorers={name: self.scorers[name]})
 
     def dump(self) -> dict[str, Any]:
@@ -288,7 +292,8 @@ def _language(
     values: Mapping[str, Any], source: Source, inputs: list[str]
 ) -> tuple[LanguageSection, dict[str, ScorerChoice]]:
     raw = dict(_table(values, "language", source))
-    tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
+    named = [name for name, value in raw.items() if isinstance(value, Mapping) and name != "internal"]
+    tables = {name: raw.pop(name) for name in named}
     language = LanguageSection.parse(raw, source, "language")
     for name in tables:
         if name not in language.scorers:
@@ -304,7 +309,25 @@ def _language(
     for name in scorers:
         _check_what_is_read(name, scorers, source)
     _require_both_kinds(language, scorers, source)
+    _check_internal(language, scorers, source)
     return language, scorers
+
+
+def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
+    where = source.where("language.internal")
+    for name, share in language.internal.items():
+        if name not in scorers:
+            advice = registry.nearest(name, list(scorers))
+            raise ConfigError(f"'language.internal' names no scorer: '{name}'", where=where, advice=advice)
+        if scorers[name].scorer.fitted_by != "gradient" or language.mix == "chain":
+            raise ConfigError(f"'{name}' has no internal language to be divided out", where=where)
+        if share == "fit" and (len(scorers) == 1 or language.weights is not None):
+            advice = "give a number, or add a scorer and leave 'weights' out"
+            raise ConfigError(
+                f"the share of '{name}' is fitted with weights, and there are none", where=where, advice=advice
+            )
+        if any(getattr(choice.options, "of", None) == name for choice in scorers.values()):
+            raise ConfigError(f"a memory reads '{name}', whose language can then not be divided out", where=where)
 
 
 def _require_both_kinds(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

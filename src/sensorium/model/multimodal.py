@@ -30,6 +30,7 @@ from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
+from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
@@ -67,7 +68,7 @@ class MultimodalLM(nn.Module):
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
-        parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
+        parts = [self._part(name, c.scorer(c.options, self.vocab, width)) for name, c in config.scorers.items()]
         self.through: Through | None = None
         """Set while the network is trained through the counts; it is no module, and is not saved."""
         self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
@@ -85,6 +86,12 @@ class MultimodalLM(nn.Module):
             if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
                 encoder: Any = self.encoders[name]
                 (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
+
+    def _part(self, name: str, scorer: Any) -> Any:
+        share = self.config.language.internal.get(name)
+        if share is None:
+            return scorer
+        return WithoutInternal(scorer, 0.0 if share == "fit" else share)
 
     def _compose(self, parts: list[Any]) -> Any:
         composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
@@ -285,9 +292,18 @@ class MultimodalLM(nn.Module):
         was_training = self.training
         self.eval()
         fit = self.scorer.fit_weights if self.through is None else self.through.fit_weights
-        fit(self._scored(batches))
+        fitted = [self.parts[name] for name, share in self.config.language.internal.items() if share == "fit"]
+        if fitted and self.through is None:
+            fit_shares(fitted, self._scored(batches), self._fit_and_value)
+        else:
+            fit(self._scored(batches))
         self.train(was_training)
         return list(self.scorer.weights)
+
+    def _fit_and_value(self, rows: list[tuple[Tensor, Tensor, Conditioning]]) -> float:
+        self.scorer.fit_weights(rows)
+        total = sum(float(self.scorer.score(*row).double().sum()) for row in rows)
+        return total / max(1, sum(int(mask_BT[:, 1:].sum()) for _, mask_BT, _ in rows))
 
     def train(self, mode: bool = True) -> MultimodalLM:
         """Set training mode; frozen encoders stay in evaluation mode."""
