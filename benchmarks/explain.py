@@ -2,7 +2,7 @@
 
     python benchmarks/explain.py [--run RUN] [--rows 200] [--dev]
 
-Without --run, recipes/easy_vqa.toml is trained for 100 s, with inputs hidden by chance so that absence is known.
+Without --run, recipes/easy_vqa.toml is trained for 900 steps, with inputs hidden by chance so that absence is known.
 Cost: exact Shapley values of a row with four inputs over the time of one prediction, interleaved, medians.
 Maps: on rows drawn from the test table (--dev: from the training table, to choose by) the areas of deletion and
 insertion beside random orders, and where the shape lies in the map.  An easy-VQA picture holds one shape on a plain
@@ -40,7 +40,12 @@ from sensorium.training.progress import Silent
 from sensorium.workflow.config import load_config
 from sensorium.workflow.train import train
 
-TRAINING = ("training.seconds=100", "fusion.input_dropout=0.1", "evaluation.baselines=false")
+TRAINING = (
+    "training.max_steps=900",
+    "training.seconds=1000",
+    "fusion.input_dropout=0.1",
+    "evaluation.baselines=false",
+)
 METHODS = {"occlusion": occlusion, "integrated_gradients": integrated_gradients, "rollout": rollout}
 TOP = 0.1
 
@@ -97,10 +102,12 @@ def place_facts(map_P: torch.Tensor, tile: tuple[int, ...], shape_HW: torch.Tens
     top[saliency.topk(int(TOP * len(saliency))).indices] = True
     top_HW = top.view(shape_HW.shape)
     y, x = shape_HW.nonzero().double().mean(0).round().long().tolist()
-    covered = float((top_HW & shape_HW).sum() / shape_HW.sum())
+    shared = int((top_HW & shape_HW).sum())
+    covered = shared / int(shape_HW.sum())
     return {
         "centre of the shape in top 10 %": float(top_HW[y, x]),
         "half of the shape in top 10 %": float(covered >= 0.5),
+        "half of the smaller of the two in both": float(2 * shared >= min(int(top.sum()), int(shape_HW.sum()))),
         "share of the shape in top 10 %": covered,
         "peak on the shape": float(shape_HW.flatten()[saliency.argmax()]),
     }
