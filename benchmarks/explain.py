@@ -2,7 +2,7 @@
 
     python benchmarks/explain.py [--run RUN] [--rows 200] [--dev]
 
-Without --run, recipes/easy_vqa.toml is trained for 900 steps, with inputs hidden by chance, so that it knows absence.
+Without --run, recipes/easy_vqa.toml is trained for 900 steps, with inputs hidden by chance, to know absence.
 Cost: exact Shapley values of a row with four inputs over the time of one prediction, interleaved, medians.
 Maps: on rows drawn from the test table (--dev: from the training table, to choose by) the areas of deletion and
 insertion beside random orders, and where the shape lies in the map.  An easy-VQA picture holds one shape on a plain
