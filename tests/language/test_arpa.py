@@ -194,7 +194,9 @@ def test_names_of_arpa_files(tmp_path):
 def test_kenlm_reads_what_is_written_and_says_the_same(order, tmp_path):
     kenlm = pytest.importorskip("kenlm", reason="the kenlm package is not installed")
     generator = np.random.default_rng(order)
-    sequences = [[BOS, *(generator.zipf(1.5, 7).clip(1, 5) + UNK).tolist(), EOS] for _ in range(200)]
+    sequences = [
+        [BOS, *(generator.zipf(1.5, 7).clip(1, len(VOCAB) - 1 - UNK) + UNK).tolist(), EOS] for _ in range(200)
+    ]
     model = fitted(sequences, order)
     write_arpa(VOCAB, model.tables, tmp_path / "ours.arpa")
     theirs = kenlm.Model(str(tmp_path / "ours.arpa"))
