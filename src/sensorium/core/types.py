@@ -6,7 +6,7 @@ D width, V vocabulary.  Masks: True = real.  Log-probabilities are nats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -101,6 +101,27 @@ class Batch:
             for name, media in self.inputs.items()
         }
         return replace(self, inputs=inputs)
+
+    def under(self, patterns: Sequence[frozenset[str]]) -> Batch:
+        """Return the rows once for each set of inputs that they may show, P * B rows, pattern by pattern.
+
+        The media stay as they are, so that each is still encoded once, whatever the number of patterns.
+        """
+        inputs = {
+            name: replace(
+                media,
+                row_B=torch.cat(
+                    [media.row_B if name in shown else torch.full_like(media.row_B, -1) for shown in patterns]
+                ),
+            )
+            for name, media in self.inputs.items()
+        }
+
+        def repeated(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat(len(patterns), *[1] * (x.ndim - 1))
+
+        row_id_B = self.row_id_B.repeat(len(patterns))
+        return Batch(row_id_B, inputs, repeated(self.token_BT), repeated(self.mask_BT))
 
 
 @dataclass(frozen=True, slots=True)
