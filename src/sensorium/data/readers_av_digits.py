@@ -1,7 +1,7 @@
 """Digits seen and heard, both through noise: a written and a spoken digit a row, paired by their label.
 
 Enters: DIR/PART, where DIR holds `fsdd`, the recordings of the Free Spoken Digit Dataset (or a link to them).
-Leaves: rows of `image` and `sound` (paths), `digit`, `speaker`.  The media are rendered here, once, and kept in DIR.
+Leaves: rows of `image` and `sound` (paths), `digit`, `speaker`.  The media are rendered once, and kept in DIR.
 
     av_digits:DIR/train         written digits of one share of the images, said by the training speakers
     av_digits:DIR/validation    other images, a speaker that training never heard
@@ -116,7 +116,9 @@ def _images(tenths: range) -> list[npt.NDArray[np.float64]]:
         from sklearn.datasets import load_digits
     except ImportError:
         advice = "pip install 'sensorium[demo]'"
-        raise MissingExtraError("scikit-learn, which holds the 8x8 digits, is not installed", advice=advice) from None
+        raise MissingExtraError(
+            "scikit-learn, which holds the 8x8 digits, is not installed", advice=advice
+        ) from None
     found: Any = load_digits()
     image_NP, digit_N = found.data, found.target
     tenth_N = np.random.default_rng(SEED).permutation(len(digit_N)) % 10
@@ -132,7 +134,9 @@ def _recordings(part: str, folder: Path) -> list[dict[str, str]]:
         raise DataError(f"{len(speakers)} speakers are too few to hold two out", where=str(folder))
     held_out = {name: speakers[-1 - number] for name, number in HELD_OUT.items()}
     heard = {held_out[part]} if part in held_out else set(speakers) - set(held_out.values())
-    return sorted((row.cells for row in rows if row.cells["speaker"] in heard), key=lambda cells: cells["recording"])
+    return sorted(
+        (row.cells for row in rows if row.cells["speaker"] in heard), key=lambda cells: cells["recording"]
+    )
 
 
 def noisy_png(image_P: npt.NDArray[np.float64], random: np.random.Generator) -> bytes:
@@ -149,4 +153,5 @@ def noisy_sound(samples_N: npt.NDArray[np.float32], random: np.random.Generator)
     power = float(np.mean(samples_N.astype(np.float64) ** 2))
     noise_N = random.normal(0, np.sqrt(power * 10 ** (SOUND_NOISE_DB / 10)), len(samples_N))
     mixed_N = samples_N + noise_N
-    return (mixed_N / max(np.abs(mixed_N).max(), 1e-9) * 0.9).astype(np.float32)
+    scaled_N: npt.NDArray[np.float32] = (mixed_N / max(np.abs(mixed_N).max(), 1e-9) * 0.9).astype(np.float32)
+    return scaled_N

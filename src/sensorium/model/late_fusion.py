@@ -53,7 +53,7 @@ class LateFusion(MultimodalLM):
         self.config = replace(first.config, inputs=inputs, language=language)
         self.tokenizer, self.vocab = first.tokenizer, first.vocab
         self.preparers = {name: p for model in models.values() for name, p in model.preparers.items()}
-        self.encoders = nn.ModuleDict()
+        self.encoders, self.lists = nn.ModuleDict(), nn.ModuleDict()
         self.fusion = self.alignment = self.through = None
         self.input_dropout = InputDropout({}, {})
         self.taught = ()
