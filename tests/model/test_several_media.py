@@ -64,7 +64,7 @@ baselines = false
 
 @pytest.fixture(scope="module")
 def albums(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Which photo of an album has the colour: 'first', 'second' or 'none'; some albums are empty or too long."""
+    """The colour of an album's second photo; some albums are empty, and one is too long."""
     folder = tmp_path_factory.mktemp("albums")
     for name, color in COLORS.items():
         Image.new("RGB", (16, 16), color).save(folder / f"{name}.png")
@@ -74,13 +74,11 @@ def albums(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerow(["photos", "question", "answer"])
         for i in range(160):
             shown = list(random.permutation(list(COLORS)))[:2]
-            asked = list(COLORS)[random.integers(3)]
-            answer = {0: "first", 1: "second"}.get(shown.index(asked) if asked in shown else 2, "none")
             cell = "|".join(f"{name}.png" for name in shown)
             if i % 2:
                 cell = json.dumps([f"{name}.png" for name in shown])
-            writer.writerow([cell if i % 20 != 7 else "", f"where is {asked}?", answer])
-        writer.writerow(["red.png|green.png|blue.png|red.png|red.png", "where is red?", "first"])
+            writer.writerow([cell if i % 20 != 7 else "", "which color is the second?", shown[1]])
+        writer.writerow(["red.png|green.png|blue.png|red.png|red.png", "which color is the second?", "green"])
     (folder / "albums.toml").write_text(CONFIG)
     return folder
 
@@ -229,10 +227,11 @@ def test_words_of_several_texts_follow_each_other():
 
 
 def test_learns_the_order_of_media_and_answers_any_list(trained, albums):
-    assert trained.evaluation.metrics["accuracy"] >= 0.85
     model = sensorium.load(trained.run)
+    table = albums / "albums.csv"
+    assert model.evaluate(table).metrics["accuracy"] >= 0.9  # a third of 5 % is luck
     red, green = albums / "red.png", albums / "green.png"
-    asked = "where is red?"
+    asked = "which color is the second?"
     rows = [
         {"photos": [red, green], "question": asked},
         {"photos": (green, red.read_bytes()), "question": asked},
@@ -242,13 +241,13 @@ def test_learns_the_order_of_media_and_answers_any_list(trained, albums):
         {"photos": green},
     ]
     found = model.predict(rows)
-    assert [p.text for p in found[:3]] == ["first", "second", "second"]
+    assert [p.text for p in found[:3]] == ["green", "red", "red"]
     assert model.predict([rows[4]])[0].probability == pytest.approx(model.predict(question=asked).probability)
     with pytest.raises(DataError, match="max_media"):
         model.predict(photos=[red] * 4)
     with pytest.raises(UsageError, match="several"):
         model.predict(question=[asked])
-    patterns = model.evaluate_missing(albums / "albums.csv")
+    patterns = model.evaluate_missing(table)
     assert [pattern.num_complete for pattern in patterns] == [153, 153, 161, 161]
 
 
