@@ -41,10 +41,10 @@ HELD_OUT = {"validation": 1, "test": 0}
 IMAGE_SHARES = {"train": range(6), "validation": range(6, 8), "test": range(8, 10)}
 """Which tenths of the images belong to each part."""
 PAIRS = 2
-IMAGE_NOISE = 6.0
+IMAGE_NOISE = 5.0
 """Standard deviation of the noise on pixels of 0..16."""
-SOUND_NOISE_DB = 3.0
-"""How many decibels the noise is louder than the recording."""
+SOUND_NOISE_DB = -3.0
+"""How many decibels the noise is louder than the recording; below 0, softer."""
 RATE_HZ = 8000
 SEED = 0
 _VERSION = 1
