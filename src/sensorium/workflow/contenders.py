@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
@@ -199,9 +200,13 @@ def row_scores(evaluation: Evaluation, model: MultimodalLM, corpus: Corpus) -> l
     Of an accuracy it is whether the row is right.  A task without metrics is judged by nats a token.
     """
     if not evaluation.predictions:
-        batch = corpus.batch(np.arange(evaluation.num_rows))
-        nll_B, num_tokens_B = model.losses(batch)
-        return (-nll_B.detach() / num_tokens_B.clamp_min(1)).tolist()
+        found: list[float] = []
+        with torch.inference_mode():
+            for start in range(0, evaluation.num_rows, TIMED_ROWS):
+                rows = np.arange(start, min(start + TIMED_ROWS, evaluation.num_rows))
+                nll_B, num_tokens_B = model.losses(corpus.batch(rows))
+                found += (-nll_B / num_tokens_B.clamp_min(1)).tolist()
+        return found
     name = next(iter(evaluation.metrics))
     metric, sign = load_metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
     return [sign * float(metric([p.text], [references])) for _, p, references in evaluation.predictions]
