@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sensorium.cli.output import number, print_json, print_table
+from sensorium.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sensorium.evaluation.missing import PatternResult
 
 
 def evaluate(
@@ -16,12 +20,20 @@ def evaluate(
         str | None, typer.Option(help="A table; default: the run's test, else validation rows.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Hide every input but this one (repeatable).")] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Judge under each set of inputs rows may show.")
+    ] = False,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Judge at most so many rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Judge a run by its task's metrics."""
+    if missing and only:
+        raise UsageError("--missing tries every set of inputs, and --only names one", advice="give one of the two")
     import sensorium
 
+    if missing:
+        _print_patterns(run, data, sensorium.load(run).evaluate_missing(data, max_rows=max_rows), as_json)
+        return
     result = sensorium.load(run).evaluate(data, max_rows=max_rows, only=only)
     if as_json:
         print_json(
@@ -38,3 +50,25 @@ def evaluate(
         return
     print(f"{result.task}: {result.num_rows:,} rows in {result.seconds:.1f} s")
     print_table(["metric", "value"], [[name, number(value)] for name, value in result.metrics.items()])
+
+
+def _print_patterns(run: Path, data: str | None, patterns: list[PatternResult], as_json: bool) -> None:
+    first = patterns[0].evaluation
+    if as_json:
+        print_json(
+            {
+                "task": first.task,
+                "rows": first.num_rows,
+                "patterns": [pattern.facts() for pattern in patterns],
+                "seconds": round(sum(pattern.evaluation.seconds for pattern in patterns), 3),
+                "run": str(run),
+                "data": data,
+            }
+        )
+        return
+    print(f"{first.task}: {first.num_rows:,} rows under {len(patterns)} presence patterns")
+    rows = [
+        [p.name, *(number(value) for value in p.evaluation.metrics.values()), f"{p.num_complete:,}"]
+        for p in patterns
+    ]
+    print_table(["shown", *first.metrics, "rows that have all"], rows)

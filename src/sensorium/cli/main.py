@@ -12,6 +12,7 @@ import sys
 import typer
 
 from sensorium.cli.check import check
+from sensorium.cli.compare import compare
 from sensorium.cli.demo import demo
 from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
@@ -35,7 +36,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, init, check, train, evaluate, predict, explain, transcribe, teach, forget, taught, doctor):
+for command in (
+    demo,
+    init,
+    check,
+    train,
+    compare,
+    evaluate,
+    predict,
+    explain,
+    transcribe,
+    teach,
+    forget,
+    taught,
+    doctor,
+):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
 app.add_typer(vectors, name="vectors")

@@ -17,6 +17,8 @@ from pydantic import Field, field_validator
 from sensorium.core import registry
 from sensorium.core.config import Section, Source, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.data.scan import InputSpec
+from sensorium.data.several import Several
 from sensorium.data.tokenizers import ENTRY_POINTS as TOKENIZER_GROUP
 from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
@@ -40,6 +42,11 @@ class InputSection(Section):
     frozen: bool = False
     rate_factor: float = Field(1.0, gt=0, le=1_000)
     """How many times the learning rate its encoder descends at."""
+    several: bool = False
+    """A cell lists media of this kind: a JSON list, or texts between separators."""
+    separator: str = Field("|", min_length=1, max_length=8)
+    max_media: int = Field(8, ge=1, le=1_024)
+    """How many of a row's media are used, the first ones; the others are counted."""
 
 
 class TargetSection(Section):
@@ -118,6 +125,15 @@ class InputChoice:
     def column(self) -> str:
         """Name the table column (set by `parse`)."""
         return str(self.section.column)
+
+    @property
+    def lists(self) -> Several | None:
+        """Return how the column's cells list several media; None: a cell is one."""
+        return Several(self.section.separator, self.section.max_media) if self.section.several else None
+
+    def spec(self, preparer: Any) -> InputSpec:
+        """Return how the input is read, by its fitted preparer."""
+        return InputSpec(self.column, preparer, self.lists)
 
 
 class ScorerChoice(NamedTuple):
@@ -245,6 +261,11 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
+    if section.several and getattr(encoder, "fitted_by", "gradient") == "counting":
+        advice = "leave 'several' out, or choose an encoder that learns by gradient"
+        raise ConfigError(
+            f"'{key}' counts one medium a row", where=source.where(f"{prefix}.several"), advice=advice
+        )
     if section.frozen and getattr(options, "learned_vectors", None) is not None:
         advice = "leave 'frozen' out, or name a file of 'vectors'"
         where = source.where(f"{prefix}.frozen")

@@ -26,7 +26,7 @@ from sensorium.core.protocols import (
     RememberingScorer,
     TeachableScorer,
 )
-from sensorium.core.types import Batch, Conditioning, words_by_row
+from sensorium.core.types import Batch, Conditioning, Encoded, MediaBatch, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
@@ -34,6 +34,7 @@ from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
+from sensorium.model.media_list import MediaList
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
@@ -62,6 +63,9 @@ class MultimodalLM(nn.Module):
                 self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
+        self.lists = nn.ModuleDict(
+            {n: MediaList(c.section.max_media, width) for n, c in config.inputs.items() if c.section.several}
+        )
         names = list(config.inputs)
         self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
         alignment = config.fusion.alignment
@@ -142,9 +146,15 @@ class MultimodalLM(nn.Module):
         batch = batch.to(self.device)
         if not self.encoders:
             return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
-        parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
+        parts = {name: self.encode(name, batch.inputs[name]) for name in self.encoders}
         cond: Conditioning = self.fusion(parts)
         return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
+
+    def encode(self, name: str, media: MediaBatch) -> Encoded:
+        """Encode one input's media, on the model's device, for their rows: (B, T, D)."""
+        encoder: Any = self.encoders[name]
+        encoded: Encoded = self.lists[name](encoder, media) if name in self.lists else encoder(media)
+        return encoded
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
         """Return the words of every input that has them, if a scorer counts them."""

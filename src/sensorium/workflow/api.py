@@ -19,6 +19,7 @@ from sensorium.core.errors import UsageError
 from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
+from sensorium.evaluation.missing import PatternResult, evaluate_missing
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.explain.maps import METHODS
 from sensorium.explain.row import RowExplanation
@@ -134,7 +135,7 @@ class Sensorium:
         self, table: str | Path | None = None, *, value: str = "log_p", max_rows: int | None = None
     ) -> Contributions:
         """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
-        return mean_over(self.predictor.model, self._corpus(table), value=value, max_rows=max_rows)
+        return mean_over(self.predictor.model, self._judged_rows(table)[1], value=value, max_rows=max_rows)
 
     def evaluate(
         self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None
@@ -147,22 +148,41 @@ class Sensorium:
         Raises:
             UsageError: a model loaded without its run, whose columns are therefore unknown.
         """
-        corpus = self._corpus(table)
-        assert self.config is not None
+        config, corpus = self._judged_rows(table)
         return evaluate(
             self.predictor.model,
             self.predictor.task,
             corpus,
             answers=self.predictor.answers,
             decoding=self.predictor.decoding,
-            batch_rows=self.config.evaluation.batch_rows,
-            max_rows=max_rows or self.config.evaluation.max_rows,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=max_rows or config.evaluation.max_rows,
             only=None if only is None else frozenset(only),
-            vectors=self.config.word_vectors(),
+            vectors=config.word_vectors(),
         )
 
-    def _corpus(self, table: str | Path | None) -> Corpus:
-        """Prepare a table, or the run's own test (else validation) rows.  Raises UsageError without a config."""
+    def evaluate_missing(
+        self, table: str | Path | None = None, *, max_rows: int | None = None
+    ) -> list[PatternResult]:
+        """Judge the same rows under each of the 2^m sets of inputs they may show, all of them first.
+
+        Raises:
+            UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
+        """
+        config, corpus = self._judged_rows(table)
+        return evaluate_missing(
+            self.predictor.model,
+            self.predictor.task,
+            corpus,
+            answers=self.predictor.answers,
+            decoding=self.predictor.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=max_rows or config.evaluation.max_rows,
+            vectors=config.word_vectors(),
+        )
+
+    def _judged_rows(self, table: str | Path | None) -> tuple[RunConfig, Corpus]:
+        """Return the config and the rows of a table, or the run's own test (else validation) rows."""
         if self.config is None:
             raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
         quarantine = Quarantine(self.config.data.max_bad_fraction)
@@ -172,7 +192,7 @@ class Sensorium:
         else:
             opened = Table.open(str(table), Path(), quarantine=quarantine)
             part = Part(opened, np.arange(len(opened)))
-        return build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
+        return self.config, build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
 
     def save(self, folder: str | Path) -> Path:
         """Commit the model, and what it was taught, to `folder`; `load` reads it.  Raises DiskError."""

@@ -16,8 +16,8 @@ import torch
 
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
-from sensorium.core.types import Batch, Item, Media, Sample
-from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.core.types import Batch, Item, Items, Media, Sample
+from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
@@ -55,9 +55,7 @@ class Predictor:
         if lessons:
             self._learn(lessons)
         self.task: Task = load_task(model.config.target.task)
-        self._specs = {
-            name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()
-        }
+        self._specs = {name: choice.spec(model.preparers[name]) for name, choice in model.config.inputs.items()}
 
     @classmethod
     def load(cls, path: Path) -> Predictor:
@@ -117,10 +115,11 @@ class Predictor:
         return names[0]
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """Answer each row, a mapping from input names to a path, bytes, Media or text.
+        """Answer each row, a mapping from input names to a path, bytes, Media or text, or a list of them.
 
         Raises:
-            UsageError: an unknown input name, or a row without any input.
+            UsageError: an unknown input name, a row without any input, or a list where an input has none.
+            DataError: more media than the model's rows may have.
             MediaError: a medium that cannot be decoded.
         """
         if not rows:
@@ -173,7 +172,7 @@ class Predictor:
         corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
         return corpus.batch(np.arange(len(samples)))
 
-    def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item]:
+    def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item | Items]:
         for name in row:
             if name not in self._specs:
                 raise UsageError(f"no input '{name}'", advice=nearest(name, list(self._specs)))
@@ -182,7 +181,18 @@ class Predictor:
             raise UsageError("a row without any input", advice=f"inputs: {', '.join(self._specs)}")
         return inputs
 
-    def _item(self, name: str, value: Any) -> Item:
+    def _item(self, name: str, value: Any) -> Item | Items:
+        several = self._specs[name].several
+        if several is None:
+            if isinstance(value, list | tuple):
+                advice = "give one, or train with 'several = true' in its section"
+                raise UsageError(f"'{name}' is one medium a row, not a list", advice=advice)
+            return self._one(name, value)
+        values = several.split(value) if isinstance(value, str) else value
+        items = (self._one(name, one) for one in (values if isinstance(values, list | tuple) else [values]))
+        return tuple(item for item in items if item is not None) or None
+
+    def _one(self, name: str, value: Any) -> Item:
         if value is None or isinstance(value, Media):
             return value
         if isinstance(value, bytes):

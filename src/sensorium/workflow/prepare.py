@@ -6,6 +6,7 @@ pure function of the config, its seed and the tables, so that a resumed run sees
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def prepare(
     task: Task = load_task(config.model.target.task)
     preparers = build_preparers(config.model, config.media)
     for name, choice in config.model.inputs.items():
-        preparers[name].fit(_items(parts["train"], choice.column, preparers[name], config))
+        preparers[name].fit(_items(parts["train"], choice.spec(preparers[name]), config))
     tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
@@ -129,7 +130,7 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     """Prepare the rows of `part` for `model`; bad ones, and those its task cannot use, go to `quarantine`."""
     task = load_task(config.model.target.task)
     target = config.model.target
-    inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
+    inputs = {name: choice.spec(model.preparers[name]) for name, choice in config.model.inputs.items()}
     corpus = Corpus.build(
         part.table,
         part.row_N,
@@ -200,9 +201,12 @@ def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
                 )
 
 
-def _items(part: Part, column: str, preparer: Preparer, config: RunConfig) -> Iterator[Item]:
+def _items(part: Part, spec: InputSpec, config: RunConfig) -> Iterator[Item]:
+    """Go through what a preparer learns from; cells that cannot be read are quarantined later."""
     root = media_root(config, part.table)
-    return (item for cell in part.cells(column) if (item := preparer.item(cell, root)) is not None)
+    for cell in part.cells(spec.column):
+        with contextlib.suppress(DataError):
+            yield from spec.items(cell, root)
 
 
 def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:
