@@ -4,9 +4,9 @@
     x_k = TRM_k(y_k + MLP(LN(y_k)))                          repeated `layers` times, all k from the same x
     memory = LN([x_1; ...; x_K])
 
-TRM_k is a Transformer layer within the part: the two blocks of Lu et al. 2019 (ViLBERT, section 3.1), for any number
-of parts; parallel co-attention (Lu et al. 2016, section 3.3) is its ancestor.  A part that is absent from a row is
-neither read nor part of the memory; a part that is alone reads itself.
+TRM_k is a Transformer layer within the part: the two blocks of Lu et al. 2019 (ViLBERT, section 3.1), for any
+number of parts; parallel co-attention (Lu et al. 2016, section 3.3) is its ancestor.  A part that is absent from a
+row is neither read nor part of the memory; a part that is alone reads itself.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     x = x + MLP(LN(x))                       repeated `layers` times (Vaswani et al. 2017, section 3.2)
 
 With `query` the name of a part, its positions (+ e_query) are the first x, and the keys are all other parts': the
-co-attention of Lu et al. 2019 (ViLBERT), one side of it (`co_attention` has all).  Without, x is `num_queries` learned vectors, and the keys
-are all parts': a memory of fixed length, whatever comes in (`perceiver` lets the queries see each other, too).
-An absent part takes part as its absent token, as keys and as query.
+co-attention of Lu et al. 2019 (ViLBERT), one side of it (`co_attention` has all).  Without, x is `num_queries`
+learned vectors, and the keys are all parts': a memory of fixed length, whatever comes in (`perceiver` lets the
+queries see each other, too).  An absent part takes part as its absent token, as keys and as query.
 """
 
 from __future__ import annotations

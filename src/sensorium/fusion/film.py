@@ -5,9 +5,9 @@
     memory = LN([x_1; ...; x_K])
 
 Feature-wise linear modulation (Perez et al. 2018, equations 1-2; gamma as a difference from 1, section 7.2) in
-residual blocks.  With `modulated` the name of a part, it alone is modulated, by all others, and it alone is the memory,
-as a question modulates a photo there.  Nothing has a bias in gamma and beta: where no other part is present, x_k is
-mapped as if alone.
+residual blocks.  With `modulated` the name of a part, it alone is modulated, by all others, and it alone is the
+memory, as a question modulates a photo there.  Nothing has a bias in gamma and beta: where no other part is
+present, x_k is mapped as if alone.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
     memory = LN([h_1; ...; h_K]), a position a part
 
 Graph attention (Velickovic et al. 2018, equations 1-5) with the order of its steps as in Brody et al. 2022
-(GATv2, equation 7), so that every node may prefer other neighbours; c_kj is a learned vector of the edge.  An absent
-node sends nothing and is no position.  The last layer's g leave as evidence `edges` (B, K, K), mean over heads: row k
-says whom part k listened to.
+(GATv2, equation 7), so that every node may prefer other neighbours; c_kj is a learned vector of the edge.  An
+absent node sends nothing and is no position.  The last layer's g leave as evidence `edges` (B, K, K), mean over
+heads: row k says whom part k listened to.
 """
 
 from __future__ import annotations

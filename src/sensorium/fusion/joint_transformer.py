@@ -1,6 +1,6 @@
 """One Transformer over the positions of all parts: early fusion, in which everything may read everything.
 
-    x_kt = x_kt + e_k + g_k p_t            e_k says which part, p_t which place in it (sines, Vaswani et al. 2017, 3.5)
+    x_kt = x_kt + e_k + g_k p_t            e_k: which part; p_t: which place in it (sines, Vaswani et al. 2017, 3.5)
     x = x + attention(LN(x), LN(x))        over all parts at once
     x = x + MLP(LN(x))                     repeated `layers` times
     memory = LN(x)

@@ -3,9 +3,9 @@
     h = sum_r prod_k (W_kr p_k + v_kr) + b,    p_k = pool(x_k), W_kr p_k = 0 where part k is absent
     memory = LayerNorm(h), read as `positions` positions
 
-Low-rank multimodal fusion (Liu et al. 2018, equations 6-9): v_kr is the column that meets the 1 appended to p_k.  It
-equals `tensor` followed by a linear map of rank R, at a cost that grows with K instead of its power.  An absent part
-leaves the factor v_kr, that is, the products of the other parts.
+Low-rank multimodal fusion (Liu et al. 2018, equations 6-9): v_kr is the column that meets the 1 appended to
+p_k.  It equals `tensor` followed by a linear map of rank R, at a cost that grows with K instead of its power.  An
+absent part leaves the factor v_kr, that is, the products of the other parts.
 """
 
 from __future__ import annotations

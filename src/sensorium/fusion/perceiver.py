@@ -6,8 +6,8 @@
     memory = LN(z)
 
 z begins as `tokens` learned vectors.  With `self_layers = 0` it is the resampler of Flamingo (Alayrac et al. 2022,
-section 2.1 and figure 5), whose keys hold the tokens themselves, too; with more, the latent Transformer of Perceiver
-IO (Jaegle et al. 2022, section 3.1).  Cost is linear in what comes in.  Absent parts are not read.
+section 2.1 and figure 5), whose keys hold the tokens themselves, too; with more, the latent Transformer of
+Perceiver IO (Jaegle et al. 2022, section 3.1).  Cost is linear in what comes in.  Absent parts are not read.
 """
 
 from __future__ import annotations

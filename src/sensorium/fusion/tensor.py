@@ -5,8 +5,9 @@
     memory = LayerNorm(W_2 relu(W_1 z + b_1) + b_2), read as `positions` positions
 
 Tensor fusion (Zadeh et al. 2017, equations 2-4).  The appended 1 keeps the products of fewer parts beside those of
-all; so an absent part leaves exactly the tensor of the others, and zeros.  The terms grow with the power of K: parts
-are projected to `factor` values before, and what `max_terms` does not allow is refused.  `low_rank` has no such limit.
+all; so an absent part leaves exactly the tensor of the others, and zeros.  The terms grow with the power of K:
+parts are projected to `factor` values before, and what `max_terms` does not allow is refused.  `low_rank` has no
+such limit.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class TensorFusion(nn.Module):
 
 
 def outer_product(u_BKF: Tensor) -> Tensor:
-    """Return the products of [u_1; 1] ... [u_K; 1], one value of each, (B, (F + 1)^K); the last part runs fastest."""
+    """Return the products of one value of each [u_k; 1], (B, (F + 1)^K); the last part runs fastest."""
     first_BG, *rest = functional.pad(u_BKF, (0, 1), value=1.0).unbind(1)
     for z_BG in rest:
         first_BG = (first_BG[:, :, None] * z_BG[:, None]).flatten(1)

@@ -61,8 +61,7 @@ class MultimodalLM(nn.Module):
                 self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
-        names = list(config.inputs)
-        self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
+        self.fusion = config.make_fusion()
         alignment = config.fusion.alignment
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout

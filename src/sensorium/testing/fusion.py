@@ -146,7 +146,7 @@ def _check_every_part_counts(suite: _Suite) -> None:
 
 
 def _check_absent_parts(suite: _Suite) -> None:
-    """What stands for an absent part changes nothing, or is read, as the fusion says; no part is ever half absent."""
+    """What stands for an absent part changes nothing, or is read, as the fusion says."""
     ignores = getattr(suite.fusion, "ignores_absent", False)
     some_present_B = torch.tensor([any(row) for row in suite.presence])
     changed = False
