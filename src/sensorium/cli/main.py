@@ -13,6 +13,7 @@ import typer
 
 from sensorium.cli.check import check
 from sensorium.cli.demo import demo
+from sensorium.cli.describe import describe
 from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, init, check, train, evaluate, predict, transcribe, teach, forget, taught, doctor):
+for command in (demo, init, check, describe, train, evaluate, predict, transcribe, teach, forget, taught, doctor):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
 app.add_typer(vectors, name="vectors")
