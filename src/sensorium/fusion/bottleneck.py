@@ -11,7 +11,7 @@ own.  The cost grows with the square of each part's length, not of all together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -56,7 +56,7 @@ class Bottleneck(nn.Module):
         require_heads(width, config.heads)
         self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
         self.token_ND = nn.Parameter(torch.randn(config.tokens, width) * 0.02)
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             nn.ModuleList(CrossAttentionBlock(width, config.heads, config.dropout) for _ in self.names)
             for _ in range(config.layers)
         )

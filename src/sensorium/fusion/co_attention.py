@@ -12,6 +12,7 @@ row is neither read nor part of the memory; a part that is alone reads itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -79,7 +80,7 @@ class CoAttentionLayer(nn.Module):
         super().__init__()
         self.norm_keys = nn.LayerNorm(width)
         self.across = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
-        self.inside = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
+        self.inside: Any = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
 
     def forward(self, x_BMD: Tensor, mask_BM: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return (B, M, D), parts in the same places; `lengths` are their T."""

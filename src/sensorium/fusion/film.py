@@ -13,7 +13,7 @@ present, x_k is mapped as if alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -65,7 +65,7 @@ class Film(nn.Module):
         self.pooled = [k for k in range(len(self.names)) if not (lone and k in self.targets)]
         self.pool = PoolEach(config, len(self.pooled), width)
         self.kind_KD = nn.Parameter(torch.randn(len(self.targets), width) * 0.02)
-        self.streams = nn.ModuleList(
+        self.streams: Any = nn.ModuleList(
             nn.ModuleList(FilmBlock(width, sources, config.hidden, config.dropout) for _ in range(config.layers))
             for _ in self.targets
         )
@@ -138,4 +138,5 @@ class Modulation(nn.Module):
         heard = [source(s_BD) for source, s_BD in zip(self.sources, summaries, strict=True)]
         heard_BJH = torch.where(present_BJ[..., None], torch.stack(heard, dim=1), 0)
         gamma_BD, beta_BD = self.to_gamma_beta(heard_BJH.sum(1).tanh()).chunk(2, dim=-1)
-        return x_BTD * (1 + gamma_BD[:, None]) + beta_BD[:, None]
+        out_BTD: Tensor = x_BTD * (1 + gamma_BD[:, None]) + beta_BD[:, None]
+        return out_BTD

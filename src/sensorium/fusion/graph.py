@@ -99,10 +99,14 @@ class GraphLayer(nn.Module):
         normed_BKD = self.norm(h_BKD)
         message_BKD = self.to_message(normed_BKD)
         pair_BKKD = self.to_query(normed_BKD)[:, :, None] + message_BKD[:, None] + self.edge_KKD
-        activated_BKKHd = functional.leaky_relu(pair_BKKD, 0.2).unflatten(-1, (self.num_heads, -1))
+        activated_BKKHd = _by_head(functional.leaky_relu(pair_BKKD, 0.2), self.num_heads)
         score_BHKK = torch.einsum("bkjhd,hd->bhkj", activated_BKKHd, self.score_Hd).float()
         weight_BHKK = masked_softmax(score_BHKK, heard_BK[:, None, None])
-        message_BKHd = message_BKD.unflatten(-1, (self.num_heads, -1))
+        message_BKHd = _by_head(message_BKD, self.num_heads)
         sum_BKHd = torch.einsum("bhkj,bjhd->bkhd", weight_BHKK.to(message_BKHd.dtype), message_BKHd)
         h_BKD = h_BKD + self.dropout(self.to_out(sum_BKHd.flatten(2).relu()))
         return h_BKD, weight_BHKK.mean(1)
+
+
+def _by_head(x: Tensor, num_heads: int) -> Tensor:
+    return x.view(*x.shape[:-1], num_heads, -1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -53,7 +54,7 @@ class JointTransformer(nn.Module):
         require_heads(width, config.heads)
         self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
         self.position_gain_K = nn.Parameter(torch.full((len(self.names),), 0.1))
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             CrossAttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)

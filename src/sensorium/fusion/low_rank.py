@@ -64,7 +64,7 @@ class LowRank(nn.Module):
         product_BRO = torch.ones((), device=pooled_BKD.device)
         for k in range(len(self.names)):
             product_BRO = product_BRO * self._factor(k, pooled_BKD[:, k])
-        x_BMD = (product_BRO.sum(1) + self.bias_O).unflatten(1, (self.positions, self.width))
+        x_BMD = (product_BRO.sum(1) + self.bias_O).view(-1, self.positions, self.width)
         return conditioning(self.norm(x_BMD), None, parts)
 
     def _factor(self, k: int, pooled_BD: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ Perceiver IO (Jaegle et al. 2022, section 3.1).  Cost is linear in what comes in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -72,8 +73,12 @@ class Perceiver(nn.Module):
         all_BN = torch.ones(z_BND.shape[:2], dtype=torch.bool, device=z_BND.device)
         mask_BS = functional.pad(mask_BM, (0, z_BND.shape[1]), value=True)
         for layer in self.layers:
-            read, *think = layer
+            read, *think = _blocks(layer)
             z_BND = read(z_BND, torch.cat([key_BMD, read.norm_attention(z_BND)], dim=1), mask_BS)
             for block in think:
                 z_BND = block.within(z_BND, all_BN)
         return conditioning(self.norm(z_BND), None, parts)
+
+
+def _blocks(layer: Any) -> list[CrossAttentionBlock]:
+    return list(layer)

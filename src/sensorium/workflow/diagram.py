@@ -39,7 +39,8 @@ def _fusion_lines(model: MultimodalLM, ids: Mapping[str, str], memory: Shape) ->
     end = _node("fusion", f"fusion: {fusion.features}", _axes(memory))
     if groups is None:
         return [end, *(f"  {i} --> fusion" for i in ids.values())]
-    lines, told = [], []
+    lines: list[str] = []
+    told: list[str] = []
     for g, names in enumerate(groups):
         begin = ids[names[0]]
         if len(names) > 1:
