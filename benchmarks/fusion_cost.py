@@ -6,8 +6,8 @@ A batch of 64 rows, width 128: a photo of 16 positions, a question of 12, a soun
 and every other one is half as long and padded.  Defaults throughout, then three fusions in layouts.  Time is
 processor time, the median over rounds in each of which every fusion has one forward and backward pass, so that a
 busy moment meets all.  Memory is what a training step keeps for its backward pass, each tensor counted once,
-parameters and inputs apart: it is exact, and the same on every machine.  `positions` is what the scorer then attends
-to, a cost of its own.
+parameters and inputs apart: it is exact, and the same on every machine.  `positions` is what the scorer then
+attends to, a cost of its own.
 """
 
 from __future__ import annotations
