@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sensorium.cli.describe import _describe
-from sensorium.core.errors import UsageError
+from sensorium.core.errors import DataError, UsageError
 from sensorium.model.saving import load_model, num_parameters
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.workflow.config import load_config
@@ -53,6 +53,33 @@ def test_without_data_it_says_what_is_not_known(tmp_path: Path, shapes_folder: P
     assert len(description.unknown) == 1
     assert re.search(r"vocabularies.*shapes\.csv", description.unknown[0])
     assert description.components[0].shape_out == (4, 32)
+
+
+CHUNKS = """[data]
+train = "chunks.csv"
+[inputs.words]
+modality = "text"
+encoder = "token_features"
+[target]
+column = "tags"
+task = "tag"
+[fusion]
+width = 16
+[language]
+scorers = ["crf"]
+"""
+
+
+def test_an_input_of_a_form_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "chunks.toml"
+    path.write_text(CHUNKS)
+    with pytest.raises(DataError, match=r"chunks\.csv"):
+        describe_config(load_config(path))
+    rows = ["words,tags"] + ["a￨DT dog￨NN,B-NP I-NP"] * 20
+    (tmp_path / "chunks.csv").write_text("\n".join(rows), encoding="utf-8")
+    description = describe_config(load_config(path))
+    assert description.components[0].shape_out is None
+    assert "the shape of 'words', whose form no dummy has" in description.unknown
 
 
 def test_encoders_that_count_and_frozen_ones(shapes_folder: Path) -> None:

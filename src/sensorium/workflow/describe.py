@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sensorium.core.errors import DataError
+from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Media, Sample
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.quarantine import Quarantine
@@ -95,8 +96,11 @@ def describe_config(config: RunConfig) -> Description:
     except DataError as error:
         unknown.append(f"vocabularies, and the parameters that grow with them: {error}")
         preparers = build_preparers(config.model)
-        for preparer in preparers.values():
-            preparer.fit([_dummy(preparer.modality)])
+        try:
+            for preparer in preparers.values():
+                preparer.fit([_dummy(preparer.modality)])
+        except DataError:  # an input of a form that no dummy has: there is no telling without the rows
+            raise error from None
         tokenizer = build_tokenizer(config.model).fit([TEXT])
     model = MultimodalLM(config.model, preparers, tokenizer).eval()
     unknown += [f"what '{name}' counts" for name, part in model.parts.items() if part.fitted_by == "counting"]
@@ -116,16 +120,17 @@ def describe(model: MultimodalLM, *, unfitted: Sequence[str] = (), unknown: Sequ
     """
     batch = dummy_batch(model, without=unfitted).to(model.device)
     cond = model.condition(batch)
+    strange = [n for n, media in batch.inputs.items() if n not in unfitted and bool((media.row_B < 0).any())]
     components = []
     for name, choice in model.config.inputs.items():
-        is_known = name not in unfitted and bool((batch.inputs[name].row_B >= 0).all())
+        is_known = name not in unfitted and name not in strange
         shape_in = tuple(batch.inputs[name].values.shape[1:]) if is_known else None
         shape_out = tuple(cond.parts[name].x_BTD.shape[1:]) if is_known else None
         kind = f"{choice.section.modality}.{choice.section.encoder}"
         components.append(_component("input", name, kind, shape_in, shape_out, model.encoders[name]))
     if model.fusion is not None:
         kind = model.config.fusion.features
-        out = None if unfitted else tuple(cond.memory.x_BTD.shape[1:])
+        out = None if unfitted or strange else tuple(cond.memory.x_BTD.shape[1:])
         components.append(_component("fusion", kind, kind, None, out, model.fusion))
     if model.alignment is not None:
         kind = model.alignment.loss
@@ -145,15 +150,15 @@ def describe(model: MultimodalLM, *, unfitted: Sequence[str] = (), unknown: Sequ
         fusion.width,
         len(model.vocab),
         components,
-        list(unknown),
+        [*unknown, *(f"the shape of '{name}', whose form no dummy has" for name in strange)],
         diagram(model, shapes, memory),
     )
 
 
 def dummy_batch(model: MultimodalLM, *, without: Sequence[str] = ()) -> Batch:
-    """Return a batch of one row that has a dummy of every input, but for those in `without`."""
+    """Return a batch of one row that has a dummy of every input that takes one, but for those in `without`."""
     specs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()}
-    inputs = {name: None if name in without else _dummy(spec.preparer.modality) for name, spec in specs.items()}
+    inputs = {name: None if name in without else _taken(spec.preparer) for name, spec in specs.items()}
     return Corpus.from_samples([Sample("dummy", inputs)], specs, None).batch(np.arange(1))
 
 
@@ -185,6 +190,17 @@ def _without(module: nn.Module, parts: Sequence[nn.Module]) -> tuple[int, int, i
 
 
 TEXT = "one two three four five"
+
+
+def _taken(preparer: Preparer) -> Item:
+    """Return a dummy if the preparer takes it, else None: a text may have to be of a certain form."""
+    item = _dummy(preparer.modality)
+    try:
+        if item is not None:
+            preparer(item)
+    except DataError:
+        return None
+    return item
 
 
 def _dummy(modality: str) -> Item:
