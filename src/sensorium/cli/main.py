@@ -14,6 +14,7 @@ import typer
 from sensorium.cli.check import check
 from sensorium.cli.compare import compare
 from sensorium.cli.demo import demo
+from sensorium.cli.describe import describe
 from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
@@ -40,6 +41,7 @@ for command in (
     demo,
     init,
     check,
+    describe,
     train,
     compare,
     evaluate,

@@ -111,7 +111,10 @@ class CountingEncoder(Protocol):
 
 
 class Fusion(Protocol):
-    """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`."""
+    """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`.
+
+    One that says `ignores_absent = True` reads no absent token in a row that has any part; others read them.
+    """
 
     width: int
 

@@ -4,15 +4,15 @@
     x = x + MLP(LN(x))                       repeated `layers` times (Vaswani et al. 2017, section 3.2)
 
 With `query` the name of a part, its positions (+ e_query) are the first x, and the keys are all other parts': the
-co-attention of Lu et al. 2019 (ViLBERT), one side of it.  Without, x is `num_queries` learned vectors, and the keys
-are all parts' (the resampler of Alayrac et al. 2022, Flamingo): a memory of fixed length, whatever comes in.
-An absent part takes part as its absent token, as keys and as query.
+co-attention of Lu et al. 2019 (ViLBERT), one side of it (`co_attention` has all).  Without, x is `num_queries`
+learned vectors, and the keys are all parts': a memory of fixed length, whatever comes in (`perceiver` lets the
+queries see each other, too).  An absent part takes part as its absent token, as keys and as query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ class CrossAttention(nn.Module):
     class Config(Section):
         """Options of `cross_attention`."""
 
+        names_part: ClassVar[str] = "query"
+
         query: str | None = None
         """The part whose positions ask; None for learned queries."""
         num_queries: int = Field(8, ge=1, le=4096)
@@ -56,10 +58,7 @@ class CrossAttention(nn.Module):
         self.query = config.query
         if config.query is not None and config.query not in self.names:
             raise ConfigError(f"'query' names no input '{config.query}'", advice=nearest(config.query, list(names)))
-        if width % config.heads:
-            raise ConfigError(
-                f"a width of {width} is not a multiple of {config.heads} heads", advice="change 'heads'"
-            )
+        require_heads(width, config.heads)
         self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
         self.query_MD = nn.Parameter(torch.randn(config.num_queries, width)) if config.query is None else None
         self.norm_keys = nn.LayerNorm(width)
@@ -112,6 +111,12 @@ class CrossAttention(nn.Module):
         return x_BMD, mask_BM, key_BSD, mask_BS, sources
 
 
+def require_heads(width: int, heads: int) -> None:
+    """Raise ConfigError unless the width can be parted evenly among the heads."""
+    if width % heads:
+        raise ConfigError(f"a width of {width} is not a multiple of {heads} heads", advice="change 'heads'")
+
+
 class CrossAttentionBlock(nn.Module):
     """Attention from queries to keys, then an MLP, each added to its input after a LayerNorm in front.
 
@@ -134,7 +139,7 @@ class CrossAttentionBlock(nn.Module):
         )
 
     def forward(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        """Return (B, M, D)."""
+        """Return (B, M, D); each row needs a real key."""
         q_BHMd, k_BHSd, v_BHSd = self._query_key_value(x_BMD, key_BSD)
         y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_BS[:, None, None])
         x_BMD = x_BMD + self.dropout(self.to_out(y_BHMd.transpose(1, 2).flatten(2)))
@@ -149,6 +154,11 @@ class CrossAttentionBlock(nn.Module):
     def _query_key_value(self, x_BMD: Tensor, key_BSD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         key, value = self.to_key_value(key_BSD).chunk(2, dim=-1)
         return self._heads(self.to_query(self.norm_attention(x_BMD))), self._heads(key), self._heads(value)
+
+    def within(self, x_BMD: Tensor, mask_BM: Tensor) -> Tensor:
+        """Let positions attend to each other: queries and keys are the same; returns (B, M, D)."""
+        out_BMD: Tensor = self(x_BMD, self.norm_attention(x_BMD), mask_BM)
+        return out_BMD
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         num, length, width = x_BTD.shape

@@ -50,6 +50,7 @@ class MLP(nn.Module):
         self.width = width
         self.positions = config.positions
         self.interaction = config.interaction
+        self.ignores_absent = config.interaction == "product"
         num_parts = len(self.names)
         self.pool = PoolEach(config, num_parts, width)
         self.product = None if config.interaction == "concat" else Product(num_parts, width, config.hidden)

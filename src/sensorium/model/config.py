@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
 from pydantic import Field, field_validator
 
 from sensorium.core import registry
@@ -24,11 +25,13 @@ from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
 from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
 from sensorium.fusion.alignment import Alignment
+from sensorium.fusion.layout import Groups, make_fusion, named_part, options_for
 from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
 from sensorium.model.input_dropout import InputDropout
+from sensorium.model.layout import LayoutSection, check_layout, layout_groups, layout_of
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -60,7 +63,7 @@ class TargetSection(Section):
     """Choose among the training targets (True), write freely (False), or let the task decide."""
 
 
-class FusionSection(Section):
+class FusionSection(LayoutSection):
     """`[fusion]`: how parts meet, and the width they meet at; other keys are the fusion's."""
 
     features: str = "concat"
@@ -168,6 +171,25 @@ class ModelConfig:
     scorers: Mapping[str, ScorerChoice]
 
     @property
+    def layout_groups(self) -> Groups | None:
+        """Return the groups in which inputs are fused, of one input each if serial; None if parallel."""
+        return layout_groups(self.fusion, list(self.inputs))
+
+    def make_fusion(self) -> Any:
+        """Make the fusion of the inputs, laid out as configured; None where there are no inputs."""
+        names, fusion = list(self.inputs), self.fusion
+        if not names:
+            return None
+        return make_fusion(
+            self.fusion_class,
+            self.fusion_options,
+            names,
+            fusion.width,
+            groups=self.layout_groups,
+            given=fusion.given,
+        )
+
+    @property
     def input_dropout(self) -> InputDropout:
         """Return which inputs training hides."""
         rates = self.fusion.input_dropout
@@ -187,6 +209,7 @@ class ModelConfig:
             "input_dropout": {n: r for n, r in rates.items() if n in names} if isinstance(rates, dict) else rates,
             "input_patterns": {k: c for k, c in fusion.input_patterns.items() if set(k.split("+")) <= set(names)},
             "alignment": alignment if len(aligned) > 1 else None,
+            **layout_of(fusion, names),
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
         left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
@@ -196,7 +219,8 @@ class ModelConfig:
         update_language = {"scorers": tuple(left), "weights": weights or None, "internal": kept}
         language = self.language.model_copy(update=update_language)
         fusion = fusion.model_copy(update=update)
-        return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
+        options = options_for(self.fusion_options, list(inputs))
+        return replace(self, inputs=inputs, fusion=fusion, fusion_options=options, language=language, scorers=left)
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""
@@ -306,7 +330,26 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
                 where, advice = source.where(f"fusion.{key}"), registry.nearest(name, inputs)
                 raise ConfigError(f"'fusion.{key}' names no input: '{name}'", where=where, advice=advice)
     cls = registry.load(FUSIONS, FUSION_GROUP, fusion.features, where=source.where("fusion.features"))
-    return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
+    options = _options(cls.Config, rest, FusionSection, source, "fusion")
+    check_layout(fusion, inputs, source)
+    _check_fusion(fusion, cls, options, inputs, source)
+    return fusion, cls, options
+
+
+def _check_fusion(fusion: FusionSection, cls: Any, options: Section, inputs: list[str], source: Source) -> None:
+    """Refuse what the fusion's constructor would: on the meta device nothing is computed, nor drawn at random."""
+    part = named_part(options)
+    if part is not None and part not in inputs:
+        key = f"fusion.{type(options).names_part}"  # type: ignore[attr-defined]
+        advice = registry.nearest(part, inputs)
+        raise ConfigError(f"'{key}' names no input: '{part}'", where=source.where(key), advice=advice)
+    groups = layout_groups(fusion, inputs)
+    try:
+        with torch.device("meta"):
+            if inputs:
+                make_fusion(cls, options, inputs, fusion.width, groups=groups, given=fusion.given)
+    except ConfigError as error:
+        raise error.at(source.where("fusion")) from None
 
 
 def _language(

@@ -66,8 +66,7 @@ class MultimodalLM(nn.Module):
         self.lists = nn.ModuleDict(
             {n: MediaList(c.section.max_media, width) for n, c in config.inputs.items() if c.section.several}
         )
-        names = list(config.inputs)
-        self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
+        self.fusion = config.make_fusion()
         alignment = config.fusion.alignment
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,10 +80,7 @@ def prepare(
     parts = open_parts(config, quarantine)
     _require_columns(config, parts)
     task: Task = load_task(config.model.target.task)
-    preparers = build_preparers(config.model, config.media)
-    for name, choice in config.model.inputs.items():
-        preparers[name].fit(_items(parts["train"], choice.spec(preparers[name]), config))
-    tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
+    preparers, tokenizer = fit_preparation(config, parts["train"])
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
     model.load_pretrained()
@@ -92,6 +90,19 @@ def prepare(
         say(f"{name}: {corpus.num_rows:,} rows{dropped}")
     answers = _answers(config, task, corpora["train"])
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
+
+
+def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer], Any]:
+    """Fit the preparer of every input, and the target's tokenizer, on training rows.
+
+    Raises:
+        DataError: a column is missing, or holds nothing to learn from.
+    """
+    _require_columns(config, {"train": train})
+    preparers = build_preparers(config.model, config.media)
+    for name, choice in config.model.inputs.items():
+        preparers[name].fit(_items(train, choice.spec(preparers[name]), config))
+    return preparers, build_tokenizer(config.model).fit(filter(None, train.cells(config.model.target.column)))
 
 
 def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
