@@ -22,8 +22,9 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
+from sensorium.evaluation.retrieval import judge
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.tasks.task import Finds, Prediction, Task, predict
 
 Item = TypeVar("Item")
 
@@ -66,14 +67,19 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
 
+    A task that finds rows, rather than writing, is judged by `retrieval.judge`.
+
     Raises:
-        DataError: no row has a target.
+        DataError: there are no rows.
     """
     started = time.perf_counter()
     rows = np.arange(corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows))
     if not len(rows):
         raise DataError("no rows to evaluate")
     model.eval()
+    if isinstance(task, Finds):
+        metrics = judge(model, corpus, rows, batch_rows, only=only)
+        return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started)
     asked = requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
     outcome: list[tuple[int, Prediction, list[str]]] = []
     nll, num_tokens = 0.0, 0

@@ -12,7 +12,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from sensorium.core.protocols import (
     RememberingScorer,
     TeachableScorer,
 )
-from sensorium.core.types import Batch, Conditioning, words_by_row
+from sensorium.core.types import Batch, Conditioning, Encoded, MediaBatch, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
@@ -38,16 +38,31 @@ from sensorium.model.through import Through
 Taught = Sequence[tuple[Sequence[int], int]]
 
 
+class Shared(NamedTuple):
+    """What models of several tasks have in common: encoders and their preparers by input, and the fusion."""
+
+    encoders: dict[str, nn.Module]
+    preparers: dict[str, Preparer]
+    fusion: Any = None
+
+
 class MultimodalLM(nn.Module):
-    """Encoders, a fusion and a scorer, wired as the config says.
+    """Encoders, a fusion and a scorer, wired as the config says; without a scorer, encoders that are aligned.
 
     Args:
         config: the validated model.
         preparers: one fitted preparer an input; a frozen encoder's becomes a `FeaturePreparer`.
         tokenizer: the fitted tokenizer of the target.
+        shared: parts of another task's model that this one uses too.
     """
 
-    def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        preparers: Mapping[str, Preparer],
+        tokenizer: Tokenizer,
+        shared: Shared | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
@@ -56,13 +71,18 @@ class MultimodalLM(nn.Module):
         width = config.fusion.width
         self.encoders = nn.ModuleDict()
         for name, choice in config.inputs.items():
+            if shared is not None and name in shared.encoders:
+                self.encoders[name], self.preparers[name] = shared.encoders[name], shared.preparers[name]
+                continue
             encoder = choice.encoder(choice.options, preparers[name], width)
             if choice.section.frozen:
                 self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
                 encoder = FrozenEncoder(encoder, width)
             self.encoders[name] = encoder
-        names = list(config.inputs)
+        names = list(config.inputs) if config.scorers else []
         self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
+        if shared is not None and shared.fusion is not None and names:
+            self.fusion = shared.fusion
         alignment = config.fusion.alignment
         self.alignment = None if alignment is None else Alignment(alignment, width)
         self.input_dropout = config.input_dropout
@@ -70,7 +90,7 @@ class MultimodalLM(nn.Module):
         parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
         self.through: Through | None = None
         """Set while the network is trained through the counts; it is no module, and is not saved."""
-        self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
+        self.scorer: Any = self._compose(parts)
         for part in self._memories():
             part.read(self.parts[part.reads])
         self.taught: Taught = ()
@@ -87,6 +107,8 @@ class MultimodalLM(nn.Module):
                 (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
 
     def _compose(self, parts: list[Any]) -> Any:
+        if len(parts) < 2:
+            return parts[0] if parts else None
         composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
         if self.config.language.weights is not None:
             composed.set_weights(self.config.language.weights)
@@ -96,7 +118,9 @@ class MultimodalLM(nn.Module):
     def parts(self) -> Mapping[str, Any]:
         """Return each scorer by its configured name."""
         names = list(self.config.scorers)
-        return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))
+        if len(names) < 2:
+            return dict.fromkeys(names, self.scorer)
+        return dict(zip(names, self.scorer.parts, strict=True))
 
     def scored_by(self, name: str) -> MultimodalLM:
         """Return a view of this model, sharing every tensor, in which one scorer speaks alone."""
@@ -112,8 +136,8 @@ class MultimodalLM(nn.Module):
 
     @property
     def learns(self) -> bool:
-        """Say whether any scorer is fitted by gradient (else training is counting alone)."""
-        return any(part.fitted_by == "gradient" for part in self.parts.values())
+        """Say whether anything that answers is fitted by gradient (else training is counting alone)."""
+        return not self.parts or any(part.fitted_by == "gradient" for part in self.parts.values())
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -125,9 +149,23 @@ class MultimodalLM(nn.Module):
         batch = batch.to(self.device)
         if not self.encoders:
             return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
-        parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
-        cond: Conditioning = self.fusion(parts)
+        cond: Conditioning = self.fusion(self._encoded(batch))
         return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
+
+    def _encoded(self, batch: Batch) -> dict[str, Encoded]:
+        return {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
+
+    def embed(self, name: str, media: MediaBatch) -> Tensor:
+        """Return the unit vectors by which rows find what means the same, float32 (B, D).
+
+        Raises:
+            ModelError: the model does not align this input.
+        """
+        if self.alignment is None or name not in self.alignment.names:
+            aligned = "none" if self.alignment is None else ", ".join(self.alignment.names)
+            advice = f"aligned inputs: {aligned}; train with task = \"retrieve\", or with [fusion.alignment]"
+            raise ModelError(f"input '{name}' is not aligned with any other", advice=advice)
+        return self.alignment.embed(name, self.encoders[name](media.to(self.device)))
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
         """Return the words of every input that has them, if a scorer counts them."""
@@ -149,9 +187,11 @@ class MultimodalLM(nn.Module):
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
         itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
         where `through` is set; the alignment of inputs is added, if configured.  In evaluation it is the
-        composed scorer's likelihood.
+        composed scorer's likelihood.  A model without a scorer has its alignment alone, which counts as one token.
         """
         batch = batch.to(self.device)
+        if not self.parts:
+            return self._misalignment(self._encoded(batch), batch), torch.ones_like(batch.row_id_B)
         if self.training and self.input_dropout:
             batch = self.input_dropout(batch)
         token_BT, mask_BT = _target(batch)
@@ -165,8 +205,12 @@ class MultimodalLM(nn.Module):
             learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
             nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
         if self.alignment is not None:
-            nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
+            nll_B = nll_B + self._misalignment(cond.parts, batch)
         return nll_B, num_tokens_B
+
+    def _misalignment(self, parts: Mapping[str, Encoded], batch: Batch) -> Tensor:
+        assert self.alignment is not None
+        return self.alignment(parts, {n: media.row_B for n, media in batch.inputs.items()})
 
     def fit_counts(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> None:
         """Fit every counting scorer.
@@ -270,7 +314,7 @@ class MultimodalLM(nn.Module):
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
         """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
-        if len(self.parts) == 1 or self.config.language.weights is not None:
+        if len(self.parts) < 2 or self.config.language.weights is not None:
             return None
         was_training = self.training
         self.eval()

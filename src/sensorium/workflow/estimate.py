@@ -24,7 +24,8 @@ def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
         "parameters": num_parameters(prepared.model),
         "vocabulary": len(prepared.model.vocab),
     }
-    prepared.model.fit_counts(prepared.train.targets())
+    if prepared.model.parts:
+        prepared.model.fit_counts(prepared.train.targets())
     if prepared.model.learns:
         with make_loader(config, prepared.train) as loader:
             facts |= dataclasses.asdict(dry_run(prepared.model, loader, config.training, device=device()))

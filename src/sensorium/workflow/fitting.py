@@ -63,7 +63,8 @@ def fit_model(
     """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
     seconds = {}
     started = time.perf_counter()
-    model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
+    if model.parts:
+        model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
     model.fit_encoders(lambda: batches(train, config.training.batch_rows))
     seconds["counting"] = time.perf_counter() - started
     started = time.perf_counter()
@@ -156,7 +157,7 @@ def _refit(
 
 def fit_weights(model: MultimodalLM, validation: Corpus, batch_rows: int) -> dict[str, float]:
     """Fit the mixture's weights on held-out rows; empty if there is one scorer."""
-    if len(model.parts) == 1:
+    if len(model.parts) < 2:
         return {}
     model.fit_weights(batches(validation, batch_rows))
     return dict(zip(model.parts, model.scorer.weights, strict=True))
@@ -174,7 +175,10 @@ def make_loader(config: RunConfig, corpus: Corpus) -> Loader:
 
 
 def best_order(training: TrainingConfig, corpus: Corpus) -> BatchOrder:
-    """Choose by which input's media, if any, rows are grouped: the one that needs the fewest encodings a batch."""
+    """Choose by which input's media, if any, rows are grouped: the one that needs the fewest encodings a batch.
+
+    Rows without targets learn from each other, by contrast, and are not grouped: the more media, the more contrast.
+    """
     media = [name for name in corpus.inputs if corpus.is_media(name)]
 
     def order(group: str | None) -> BatchOrder:
@@ -185,6 +189,8 @@ def best_order(training: TrainingConfig, corpus: Corpus) -> BatchOrder:
         batches = list(itertools.islice(order(group).batches(0), TRIED_BATCHES))
         return sum(len(np.unique(corpus.group_N(name)[row_N])) for name in media for row_N in batches)
 
+    if not corpus.has_targets:
+        return order(None)
     ungrouped = num_encodings(None)
     grouped = {name: num_encodings(name) for name in media}
     best = min(grouped, key=lambda name: grouped[name], default=None)
