@@ -82,9 +82,7 @@ def _distinct(corpus: Corpus, name: str, rows: Units) -> Units:
     return np.unique(unit_N[unit_N >= 0]).astype(np.int64)
 
 
-def _judge(
-    corpus: Corpus, rows: Units, unit_K: dict[str, Units], vector_KD: dict[str, Tensor]
-) -> dict[str, float]:
+def _judge(corpus: Corpus, rows: Units, unit_K: dict[str, Units], vector_KD: dict[str, Tensor]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     first: list[float] = []
     for query, found in itertools.permutations(unit_K, 2):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -163,7 +163,7 @@ class MultimodalLM(nn.Module):
         """
         if self.alignment is None or name not in self.alignment.names:
             aligned = "none" if self.alignment is None else ", ".join(self.alignment.names)
-            advice = f"aligned inputs: {aligned}; train with task = \"retrieve\", or with [fusion.alignment]"
+            advice = f'aligned inputs: {aligned}; train with task = "retrieve", or with [fusion.alignment]'
             raise ModelError(f"input '{name}' is not aligned with any other", advice=advice)
         return self.alignment.embed(name, self.encoders[name](media.to(self.device)))
 
@@ -272,16 +272,18 @@ class MultimodalLM(nn.Module):
         self.taught = taught
 
     @torch.no_grad()
-    def fit_encoders(self, batches: Callable[[], Iterable[Batch]]) -> bool:
+    def fit_encoders(self, batches: Callable[[], Iterable[Batch]], inputs: Collection[str] | None = None) -> bool:
         """Fit every encoder that is fitted by counting; says whether there is one.
 
         Args:
             batches: begins a pass over the training batches; called once for each such encoder.  No batch is
                 kept: what stays in memory is what the encoder itself keeps of its media.
+            inputs: whose encoders are fitted; None = all.
         """
         counted: dict[str, Any] = {
             n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"
         }
+        counted = {n: e for n, e in counted.items() if inputs is None or n in inputs}
         for name, encoder in counted.items():
             moved = (batch.to(self.device) for batch in batches())
             encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in moved)

@@ -61,28 +61,48 @@ def fit_model(
     progress: Progress | None = None,
 ) -> Fitted:
     """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
-    seconds = {}
-    started = time.perf_counter()
-    if model.parts:
-        model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
-    model.fit_encoders(lambda: batches(train, config.training.batch_rows))
-    seconds["counting"] = time.perf_counter() - started
-    started = time.perf_counter()
-    if begin_with_learned(model, train, cache_folder(config)):
-        seconds["word vectors"] = time.perf_counter() - started
+    seconds = count(config, model, train, frozenset(model.config.inputs))
     report = None
     if model.learns:
-        if config.model.language.train == "through":
-            started = time.perf_counter()
-            model.through = through_counts(model, train, config.evaluation.batch_rows)
-            seconds["counting by folds"] = time.perf_counter() - started
         started = time.perf_counter()
         try:
             report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
         finally:
             model.through = None
         seconds["training"] = time.perf_counter() - started
+    weights, seconds_after = weigh(config, model, train, validation)
+    seconds |= seconds_after
+    if refits(config.training):
+        started = time.perf_counter()
+        _refit(config, model, train, validation, run, resume=resume, progress=progress)
+        seconds["refitting"] = time.perf_counter() - started
+    return Fitted(report, weights, seconds)
+
+
+def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozenset[str]) -> dict[str, float]:
+    """Fit what is fitted before anything descends, the encoders of `inputs` among it; returns the seconds by way."""
+    seconds = {}
+    started = time.perf_counter()
+    if model.parts:
+        model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
+    model.fit_encoders(lambda: batches(train, config.training.batch_rows), inputs)
+    seconds["counting"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if begin_with_learned(model, train, cache_folder(config), inputs):
+        seconds["word vectors"] = time.perf_counter() - started
+    if model.learns and config.model.language.train == "through":
+        started = time.perf_counter()
+        model.through = through_counts(model, train, config.evaluation.batch_rows)
+        seconds["counting by folds"] = time.perf_counter() - started
+    return seconds
+
+
+def weigh(
+    config: RunConfig, model: MultimodalLM, train: Corpus, validation: Corpus
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit what is fitted when all has descended; returns the mixture's weights, and the seconds by way."""
     model.eval()
+    seconds = {}
     started = time.perf_counter()
     rows = config.evaluation.batch_rows
     if model.fit_memories(batches(train, rows), batches(validation, rows)):
@@ -90,11 +110,7 @@ def fit_model(
     started = time.perf_counter()
     weights = fit_weights(model, validation, config.evaluation.batch_rows)
     seconds["weights"] = time.perf_counter() - started
-    if refits(config.training):
-        started = time.perf_counter()
-        _refit(config, model, train, validation, run, resume=resume, progress=progress)
-        seconds["refitting"] = time.perf_counter() - started
-    return Fitted(report, weights, seconds)
+    return weights, seconds
 
 
 def _descend(
@@ -113,7 +129,7 @@ def _descend(
             loader,
             first_budget(config.training),
             run,
-            validate=lambda: _validate(model, validation, config.evaluation.batch_rows),
+            validate=lambda: validate(model, validation, config.evaluation.batch_rows),
             resume=resume,
             progress=progress,
             device=device(),
@@ -121,7 +137,7 @@ def _descend(
         )
 
 
-def _validate(model: MultimodalLM, validation: Corpus, batch_rows: int) -> float:
+def validate(model: MultimodalLM, validation: Corpus, batch_rows: int) -> float:
     """Return nats a token; where training goes through the weights, they are fitted anew before."""
     if model.through is not None:
         model.fit_weights(batches(validation, batch_rows))
