@@ -2,9 +2,9 @@
 
     p_k ~ n_k^(1/T),  n_k the batches of task k        (Aharoni et al. 2019; Arivazhagan et al. 2019, section 4.2)
 
-T = 1 draws each data set as often as it is large; a larger T draws small ones more often.  An epoch has as many batches
-as all data sets together, each task a fixed share of them (largest remainders, one at least) in an order that the
-epoch decides.  Each task goes through its own rows in epochs of its own.  So a batch is a function of
+T = 1 draws each data set as often as it is large; a larger T draws small ones more often.  An epoch has as many
+batches as all data sets together, each task a fixed share of them (largest remainders, one at least) in an order
+that the epoch decides.  Each task goes through its own rows in epochs of its own.  So a batch is a function of
 (seed, epoch, number) alone, and a resumed run sees what the whole one would have.
 
 Enters: a loader a task.  Leaves: batches that name their task.
@@ -12,7 +12,7 @@ Enters: a loader a task.  Leaves: batches that name their task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -89,7 +89,7 @@ def quotas(size_K: npt.NDArray[np.int64], temperature: float) -> npt.NDArray[np.
     return quota_K
 
 
-def _onwards(loader: EpochLoader, done: int) -> Iterator[Batch]:
+def _onwards(loader: EpochLoader, done: int) -> Generator[Batch, None, None]:
     """Yield a loader's batches from number `done` on, epoch after epoch, without end."""
     epoch, batch = divmod(done, loader.num_batches)
     while True:

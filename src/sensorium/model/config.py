@@ -299,9 +299,7 @@ def _aligned(fusion: FusionSection, inputs: list[str], source: Source) -> Fusion
         return fusion
     if len(inputs) < 2:
         advice = "add [inputs] that mean the same, such as a photo and its caption"
-        raise ConfigError(
-            "two inputs or more are needed to be aligned", where=source.where("inputs"), advice=advice
-        )
+        raise ConfigError("two inputs or more are needed to align", where=source.where("inputs"), advice=advice)
     return fusion.model_copy(update={"alignment": Alignment.Config(inputs=tuple(inputs))})
 
 

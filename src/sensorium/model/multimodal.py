@@ -165,7 +165,8 @@ class MultimodalLM(nn.Module):
             aligned = "none" if self.alignment is None else ", ".join(self.alignment.names)
             advice = f'aligned inputs: {aligned}; train with task = "retrieve", or with [fusion.alignment]'
             raise ModelError(f"input '{name}' is not aligned with any other", advice=advice)
-        return self.alignment.embed(name, self.encoders[name](media.to(self.device)))
+        vector_BD: Tensor = self.alignment.embed(name, self.encoders[name](media.to(self.device)))
+        return vector_BD
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
         """Return the words of every input that has them, if a scorer counts them."""

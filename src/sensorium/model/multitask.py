@@ -3,7 +3,7 @@
     L = w_k L_k                          fixed weights, one task a batch
     L = exp(-s_k) L_k + s_k / 2          uncertainty: s_k = log sigma_k^2 is learned (Kendall et al. 2018, eq. 7-10)
 
-L_k is the batch's mean loss in nats a token.  Which task's turn it is, the loader decides (`sensorium.data.mixing`).
+L_k is the batch's mean loss in nats a token.  The loader decides which task's turn it is (`sensorium.data.mixing`).
 Enters: batches that name their task.  Leaves: losses to train by.
 """
 
@@ -106,7 +106,7 @@ def build_models(
         model = MultimodalLM(config, {n: preparers[n] for n in config.inputs}, tokenizers[name], shared)
         fusion = model.fusion if shared.fusion is None else shared.fusion
         shared = Shared(
-            {**model.encoders, **shared.encoders},  # type: ignore[dict-item]
+            {**model.encoders, **shared.encoders},
             {**model.preparers, **shared.preparers},
             fusion,
         )

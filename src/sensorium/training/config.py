@@ -44,7 +44,7 @@ class TrainingConfig(Section):
         refit_counts: after the weights are fitted on the validation rows, count these rows too.
         task_weights: in a run of several tasks, weigh their losses as configured ("fixed"), or by learned
             uncertainty as well (Kendall et al. 2018).
-        task_temperature: draw batches in proportion to n^(1/T), n the size of a task's table; 1 = as they are large.
+        task_temperature: draw batches in proportion to n^(1/T), n the size of a task's table.
         refit_share: share of the budget that is then spent on a second descent, on training and validation rows.
         log_every: steps between lines of metrics.jsonl; None = about two lines a second.
     """

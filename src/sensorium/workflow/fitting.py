@@ -80,7 +80,7 @@ def fit_model(
 
 
 def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozenset[str]) -> dict[str, float]:
-    """Fit what is fitted before anything descends, the encoders of `inputs` among it; returns the seconds by way."""
+    """Fit what is fitted before anything descends, encoders of `inputs` too; returns the seconds by way."""
     seconds = {}
     started = time.perf_counter()
     if model.parts:

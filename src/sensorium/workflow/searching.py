@@ -1,8 +1,8 @@
 """Search a table by example: the rows whose photo, sound or text means what the query says.
 
-Enters: a predictor whose model aligns inputs, a table, and a query of one input or more.  Leaves: `Found`, best first.
-A query of several inputs is the normalised mean of their unit vectors; an item that several rows share is found
-once, at its first row.
+Enters: a predictor whose model aligns inputs, a table, and a query of one input or more.  Leaves: `Found`, best
+first.  A query of several inputs is the normalised mean of their unit vectors; an item that several rows share is
+found once, at its first row.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from sensorium.training.config import TrainingConfig
 from sensorium.workflow.config import EvaluationConfig, RunConfig, parse
 
 _PER_TASK = ("data", "decoding")
+_OF_A_MODEL = ("tasks", "inputs", "fusion", "language")
 _OF_A_TABLE = ("validation", "test", "split_column")
 
 
@@ -118,9 +119,9 @@ def parse_tasks(values: Mapping[str, Any], source: Source, *, folder: Path, name
         tasks[task_name] = config.replace(model=replace(config.model, unread=task.unread))
         weight = {key: value for key, value in task.own.items() if key == "weight"}
         weights[task_name] = TaskSection.parse(weight, source, f"tasks.{task_name}").weight
-    config = TasksConfig(next(iter(tasks.values())).name, folder.resolve(), tasks, weights)
-    _require_one_descent(config, source)
-    return config
+    run = TasksConfig(next(iter(tasks.values())).name, folder.resolve(), tasks, weights)
+    _require_one_descent(run, source)
+    return run
 
 
 def _joined(shared: Mapping[str, Any], own: Mapping[str, Any], key: str, source: Source) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from sensorium.workflow.tasks_prepare import PreparedTasks, readers
 
 @dataclass(frozen=True)
 class FittedTasks:
-    """How a model of several tasks was fitted: the loop's report, each task, and what its loss weighed in the end."""
+    """How a model of several tasks was fitted: the loop's report, each task, what its loss weighs at the end."""
 
     report: FitReport | None
     tasks: dict[str, Fitted]

@@ -1,4 +1,4 @@
-"""From the tables of several tasks to one model: preparers fitted on all tasks' training rows, then each task's rows.
+"""From the tables of several tasks to one model: preparers fitted on the rows of all, then each task's rows.
 
 Enters: a TasksConfig.  Leaves: a MultiTaskLM that has seen no data yet, and a `Prepared` for each task.
 """
@@ -96,7 +96,7 @@ def _require_one_reader(config: TasksConfig) -> None:
         encoder = config.tasks[tasks[0]].model.inputs[name].encoder
         if len(tasks) > 1 and getattr(encoder, "fitted_by", "gradient") == "counting":
             raise ConfigError(
-                f"the encoder of '{name}' is fitted by counting one task's targets, and {' and '.join(tasks)} read it",
+                f"the encoder of '{name}' counts one task's targets, and {' and '.join(tasks)} read it",
                 where=config.name,
                 advice="give each task an input of its own, or choose an encoder that learns",
             )
