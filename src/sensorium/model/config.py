@@ -22,6 +22,7 @@ from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
 from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
 from sensorium.fusion.alignment import Alignment
+from sensorium.fusion.balance import Balance
 from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
@@ -67,6 +68,7 @@ class FusionSection(Section):
     input_patterns: dict[str, Rate] = {}
     """Chance, in training, that a row with all inputs of "photo+speech" shows these alone."""
     alignment: Alignment.Config | None = None
+    balance: Balance.Config | None = None
 
     @field_validator("input_dropout", mode="before")
     @classmethod
@@ -180,6 +182,7 @@ class ModelConfig:
             "input_dropout": {n: r for n, r in rates.items() if n in names} if isinstance(rates, dict) else rates,
             "input_patterns": {k: c for k, c in fusion.input_patterns.items() if set(k.split("+")) <= set(names)},
             "alignment": alignment if len(aligned) > 1 else None,
+            "balance": fusion.balance if len(names) > 1 else None,
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
         left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
@@ -310,6 +313,7 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
         "input_dropout": list(fusion.input_dropout) if isinstance(fusion.input_dropout, dict) else [],
         "input_patterns": [name for key in fusion.input_patterns for name in key.split("+")],
         "alignment": list(fusion.alignment.inputs) if fusion.alignment else [],
+        "balance": [*(fusion.balance.inputs or ()), *fusion.balance.weights] if fusion.balance else [],
     }
     for key, names in named.items():
         for name in names:

@@ -30,6 +30,7 @@ from sensorium.core.types import Batch, Conditioning, Encoded, MediaBatch, words
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.alignment import Alignment
+from sensorium.fusion.balance import Balance
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.config import ModelConfig
 from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
@@ -85,6 +86,8 @@ class MultimodalLM(nn.Module):
             self.fusion = shared.fusion
         alignment = config.fusion.alignment
         self.alignment = None if alignment is None else Alignment(alignment, width)
+        balanced = config.fusion.balance if self.fusion is not None and len(config.read_inputs) > 1 else None
+        self.balance = None if balanced is None else Balance(balanced, list(config.read_inputs))
         self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
@@ -187,8 +190,9 @@ class MultimodalLM(nn.Module):
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
         itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
-        where `through` is set; the alignment of inputs is added, if configured.  In evaluation it is the
-        composed scorer's likelihood.  A model without a scorer has its alignment alone, which counts as one token.
+        where `through` is set; inputs answer alone too, and their alignment is added, if configured.  In
+        evaluation it is the composed scorer's likelihood.  A model without a scorer has its alignment alone, which
+        counts as one token.
         """
         batch = batch.to(self.device)
         if not self.parts:
@@ -196,22 +200,54 @@ class MultimodalLM(nn.Module):
         if self.training and self.input_dropout:
             batch = self.input_dropout(batch)
         token_BT, mask_BT = _target(batch)
-        cond = self.condition(batch)
         num_tokens_B = mask_BT.sum(1) - 1
         if not self.training:
-            return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
-        if self.through is not None:
-            nll_B = -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1)
-        else:
-            learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
-            nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+            return -self.scorer.score(token_BT, mask_BT, self.condition(batch)).sum(1), num_tokens_B
+        nll_B, cond = self._learned(batch)
+        if self.balance is not None:
+            nll_B = self.balance(self._alone(batch), nll_B)
         if self.alignment is not None:
             nll_B = nll_B + self._misalignment(cond.parts, batch)
         return nll_B, num_tokens_B
 
     def _misalignment(self, parts: Mapping[str, Encoded], batch: Batch) -> Tensor:
         assert self.alignment is not None
-        return self.alignment(parts, {n: media.row_B for n, media in batch.inputs.items()})
+        loss_B: Tensor = self.alignment(parts, {n: media.row_B for n, media in batch.inputs.items()})
+        return loss_B
+
+    def _learned(self, batch: Batch) -> tuple[Tensor, Conditioning]:
+        """Return each row's loss, (B,), by what learns, and what it was conditioned on."""
+        token_BT, mask_BT = _target(batch)
+        cond = self.condition(batch)
+        if self.training and self.through is not None:
+            return -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1), cond
+        learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+        return torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0), cond
+
+    def _alone(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return, by input that also answers alone, each row's loss and which rows have it, (B,) both."""
+        assert self.balance is not None
+        return {
+            name: (self._learned(batch.only(frozenset((name,))))[0], batch.inputs[name].row_B >= 0)
+            for name in self.balance.names
+        }
+
+    @torch.no_grad()
+    def losses_by_input(self, batches: Iterable[Batch]) -> Tensor:
+        """Return the mean loss in nats a token of each input alone, then of all: float64 (K,)."""
+        assert self.balance is not None
+        total_K2 = torch.zeros(len(self.balance.names) + 1, 2, dtype=torch.float64)
+        was_training = self.training
+        self.eval()
+        for batch in (batch.to(self.device) for batch in batches):
+            num_tokens_B = _target(batch)[1].sum(1) - 1
+            everywhere_B = torch.ones_like(num_tokens_B, dtype=torch.bool)
+            heads = [*self._alone(batch).values(), (self._learned(batch)[0], everywhere_B)]
+            for k, (nll_B, has_B) in enumerate(heads):
+                counted = (torch.where(has_B, nll_B, 0).sum().double(), (num_tokens_B * has_B).sum().double())
+                total_K2[k] += torch.stack(counted).cpu()
+        self.train(was_training)
+        return total_K2[:, 0] / total_K2[:, 1]
 
     def fit_counts(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> None:
         """Fit every counting scorer.

@@ -3,9 +3,9 @@
 Enters: nested dicts from TOML or Python.  Leaves: each task written as a model of its own, and so one
 `ModelConfig` a task.
 
-A task says which inputs it reads (all, if it says nothing), and from which columns.  Tasks that write text share the
-fusion of all the inputs that any of them reads; what a task does not read is absent from all its rows.  A task that
-writes nothing aligns what it reads, without the fusion.
+A task says which inputs it reads (all, if it says nothing), and from which columns.  Tasks that write text share
+the fusion of all the inputs that any of them reads; what a task does not read is absent from all its rows.  A task
+that writes nothing aligns what it reads, without the fusion.
 """
 
 from __future__ import annotations

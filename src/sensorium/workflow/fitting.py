@@ -97,6 +97,19 @@ def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozens
     return seconds
 
 
+def rebalance(model: MultimodalLM, train: Corpus, validation: Corpus, batch_rows: int) -> None:
+    """Let the weights of inputs follow what they gain and overfit, if the config says so.
+
+    As many training rows are measured as there are validation rows, at equal distances.
+    """
+    if model.balance is None or not model.balance.adapts or not model.learns:
+        return
+    num_rows = min(train.num_rows, validation.num_rows)
+    row_N = np.linspace(0, train.num_rows - 1, num_rows).astype(np.int64)
+    some = (train.batch(row_N[start : start + batch_rows]) for start in range(0, num_rows, batch_rows))
+    model.balance.follow(model.losses_by_input(some), model.losses_by_input(batches(validation, batch_rows)))
+
+
 def weigh(
     config: RunConfig, model: MultimodalLM, train: Corpus, validation: Corpus
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -123,13 +136,14 @@ def _descend(
     resume: bool,
     progress: Progress | None,
 ) -> FitReport:
+    rebalance(model, train, validation, config.evaluation.batch_rows)
     with make_loader(config, train) as loader:
         return fit(
             model,
             loader,
             first_budget(config.training),
             run,
-            validate=lambda: validate(model, validation, config.evaluation.batch_rows),
+            validate=lambda: validate(model, train, validation, config.evaluation.batch_rows),
             resume=resume,
             progress=progress,
             device=device(),
@@ -137,8 +151,9 @@ def _descend(
         )
 
 
-def validate(model: MultimodalLM, validation: Corpus, batch_rows: int) -> float:
-    """Return nats a token; where training goes through the weights, they are fitted anew before."""
+def validate(model: MultimodalLM, train: Corpus, validation: Corpus, batch_rows: int) -> float:
+    """Return nats a token; weights that training goes by are fitted anew before."""
+    rebalance(model, train, validation, batch_rows)
     if model.through is not None:
         model.fit_weights(batches(validation, batch_rows))
     return mean_nll(model, validation, batch_rows)

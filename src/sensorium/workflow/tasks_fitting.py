@@ -14,7 +14,7 @@ from pathlib import Path
 from sensorium.data.mixing import TaskLoader
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
-from sensorium.workflow.fitting import Fitted, count, device, make_loader, validate, weigh
+from sensorium.workflow.fitting import Fitted, count, device, make_loader, rebalance, validate, weigh
 from sensorium.workflow.tasks_config import TasksConfig
 from sensorium.workflow.tasks_prepare import PreparedTasks, readers
 
@@ -71,6 +71,8 @@ def mixed_loader(config: TasksConfig, prepared: PreparedTasks) -> Iterator[TaskL
 def _descend(
     config: TasksConfig, prepared: PreparedTasks, run: Path, *, resume: bool, progress: Progress | None
 ) -> FitReport:
+    for task in prepared.tasks.values():
+        rebalance(task.model, task.train, task.validation, config.evaluation.batch_rows)
     with mixed_loader(config, prepared) as mixed:
 
         def name_rows(numbers: Sequence[int]) -> str:
@@ -100,5 +102,8 @@ def _validate(config: TasksConfig, prepared: PreparedTasks) -> float:
     rows = config.evaluation.batch_rows
     learning = {name: task for name, task in prepared.tasks.items() if task.model.learns}
     total = sum(config.weights[name] for name in learning)
-    losses = (config.weights[name] * validate(task.model, task.validation, rows) for name, task in learning.items())
+    losses = (
+        config.weights[name] * validate(task.model, task.train, task.validation, rows)
+        for name, task in learning.items()
+    )
     return sum(losses) / total
