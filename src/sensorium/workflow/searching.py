@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sensorium.core.errors import DataError, UsageError
+from sensorium.core.errors import DataError, ModelError, UsageError
 from sensorium.core.registry import nearest
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.table import Table
@@ -92,7 +92,7 @@ def retrieve(
         find: the input to be found; None = the one aligned input that the query does not give.
 
     Raises:
-        UsageError: no query, or it does not say what is to be found.
+        UsageError: the query does not say what is to be found.
         ModelError: the model does not align these inputs.
     """
     table = among if isinstance(among, Table) else Table.open(str(among), Path())
@@ -100,8 +100,16 @@ def retrieve(
 
 
 def found_input(predictor: Predictor, query: Mapping[str, Any], find: str | None) -> str:
-    """Say which input is searched for.  Raises UsageError: there are several, or none."""
+    """Say which input is searched for.
+
+    Raises:
+        UsageError: it is not clear which.
+        ModelError: the model aligns nothing.
+    """
     aligned = predictor.aligned_inputs()
+    if not aligned:
+        advice = 'train one with task = "retrieve", or with [fusion.alignment]'
+        raise ModelError("the inputs of this model are not aligned with each other", advice=advice)
     if find is not None:
         if find not in aligned:
             raise UsageError(f"'{find}' is no aligned input", advice=nearest(find, list(aligned)))
