@@ -8,9 +8,9 @@ overfitting-to-generalisation ratio, measured anew whenever the run validates ("
     w_k ~ G_k / O_k^2,   G = V_0 - V,   O = (V - T) - (V_0 - T_0)
 
 with T, V the mean losses on training and validation rows, and _0 those before training (Wang et al. 2020, "What
-makes training multi-modal classification networks hard?", proposition 1).  O is taken to be 0.05 nats at least: where
-nothing overfits yet, weights follow what generalises.  Estimates span the run so far rather than one stretch of it
-(the paper's offline variant), since differences of short stretches are noise.
+makes training multi-modal classification networks hard?", proposition 1).  O is 0.05 nats at least: where nothing
+overfits yet, weights follow what generalises.  Estimates span the run so far rather than one stretch of it (the
+paper's offline variant), since differences of short stretches are noise.
 """
 
 from __future__ import annotations

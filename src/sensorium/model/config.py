@@ -277,12 +277,13 @@ def _target(
     if target.task not in default_tokenizer:
         advice = registry.nearest(target.task, list(default_tokenizer))
         raise ConfigError(f"no task '{target.task}'", where=source.where("target.task"), advice=advice)
-    _require_column(target, writes=bool(default_tokenizer[target.task]), source=source)
     if target.tokenizer is None:
         target = target.model_copy(update={"tokenizer": default_tokenizer[target.task] or NO_TEXT_TOKENIZER})
     where = source.where("target.tokenizer")
     tokenizer = registry.load(TOKENIZERS, TOKENIZER_GROUP, str(target.tokenizer), where=where)
-    return target, tokenizer, _options(tokenizer.Config, rest, TargetSection, source, "target")
+    options = _options(tokenizer.Config, rest, TargetSection, source, "target")
+    _require_column(target, writes=bool(default_tokenizer[target.task]), source=source)
+    return target, tokenizer, options
 
 
 def _require_column(target: TargetSection, *, writes: bool, source: Source) -> None:
