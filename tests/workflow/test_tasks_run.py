@@ -148,6 +148,15 @@ def test_what_cannot_be_asked(trained, shapes_folder):
         trained.prepared.model.losses(model.predictor_of("ask").batch([{"photo": photo}]))
 
 
+def test_a_config_is_checked_with_all_its_tasks(shapes_folder):
+    (shapes_folder / "three.toml").write_text(CONFIG, encoding="utf-8")
+    facts = json.loads(CliRunner().invoke(app, ["check", str(shapes_folder / "three.toml"), "--json"]).stdout)
+    assert facts["answer: answers"] == 5
+    assert {"ask: train rows", "find: validation rows"} <= facts.keys()
+    estimate = CliRunner().invoke(app, ["train", str(shapes_folder / "three.toml"), "--dry-run", "--json"])
+    assert json.loads(estimate.stdout)["num_batches"] > 0
+
+
 def test_the_commands(trained, shapes_folder):
     run, photo = str(trained.run), f"photo={shapes_folder / '0.png'}"
     answered = CliRunner().invoke(app, ["predict", run, "--task", "ask", "--input", photo, "--json"])
@@ -226,3 +235,16 @@ def test_several_seeds_have_every_tasks_metrics(shapes):
     short = config(shapes, **{"epochs = 3": "max_steps = 2"})
     summary = train_seeds(short, 2, out=None, progress=Silent(), say=lambda line: None)
     assert {"answer/accuracy", "ask/bleu4", "find/recall_at_1"} <= summary["metrics"].keys()
+
+
+def test_one_task_is_taught_and_forgets(trained, shapes_folder, tmp_path):
+    photo = shapes_folder / "0.png"
+    run = str(sensorium.load(trained.run).save(tmp_path / "taught"))
+    without = CliRunner().invoke(app, ["teach", run, "is it red?"])
+    assert isinstance(without.exception, UsageError)
+    before = sensorium.load(run).score("is it red?", task="ask", photo=photo)
+    assert CliRunner().invoke(app, ["teach", run, "is it red?", "--task", "ask", "--weight", "500"]).exit_code == 0
+    assert sensorium.load(run).score("is it red?", task="ask", photo=photo) > before
+    assert "lesson-001" in CliRunner().invoke(app, ["taught", run, "--task", "ask"]).stdout
+    assert CliRunner().invoke(app, ["forget", run, "--all", "--task", "ask"]).exit_code == 0
+    assert sensorium.load(run).score("is it red?", task="ask", photo=photo) == before

@@ -89,6 +89,21 @@ def task_folder(run: Path, task: str) -> Path:
     return run / "tasks" / task
 
 
+def lessons_folder(path: Path, task: str | None) -> Path:
+    """Return where a run or model folder keeps what a task was taught; None = its only task.
+
+    Raises:
+        ModelError: neither a run folder nor a model folder.
+        UsageError: no such task, or it is not clear which is meant.
+    """
+    folder = model_folder(path)
+    tasks = sorted(one.name for one in (folder / "tasks").iterdir()) if (folder / "tasks").is_dir() else []
+    if tasks and task not in tasks:
+        advice = f"say which with --task, one of {', '.join(tasks)}"
+        raise UsageError(f"this model has {len(tasks)} tasks", where=str(path), advice=advice)
+    return folder / "tasks" / str(task) if tasks else folder
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all.  Raises DiskError."""
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8"))

@@ -42,12 +42,15 @@ class PreparedTasks:
     quarantine: Quarantine
 
 
-def prepare_tasks(config: TasksConfig, run: Path | None = None, *, say: Say = quiet) -> PreparedTasks:
+def prepare_tasks(
+    config: TasksConfig, run: Path | None = None, *, say: Say = quiet, quarantine: Quarantine | None = None
+) -> PreparedTasks:
     """Open every task's tables and build everything up to the first step.
 
     Args:
         run: where the list of bad rows is written; None = nowhere.
         say: told how many rows each task has, and what was left out.
+        quarantine: collects bad rows; by default one that stops at the tasks' largest limit.
 
     Raises:
         ConfigError: an encoder that counts one task's targets is read by several.
@@ -56,7 +59,7 @@ def prepare_tasks(config: TasksConfig, run: Path | None = None, *, say: Say = qu
     """
     _require_one_reader(config)
     limit = max(task.data.max_bad_fraction for task in config.tasks.values())
-    quarantine = Quarantine(limit, None if run is None else run / BAD_ROWS)
+    quarantine = quarantine or Quarantine(limit, None if run is None else run / BAD_ROWS)
     parts = {name: open_parts(task, quarantine) for name, task in config.tasks.items()}
     for name, task in config.tasks.items():
         require_columns(task, parts[name])
