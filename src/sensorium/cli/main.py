@@ -22,6 +22,7 @@ from sensorium.cli.explain import explain
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
+from sensorium.cli.retrieve import retrieve
 from sensorium.cli.teach import forget, taught, teach
 from sensorium.cli.train import train
 from sensorium.cli.transcribe import transcribe
@@ -47,6 +48,7 @@ for command in (
     evaluate,
     predict,
     explain,
+    retrieve,
     transcribe,
     teach,
     forget,

@@ -26,6 +26,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say for every token what each scorer said of it, and its share.")
     ] = False,
+    task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Answer with a fitted model; any subset of its inputs may be given."""
@@ -33,7 +34,7 @@ def predict(
         raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
     from sensorium.workflow.predictor import Predictor
 
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, task)
     if table is not None:
         answers = list(_answer_table(predictor, table, explain))
         if as_json:
@@ -63,7 +64,7 @@ def _answer_table(predictor: Predictor, spec: str, explain: bool) -> Iterator[di
 
     table = Table.open(spec, Path())
     predictor.folder = table.folder
-    columns = {name: choice.column for name, choice in predictor.model.config.inputs.items()}
+    columns = predictor.columns
     for start in range(0, len(table), BATCH_ROWS):
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [{name: table.row(i).get(column) for name, column in columns.items()} for i in numbers]

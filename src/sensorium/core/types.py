@@ -63,6 +63,11 @@ class MediaBatch:
     row_B: Tensor
     list_SK: Tensor | None = None
 
+    def absent(self) -> MediaBatch:
+        """Return as many rows, of which none has this input: no medium is left to be encoded."""
+        mask = None if self.mask_UT is None else self.mask_UT[:0]
+        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1))
+
     def to(self, device: torch.device) -> MediaBatch:
         """Return the same media on `device`."""
         mask = None if self.mask_UT is None else self.mask_UT.to(device, non_blocking=True)
@@ -80,12 +85,14 @@ class Batch:
         inputs: one MediaBatch an input name.
         token_BT: (B, T) int64 target ids, each row from BOS to EOS, padded; None when unknown.
         mask_BT: (B, T) bool, True = real; None when the target is unknown.
+        task: whose rows these are, in a model of several tasks; empty where there is one.
     """
 
     row_id_B: Tensor
     inputs: Mapping[str, MediaBatch]
     token_BT: Tensor | None = None
     mask_BT: Tensor | None = None
+    task: str = ""
 
     @property
     def num_rows(self) -> int:
@@ -99,14 +106,12 @@ class Batch:
             {name: media.to(device) for name, media in self.inputs.items()},
             None if self.token_BT is None else self.token_BT.to(device, non_blocking=True),
             None if self.mask_BT is None else self.mask_BT.to(device, non_blocking=True),
+            self.task,
         )
 
     def only(self, names: frozenset[str]) -> Batch:
-        """Return the same rows with every input outside `names` marked absent."""
-        inputs = {
-            name: media if name in names else replace(media, row_B=torch.full_like(media.row_B, -1))
-            for name, media in self.inputs.items()
-        }
+        """Return the same rows with every input outside `names` marked absent, and its media left out."""
+        inputs = {name: media if name in names else media.absent() for name, media in self.inputs.items()}
         return replace(self, inputs=inputs)
 
     def under(self, patterns: Sequence[frozenset[str]]) -> Batch:

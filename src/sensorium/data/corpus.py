@@ -219,6 +219,11 @@ class Corpus:
         return self._inputs
 
     @property
+    def has_targets(self) -> bool:
+        """Say whether rows have target texts."""
+        return self._targets is not None
+
+    @property
     def is_prepared(self) -> bool:
         """Say whether batches are mere indexing: nothing is left to be decoded at batch time."""
         return not any(isinstance(part.store, LazyStore) for part in self._inputs.values())
@@ -274,6 +279,13 @@ class Corpus:
         num_bad = self.counts.get("rows quarantined", 0) + self.num_rows - len(kept_K)
         counts = self.counts | {"rows quarantined": num_bad}
         return Corpus(self._row_number_N[kept_K], inputs, targets, self._origin, counts, self.quarantine)
+
+    def with_absent(self, preparers: Mapping[str, Preparer]) -> Corpus:
+        """Return the same rows with further inputs, which none of them has."""
+        nobody_N = np.full(self.num_rows, ABSENT, np.int32)
+        absent = {name: CorpusInput(nobody_N, [], ListStore([], preparer)) for name, preparer in preparers.items()}
+        inputs = {**self._inputs, **absent}
+        return Corpus(self._row_number_N, inputs, self._targets, self._origin, self.counts, self.quarantine)
 
     def sample(self, i: int) -> Sample:
         """Return row `i` with its items unprepared."""

@@ -22,8 +22,9 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
+from sensorium.evaluation.retrieval import judge
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.tasks.task import Finds, Prediction, Task, predict
 
 Item = TypeVar("Item")
 
@@ -66,8 +67,10 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
 
+    A task that finds rows, rather than writing, is judged by `retrieval.judge`.
+
     Raises:
-        DataError: no row has a target.
+        DataError: there are no rows.
     """
     return evaluate_patterns(
         model,
@@ -104,6 +107,8 @@ def evaluate_patterns(
     if not len(rows):
         raise DataError("no rows to evaluate")
     model.eval()
+    if isinstance(task, Finds):
+        return [_judge_finding(model, task, corpus, rows, batch_rows, pattern) for pattern in patterns]
     asked = requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
     outcomes: list[list[tuple[int, Prediction, list[str]]]] = [[] for _ in patterns]
     nll_P, tokens_P = torch.zeros(len(patterns), dtype=torch.float64), torch.zeros(len(patterns), dtype=torch.int64)
@@ -130,6 +135,14 @@ def evaluate_patterns(
         metrics["perplexity"] = math.exp(min(nll / max(num_tokens, 1), 700.0))
         found.append(Evaluation(task.name, len(rows), metrics, seconds, outcome))
     return found
+
+
+def _judge_finding(
+    model: MultimodalLM, task: Task, corpus: Corpus, rows: np.ndarray, batch_rows: int, pattern: frozenset[str]
+) -> Evaluation:
+    started = time.perf_counter()
+    metrics = judge(model, corpus, rows, batch_rows, only=pattern)
+    return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started)
 
 
 def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int]:

@@ -25,6 +25,7 @@ from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
 from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
 from sensorium.fusion.alignment import Alignment
+from sensorium.fusion.balance import Balance
 from sensorium.fusion.layout import Groups, make_fusion, named_part, options_for
 from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
@@ -32,6 +33,9 @@ from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
 from sensorium.model.input_dropout import InputDropout
 from sensorium.model.layout import LayoutSection, check_layout, layout_groups, layout_of
+
+NO_TEXT_TOKENIZER = "label"
+"""Stands where a model that writes nothing has no tokenizer: it knows no text at all."""
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -55,7 +59,8 @@ class InputSection(Section):
 class TargetSection(Section):
     """`[target]`: the text to be produced; other keys are the tokenizer's."""
 
-    column: str
+    column: str | None = None
+    """Where the texts stand; a task that writes nothing has none."""
     task: str = "answer"
     tokenizer: str | None = None
     max_tokens: int = Field(64, ge=1, le=100_000)
@@ -73,6 +78,7 @@ class FusionSection(LayoutSection):
     input_patterns: dict[str, Rate] = {}
     """Chance, in training, that a row with all inputs of "photo+speech" shows these alone."""
     alignment: Alignment.Config | None = None
+    balance: Balance.Config | None = None
 
     @field_validator("input_dropout", mode="before")
     @classmethod
@@ -110,9 +116,9 @@ class LanguageSection(Section):
 
     @field_validator("scorers")
     @classmethod
-    def _some_and_distinct(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
-        if not scorers or len(set(scorers)) != len(scorers):
-            raise ValueError("name one scorer or more, each once")
+    def _distinct(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(scorers)) != len(scorers):
+            raise ValueError("name each scorer once")
         return scorers
 
 
@@ -169,6 +175,13 @@ class ModelConfig:
     fusion_options: Section
     language: LanguageSection
     scorers: Mapping[str, ScorerChoice]
+    unread: frozenset[str] = frozenset()
+    """Inputs that only other tasks of the same model read: absent from all rows of this one."""
+
+    @property
+    def read_inputs(self) -> dict[str, InputChoice]:
+        """Return the inputs that rows may have."""
+        return {name: choice for name, choice in self.inputs.items() if name not in self.unread}
 
     @property
     def layout_groups(self) -> Groups | None:
@@ -210,6 +223,7 @@ class ModelConfig:
             "input_patterns": {k: c for k, c in fusion.input_patterns.items() if set(k.split("+")) <= set(names)},
             "alignment": alignment if len(aligned) > 1 else None,
             **layout_of(fusion, names),
+            "balance": fusion.balance if len(names) > 1 else None,
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
         left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
@@ -246,7 +260,8 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     Args:
         values: nested dicts; sections other than the four are ignored.
         source: where the keys stand, for errors.
-        default_tokenizer: the tokenizer of each task that does not name one.
+        default_tokenizer: the tokenizer of each task that does not name one; empty for a task that writes no text,
+            and aligns its inputs instead.
 
     Raises:
         ConfigError: an unknown key or name (with the nearest), or a value out of range.
@@ -258,7 +273,9 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
     fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))
-    language, scorers = _language(values, source, list(inputs))
+    if target.column is None:
+        fusion = _aligned(fusion, list(inputs), source)
+    language, scorers = _language(values, source, list(inputs), writes=target.column is not None)
     return ModelConfig(
         inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
     )
@@ -310,10 +327,33 @@ def _target(
         advice = registry.nearest(target.task, list(default_tokenizer))
         raise ConfigError(f"no task '{target.task}'", where=source.where("target.task"), advice=advice)
     if target.tokenizer is None:
-        target = target.model_copy(update={"tokenizer": default_tokenizer[target.task]})
+        target = target.model_copy(update={"tokenizer": default_tokenizer[target.task] or NO_TEXT_TOKENIZER})
     where = source.where("target.tokenizer")
     tokenizer = registry.load(TOKENIZERS, TOKENIZER_GROUP, str(target.tokenizer), where=where)
-    return target, tokenizer, _options(tokenizer.Config, rest, TargetSection, source, "target")
+    options = _options(tokenizer.Config, rest, TargetSection, source, "target")
+    _require_column(target, writes=bool(default_tokenizer[target.task]), source=source)
+    return target, tokenizer, options
+
+
+def _require_column(target: TargetSection, *, writes: bool, source: Source) -> None:
+    if writes and target.column is None:
+        raise ConfigError("'target.column' is missing", where=source.where("target.column"))
+    if not writes and target.column is not None:
+        raise ConfigError(
+            f"task '{target.task}' writes no text",
+            where=source.where("target.column"),
+            advice="leave 'column' out; texts that are searched for are [inputs] too",
+        )
+
+
+def _aligned(fusion: FusionSection, inputs: list[str], source: Source) -> FusionSection:
+    """Let a model that writes nothing align all its inputs, unless the config names them."""
+    if fusion.alignment is not None:
+        return fusion
+    if len(inputs) < 2:
+        advice = "add [inputs] that mean the same, such as a photo and its caption"
+        raise ConfigError("two inputs or more are needed to align", where=source.where("inputs"), advice=advice)
+    return fusion.model_copy(update={"alignment": Alignment.Config(inputs=tuple(inputs))})
 
 
 def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tuple[FusionSection, Any, Section]:
@@ -323,6 +363,7 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
         "input_dropout": list(fusion.input_dropout) if isinstance(fusion.input_dropout, dict) else [],
         "input_patterns": [name for key in fusion.input_patterns for name in key.split("+")],
         "alignment": list(fusion.alignment.inputs) if fusion.alignment else [],
+        "balance": [*(fusion.balance.inputs or ()), *fusion.balance.weights] if fusion.balance else [],
     }
     for key, names in named.items():
         for name in names:
@@ -353,12 +394,13 @@ def _check_fusion(fusion: FusionSection, cls: Any, options: Section, inputs: lis
 
 
 def _language(
-    values: Mapping[str, Any], source: Source, inputs: list[str]
+    values: Mapping[str, Any], source: Source, inputs: list[str], *, writes: bool
 ) -> tuple[LanguageSection, dict[str, ScorerChoice]]:
     raw = dict(_table(values, "language", source))
     named = [name for name, value in raw.items() if isinstance(value, Mapping) and name != "internal"]
     tables = {name: raw.pop(name) for name in named}
-    language = LanguageSection.parse(raw, source, "language")
+    language = LanguageSection.parse(raw if writes else {"scorers": (), **raw}, source, "language")
+    _require_scorers(language, writes=writes, source=source)
     for name in tables:
         if name not in language.scorers:
             raise unknown_key(f"language.{name}", language.scorers, source)
@@ -392,6 +434,15 @@ def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoic
             )
         if any(getattr(choice.options, "of", None) == name for choice in scorers.values()):
             raise ConfigError(f"a memory reads '{name}', whose language can then not be divided out", where=where)
+
+
+def _require_scorers(language: LanguageSection, *, writes: bool, source: Source) -> None:
+    where = source.where("language.scorers")
+    if writes and not language.scorers:
+        raise ConfigError("'language.scorers': name one scorer or more", where=where)
+    if language.scorers and not writes:
+        advice = "leave [language] out, or give it another task"
+        raise ConfigError("a task that writes no text has no scorers", where=where, advice=advice)
 
 
 def _require_both_kinds(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

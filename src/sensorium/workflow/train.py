@@ -76,7 +76,7 @@ def train(
     run = resumable_run(config.name, out) if resume else new_run(config.name, out)
     say(f"run folder: {run}")
     with run_lock(run):
-        _settle_config(config, run, resume)
+        settle_config(config.dump(), run, resume)
         vectors = config.word_vectors()  # before anything that takes long
         prepared = prepare(config, run, say=say)
         require_test_rows(config, prepared.test)
@@ -119,12 +119,17 @@ def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:
     return prepared.validation, "validation"
 
 
-def _settle_config(config: RunConfig, run: Path, resume: bool) -> None:
-    text = write_toml(config.dump())
+def settle_config(config: Mapping[str, Any], run: Path, resume: bool) -> None:
+    """Write the resolved config, or compare it with the one that the run was begun with.
+
+    Raises:
+        ConfigError: they differ; the keys are named.
+    """
+    text = write_toml(config)
     path = run / "config.toml"
     if resume and path.exists():
         values, _ = read_toml(path)
-        changed = _differences(values, config.dump())
+        changed = _differences(values, config)
         if changed:
             raise ConfigError(
                 f"differs from the run's own config in {', '.join(changed)}",
