@@ -12,21 +12,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
 from pydantic import Field, field_validator
 
 from sensorium.core import registry
 from sensorium.core.config import Section, Source, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.data.scan import InputSpec
+from sensorium.data.several import Several
 from sensorium.data.tokenizers import ENTRY_POINTS as TOKENIZER_GROUP
 from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.encoders.registry import ENCODERS
 from sensorium.encoders.registry import ENTRY_POINTS as ENCODER_GROUP
 from sensorium.fusion.alignment import Alignment
+from sensorium.fusion.balance import Balance
+from sensorium.fusion.layout import Groups, make_fusion, named_part, options_for
 from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
 from sensorium.model.input_dropout import InputDropout
+from sensorium.model.layout import LayoutSection, check_layout, layout_groups, layout_of
+
+NO_TEXT_TOKENIZER = "label"
+"""Stands where a model that writes nothing has no tokenizer: it knows no text at all."""
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -40,12 +49,18 @@ class InputSection(Section):
     frozen: bool = False
     rate_factor: float = Field(1.0, gt=0, le=1_000)
     """How many times the learning rate its encoder descends at."""
+    several: bool = False
+    """A cell lists media of this kind: a JSON list, or texts between separators."""
+    separator: str = Field("|", min_length=1, max_length=8)
+    max_media: int = Field(8, ge=1, le=1_024)
+    """How many of a row's media are used, the first ones; the others are counted."""
 
 
 class TargetSection(Section):
     """`[target]`: the text to be produced; other keys are the tokenizer's."""
 
-    column: str
+    column: str | None = None
+    """Where the texts stand; a task that writes nothing has none."""
     task: str = "answer"
     tokenizer: str | None = None
     max_tokens: int = Field(64, ge=1, le=100_000)
@@ -53,7 +68,7 @@ class TargetSection(Section):
     """Choose among the training targets (True), write freely (False), or let the task decide."""
 
 
-class FusionSection(Section):
+class FusionSection(LayoutSection):
     """`[fusion]`: how parts meet, and the width they meet at; other keys are the fusion's."""
 
     features: str = "concat"
@@ -63,6 +78,7 @@ class FusionSection(Section):
     input_patterns: dict[str, Rate] = {}
     """Chance, in training, that a row with all inputs of "photo+speech" shows these alone."""
     alignment: Alignment.Config | None = None
+    balance: Balance.Config | None = None
 
     @field_validator("input_dropout", mode="before")
     @classmethod
@@ -91,6 +107,8 @@ class LanguageSection(Section):
     mix: Literal["linear", "product", "gate", "chain"] = "linear"
     weights: tuple[float, ...] | None = None
     """Fixed weights in the order of `scorers`; None fits them on held-out rows."""
+    internal: dict[str, Annotated[float, Field(ge=0, le=1)] | Literal["fit"]] = {}
+    """How much of a neural scorer's own language is divided out (`language/internal.py`), by scorer; or "fit"."""
     train: Literal["alone", "through"] = "alone"
     """Let what learns learn each for itself, or through the composition, with counts that leave its rows out."""
     folds: int = Field(5, ge=2, le=100)
@@ -98,9 +116,9 @@ class LanguageSection(Section):
 
     @field_validator("scorers")
     @classmethod
-    def _some_and_distinct(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
-        if not scorers or len(set(scorers)) != len(scorers):
-            raise ValueError("name one scorer or more, each once")
+    def _distinct(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(scorers)) != len(scorers):
+            raise ValueError("name each scorer once")
         return scorers
 
 
@@ -116,6 +134,15 @@ class InputChoice:
     def column(self) -> str:
         """Name the table column (set by `parse`)."""
         return str(self.section.column)
+
+    @property
+    def lists(self) -> Several | None:
+        """Return how the column's cells list several media; None: a cell is one."""
+        return Several(self.section.separator, self.section.max_media) if self.section.several else None
+
+    def spec(self, preparer: Any) -> InputSpec:
+        """Return how the input is read, by its fitted preparer."""
+        return InputSpec(self.column, preparer, self.lists)
 
 
 class ScorerChoice(NamedTuple):
@@ -148,6 +175,32 @@ class ModelConfig:
     fusion_options: Section
     language: LanguageSection
     scorers: Mapping[str, ScorerChoice]
+    unread: frozenset[str] = frozenset()
+    """Inputs that only other tasks of the same model read: absent from all rows of this one."""
+
+    @property
+    def read_inputs(self) -> dict[str, InputChoice]:
+        """Return the inputs that rows may have."""
+        return {name: choice for name, choice in self.inputs.items() if name not in self.unread}
+
+    @property
+    def layout_groups(self) -> Groups | None:
+        """Return the groups in which inputs are fused, of one input each if serial; None if parallel."""
+        return layout_groups(self.fusion, list(self.inputs))
+
+    def make_fusion(self) -> Any:
+        """Make the fusion of the inputs, laid out as configured; None where there are no inputs."""
+        names, fusion = list(self.inputs), self.fusion
+        if not names:
+            return None
+        return make_fusion(
+            self.fusion_class,
+            self.fusion_options,
+            names,
+            fusion.width,
+            groups=self.layout_groups,
+            given=fusion.given,
+        )
 
     @property
     def input_dropout(self) -> InputDropout:
@@ -169,18 +222,23 @@ class ModelConfig:
             "input_dropout": {n: r for n, r in rates.items() if n in names} if isinstance(rates, dict) else rates,
             "input_patterns": {k: c for k, c in fusion.input_patterns.items() if set(k.split("+")) <= set(names)},
             "alignment": alignment if len(aligned) > 1 else None,
+            **layout_of(fusion, names),
+            "balance": fusion.balance if len(names) > 1 else None,
         }
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
         left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
         pairs = zip(self.language.scorers, self.language.weights or (), strict=False)
         weights = tuple(weight for name, weight in pairs if name in left)
-        language = self.language.model_copy(update={"scorers": tuple(left), "weights": weights or None})
+        kept = {name: share for name, share in self.language.internal.items() if name in left}
+        update_language = {"scorers": tuple(left), "weights": weights or None, "internal": kept}
+        language = self.language.model_copy(update=update_language)
         fusion = fusion.model_copy(update=update)
-        return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
+        options = options_for(self.fusion_options, list(inputs))
+        return replace(self, inputs=inputs, fusion=fusion, fusion_options=options, language=language, scorers=left)
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""
-        language = self.language.model_copy(update={"scorers": (name,), "weights": None})
+        language = self.language.model_copy(update={"scorers": (name,), "weights": None, "internal": {}})
         return replace(self, language=language, scorers={name: self.scorers[name]})
 
     def dump(self) -> dict[str, Any]:
@@ -202,7 +260,8 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     Args:
         values: nested dicts; sections other than the four are ignored.
         source: where the keys stand, for errors.
-        default_tokenizer: the tokenizer of each task that does not name one.
+        default_tokenizer: the tokenizer of each task that does not name one; empty for a task that writes no text,
+            and aligns its inputs instead.
 
     Raises:
         ConfigError: an unknown key or name (with the nearest), or a value out of range.
@@ -214,7 +273,9 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
     fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))
-    language, scorers = _language(values, source, list(inputs))
+    if target.column is None:
+        fusion = _aligned(fusion, list(inputs), source)
+    language, scorers = _language(values, source, list(inputs), writes=target.column is not None)
     return ModelConfig(
         inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
     )
@@ -241,6 +302,11 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
+    if section.several and getattr(encoder, "fitted_by", "gradient") == "counting":
+        advice = "leave 'several' out, or choose an encoder that learns by gradient"
+        raise ConfigError(
+            f"'{key}' counts one medium a row", where=source.where(f"{prefix}.several"), advice=advice
+        )
     if section.frozen and getattr(options, "learned_vectors", None) is not None:
         advice = "leave 'frozen' out, or name a file of 'vectors'"
         where = source.where(f"{prefix}.frozen")
@@ -261,10 +327,33 @@ def _target(
         advice = registry.nearest(target.task, list(default_tokenizer))
         raise ConfigError(f"no task '{target.task}'", where=source.where("target.task"), advice=advice)
     if target.tokenizer is None:
-        target = target.model_copy(update={"tokenizer": default_tokenizer[target.task]})
+        target = target.model_copy(update={"tokenizer": default_tokenizer[target.task] or NO_TEXT_TOKENIZER})
     where = source.where("target.tokenizer")
     tokenizer = registry.load(TOKENIZERS, TOKENIZER_GROUP, str(target.tokenizer), where=where)
-    return target, tokenizer, _options(tokenizer.Config, rest, TargetSection, source, "target")
+    options = _options(tokenizer.Config, rest, TargetSection, source, "target")
+    _require_column(target, writes=bool(default_tokenizer[target.task]), source=source)
+    return target, tokenizer, options
+
+
+def _require_column(target: TargetSection, *, writes: bool, source: Source) -> None:
+    if writes and target.column is None:
+        raise ConfigError("'target.column' is missing", where=source.where("target.column"))
+    if not writes and target.column is not None:
+        raise ConfigError(
+            f"task '{target.task}' writes no text",
+            where=source.where("target.column"),
+            advice="leave 'column' out; texts that are searched for are [inputs] too",
+        )
+
+
+def _aligned(fusion: FusionSection, inputs: list[str], source: Source) -> FusionSection:
+    """Let a model that writes nothing align all its inputs, unless the config names them."""
+    if fusion.alignment is not None:
+        return fusion
+    if len(inputs) < 2:
+        advice = "add [inputs] that mean the same, such as a photo and its caption"
+        raise ConfigError("two inputs or more are needed to align", where=source.where("inputs"), advice=advice)
+    return fusion.model_copy(update={"alignment": Alignment.Config(inputs=tuple(inputs))})
 
 
 def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tuple[FusionSection, Any, Section]:
@@ -274,6 +363,7 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
         "input_dropout": list(fusion.input_dropout) if isinstance(fusion.input_dropout, dict) else [],
         "input_patterns": [name for key in fusion.input_patterns for name in key.split("+")],
         "alignment": list(fusion.alignment.inputs) if fusion.alignment else [],
+        "balance": [*(fusion.balance.inputs or ()), *fusion.balance.weights] if fusion.balance else [],
     }
     for key, names in named.items():
         for name in names:
@@ -281,15 +371,36 @@ def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tup
                 where, advice = source.where(f"fusion.{key}"), registry.nearest(name, inputs)
                 raise ConfigError(f"'fusion.{key}' names no input: '{name}'", where=where, advice=advice)
     cls = registry.load(FUSIONS, FUSION_GROUP, fusion.features, where=source.where("fusion.features"))
-    return fusion, cls, _options(cls.Config, rest, FusionSection, source, "fusion")
+    options = _options(cls.Config, rest, FusionSection, source, "fusion")
+    check_layout(fusion, inputs, source)
+    _check_fusion(fusion, cls, options, inputs, source)
+    return fusion, cls, options
+
+
+def _check_fusion(fusion: FusionSection, cls: Any, options: Section, inputs: list[str], source: Source) -> None:
+    """Refuse what the fusion's constructor would: on the meta device nothing is computed, nor drawn at random."""
+    part = named_part(options)
+    if part is not None and part not in inputs:
+        key = f"fusion.{type(options).names_part}"  # type: ignore[attr-defined]
+        advice = registry.nearest(part, inputs)
+        raise ConfigError(f"'{key}' names no input: '{part}'", where=source.where(key), advice=advice)
+    groups = layout_groups(fusion, inputs)
+    try:
+        with torch.device("meta"):
+            if inputs:
+                make_fusion(cls, options, inputs, fusion.width, groups=groups, given=fusion.given)
+    except ConfigError as error:
+        raise error.at(source.where("fusion")) from None
 
 
 def _language(
-    values: Mapping[str, Any], source: Source, inputs: list[str]
+    values: Mapping[str, Any], source: Source, inputs: list[str], *, writes: bool
 ) -> tuple[LanguageSection, dict[str, ScorerChoice]]:
     raw = dict(_table(values, "language", source))
-    tables = {name: raw.pop(name) for name in list(raw) if isinstance(raw[name], Mapping)}
-    language = LanguageSection.parse(raw, source, "language")
+    named = [name for name, value in raw.items() if isinstance(value, Mapping) and name != "internal"]
+    tables = {name: raw.pop(name) for name in named}
+    language = LanguageSection.parse(raw if writes else {"scorers": (), **raw}, source, "language")
+    _require_scorers(language, writes=writes, source=source)
     for name in tables:
         if name not in language.scorers:
             raise unknown_key(f"language.{name}", language.scorers, source)
@@ -304,7 +415,34 @@ def _language(
     for name in scorers:
         _check_what_is_read(name, scorers, source)
     _require_both_kinds(language, scorers, source)
+    _check_internal(language, scorers, source)
     return language, scorers
+
+
+def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
+    where = source.where("language.internal")
+    for name, share in language.internal.items():
+        if name not in scorers:
+            advice = registry.nearest(name, list(scorers))
+            raise ConfigError(f"'language.internal' names no scorer: '{name}'", where=where, advice=advice)
+        if scorers[name].scorer.fitted_by != "gradient" or language.mix == "chain":
+            raise ConfigError(f"'{name}' has no internal language to be divided out", where=where)
+        if share == "fit" and (len(scorers) == 1 or language.weights is not None):
+            advice = "give a number, or add a scorer and leave 'weights' out"
+            raise ConfigError(
+                f"the share of '{name}' is fitted with weights, and there are none", where=where, advice=advice
+            )
+        if any(getattr(choice.options, "of", None) == name for choice in scorers.values()):
+            raise ConfigError(f"a memory reads '{name}', whose language can then not be divided out", where=where)
+
+
+def _require_scorers(language: LanguageSection, *, writes: bool, source: Source) -> None:
+    where = source.where("language.scorers")
+    if writes and not language.scorers:
+        raise ConfigError("'language.scorers': name one scorer or more", where=where)
+    if language.scorers and not writes:
+        advice = "leave [language] out, or give it another task"
+        raise ConfigError("a task that writes no text has no scorers", where=where, advice=advice)
 
 
 def _require_both_kinds(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

@@ -23,7 +23,7 @@ def confuse(
         answers are folded into the last name.
     """
     totals = Counter(right)
-    totals.update({text: 0 for text in said})
+    totals.update(dict.fromkeys(said, 0))
     names = sorted(totals, key=lambda text: (-totals[text], text))
     num_folded = max(0, len(names) - most) if len(names) > most + 1 else 0
     index = {text: min(i, most) if num_folded else i for i, text in enumerate(names)}

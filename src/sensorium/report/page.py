@@ -33,7 +33,11 @@ _PARTS = (
 def write_page(facts: RunFacts) -> str:
     """Return the report as HTML."""
     parts = [(name, short, part) for name, short, make in _PARTS if (part := make(facts)) is not None]
-    menu = tag("nav", tag("ul", [tag("li", tag("a", short, href=f"#{name}")) for name, short, _ in parts]), aria_label="Parts")
+    menu = tag(
+        "nav",
+        tag("ul", [tag("li", tag("a", short, href=f"#{name}")) for name, short, _ in parts]),
+        aria_label="Parts",
+    )
     body = tag(
         "body",
         sections.opening(facts),

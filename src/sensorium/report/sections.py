@@ -206,9 +206,7 @@ def confusion(facts: RunFacts) -> Markup | None:
         "confusion",
         "What it takes for what",
         tag("p", "Rows are what was right, columns what was said. Choose a cell to see some of its rows."),
-        scrolled(
-            tag("table", tag("thead", head), tag("tbody", body), class_="confusion"), "Confusion matrix"
-        ),
+        scrolled(tag("table", tag("thead", head), tag("tbody", body), class_="confusion"), "Confusion matrix"),
         folded,
         [_cell_rows(found, i, j) for i, j in sorted(found.samples)],
     )
@@ -295,5 +293,7 @@ def again(facts: RunFacts) -> Markup:
         tag("dl", about, class_="facts"),
         tag("h3", "Data (SHA-256 of the tables)") if digests else None,
         tag("dl", digests, class_="facts digests") if digests else None,
-        tag("details", tag("summary", "The whole config"), scrolled(tag("pre", tag("code", facts.config)), "Config")),
+        tag(
+            "details", tag("summary", "The whole config"), scrolled(tag("pre", tag("code", facts.config)), "Config")
+        ),
     )

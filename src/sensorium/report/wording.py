@@ -21,7 +21,17 @@ NAMES = {
     **{f"bleu{n}": f"BLEU-{n}" for n in range(1, 5)},
 }
 _SHARES = frozenset(
-    {"accuracy", "exact_match", "macro_f1", "span_f1", "span_precision", "span_recall", "token_accuracy", "wer", "cer"}
+    {
+        "accuracy",
+        "exact_match",
+        "macro_f1",
+        "span_f1",
+        "span_precision",
+        "span_recall",
+        "token_accuracy",
+        "wer",
+        "cer",
+    }
 )
 
 
@@ -72,7 +82,9 @@ def verdict(facts: RunFacts) -> str:
         return f"{said}: not told apart from its baselines. In the same rows {beside}, inside the interval."
     is_better = (value > score.high) if name in facts.lower_is_better else (value < score.low)
     ends = (
-        "The model is better than every baseline." if is_better else "A simpler system does better: look at it first."
+        "The model is better than every baseline."
+        if is_better
+        else "A simpler system does better: look at it first."
     )
     return f"{said}; {beside}. {ends}"
 

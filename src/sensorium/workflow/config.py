@@ -52,6 +52,8 @@ class EvaluationConfig(Section):
     """Share of the run's own training budget that each single-input baseline gets."""
     baseline_inputs: tuple[str, ...] | None = None
     """The inputs that are tried alone; None tries each."""
+    report: bool = True
+    """Write report.html into the run folder."""
     batch_rows: int = Field(512, ge=1)
     max_rows: int | None = Field(None, ge=1)
     vectors: str | None = None

@@ -6,8 +6,9 @@ pure function of the config, its seed and the tables, so that a resumed run sees
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import numpy as np
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item, Media
-from sensorium.data.corpus import Corpus, InputSpec, TargetSpec
+from sensorium.data.corpus import Corpus, TargetSpec
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column, split_by_hash
 from sensorium.data.table import Table
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.tasks.registry import load_task
@@ -55,6 +57,22 @@ class Prepared:
     test: Corpus | None
     quarantine: Quarantine
 
+    @property
+    def corpora(self) -> dict[str, Corpus]:
+        """Return the corpora that there are, by part."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: corpus for name, corpus in parts.items() if corpus is not None}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Count what was left out, cut or absent, by what and part."""
+        return {
+            f"{what} ({part})": count
+            for part, corpus in self.corpora.items()
+            for what, count in corpus.counts.items()
+            if count
+        }
+
 
 def quiet(line: str) -> None:
     """Say nothing."""
@@ -76,21 +94,52 @@ def prepare(
     """
     quarantine = quarantine or Quarantine(config.data.max_bad_fraction, None if run is None else run / BAD_ROWS)
     parts = open_parts(config, quarantine)
-    _require_columns(config, parts)
-    task: Task = load_task(config.model.target.task)
-    preparers = build_preparers(config.model, config.media)
-    for name, choice in config.model.inputs.items():
-        preparers[name].fit(_items(parts["train"], choice.column, preparers[name], config))
-    tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
+    require_columns(config, parts)
+    preparers, tokenizer = fit_preparation(config, parts["train"])
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
     model.load_pretrained()
+    return with_corpora(config, model, parts, quarantine, say=say)
+
+
+def with_corpora(
+    config: RunConfig,
+    model: MultimodalLM,
+    parts: Mapping[str, Part],
+    quarantine: Quarantine,
+    *,
+    say: Say = quiet,
+    label: str = "",
+) -> Prepared:
+    """Prepare the rows for a model; `label` comes before each line that is said."""
+    task: Task = load_task(config.model.target.task)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
-        say(f"{name}: {corpus.num_rows:,} rows{dropped}")
+        say(f"{label}{name}: {corpus.num_rows:,} rows{dropped}")
     answers = _answers(config, task, corpora["train"])
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
+
+
+def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer], Tokenizer]:
+    """Fit the preparer of every input, and the target's tokenizer, on training rows.
+
+    Raises:
+        DataError: a column is missing, or holds nothing to learn from.
+    """
+    require_columns(config, {"train": train})
+    preparers = build_preparers(config.model, config.media)
+    for name, preparer in preparers.items():
+        preparer.fit(input_items(config, train, name, preparer))
+    return preparers, fit_tokenizer(config, train)
+
+
+def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
+    """Fit the target's tokenizer; of a task that writes nothing, on nothing."""
+    column = config.model.target.column
+    tokenizer: Tokenizer = build_tokenizer(config.model)
+    tokenizer.fit(() if column is None else filter(None, train.cells(column)))
+    return tokenizer
 
 
 def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
@@ -129,17 +178,21 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     """Prepare the rows of `part` for `model`; bad ones, and those its task cannot use, go to `quarantine`."""
     task = load_task(config.model.target.task)
     target = config.model.target
-    inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
+    read = config.model.read_inputs
+    inputs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
+    column = target.column
     corpus = Corpus.build(
         part.table,
         part.row_N,
         inputs,
-        TargetSpec(target.column, model.tokenizer, target.max_tokens),
+        None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens),
         folder=media_root(config, part.table),
         cache=cache_folder(config),
         workers=config.training.workers,
         quarantine=quarantine,
     )
+    if config.model.unread:
+        corpus = corpus.with_absent({name: model.preparers[name] for name in config.model.unread})
     return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
 
 
@@ -184,12 +237,14 @@ def reads_media(preparer: Preparer) -> bool:
 def _shared_column(config: RunConfig) -> str | None:
     """Rows that share a medium must not fall on both sides: group by the first medium's column."""
     preparers = build_preparers(config.model)
-    return next((c.column for name, c in config.model.inputs.items() if reads_media(preparers[name])), None)
+    return next((c.column for name, c in config.model.read_inputs.items() if reads_media(preparers[name])), None)
 
 
-def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
-    wanted = {f"inputs.{name}": choice.column for name, choice in config.model.inputs.items()}
-    wanted["target"] = config.model.target.column
+def require_columns(config: RunConfig, parts: Mapping[str, Part]) -> None:
+    """Raise DataError where a table lacks a column that the config reads."""
+    wanted = {f"inputs.{name}": choice.column for name, choice in config.model.read_inputs.items()}
+    if config.model.target.column is not None:
+        wanted["target"] = config.model.target.column
     for part in parts.values():
         for key, column in wanted.items():
             if column not in part.table.columns:
@@ -200,12 +255,17 @@ def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
                 )
 
 
-def _items(part: Part, column: str, preparer: Preparer, config: RunConfig) -> Iterator[Item]:
-    root = media_root(config, part.table)
-    return (item for cell in part.cells(column) if (item := preparer.item(cell, root)) is not None)
+def input_items(config: RunConfig, part: Part, name: str, preparer: Preparer) -> Iterator[Item]:
+    """Go through what the rows of `part` have for one input; cells that cannot be read are quarantined later."""
+    spec, root = config.model.inputs[name].spec(preparer), media_root(config, part.table)
+    for cell in part.cells(spec.column):
+        with contextlib.suppress(DataError):
+            yield from spec.items(cell, root)
 
 
 def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:
+    if config.model.target.column is None:
+        return None
     counts = Counter(text for i in range(train.num_rows) if (text := train.target_text(i)) is not None)
     closed = config.model.target.closed
     if closed is None:

@@ -17,6 +17,7 @@ from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.intervals import intervals
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
 from sensorium.training.lock import run_lock
@@ -26,7 +27,9 @@ from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
+from sensorium.workflow.provenance import data_digests, versions
 from sensorium.workflow.refitting import require_test_rows
+from sensorium.workflow.reporting import Judged, try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import new_run, resumable_run, write_decoding, write_json
 
@@ -42,6 +45,8 @@ class RunResult:
     baselines: list[Baseline]
     prepared: Prepared = field(repr=False)
     decoding: DecodingConfig = field(repr=False)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts, as written to `evaluation.json`."""
@@ -50,11 +55,16 @@ class RunResult:
             "judged_on": self.judged_on,
             "rows": self.evaluation.num_rows,
             "metrics": self.evaluation.metrics,
+            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
             "baselines": [baseline.summary() for baseline in self.baselines],
             "mixture_weights": self.fitted.weights,
             "rescoring_weights": self.decoding.rescore.weights if self.decoding.rescore else None,
             "seconds": self.fitted.seconds | {"evaluation": self.evaluation.seconds},
             "quarantined": len(self.prepared.quarantine),
+            "part_rows": {name: corpus.num_rows for name, corpus in self.prepared.corpora.items()},
+            "counts": self.prepared.left_out,
+            "digests": self.digests,
+            "versions": versions(),
             "run": str(self.run),
         }
 
@@ -76,7 +86,7 @@ def train(
     run = resumable_run(config.name, out) if resume else new_run(config.name, out)
     say(f"run folder: {run}")
     with run_lock(run):
-        _settle_config(config, run, resume)
+        settle_config(config.dump(), run, resume)
         vectors = config.word_vectors()  # before anything that takes long
         prepared = prepare(config, run, say=say)
         require_test_rows(config, prepared.test)
@@ -105,11 +115,39 @@ def train(
             vectors=vectors,
         )
         baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
-        result = RunResult(run, fitted, evaluation, judged_on, baselines, prepared, config.decoding)
+        result = RunResult(
+            run,
+            fitted,
+            evaluation,
+            judged_on,
+            baselines,
+            prepared,
+            config.decoding,
+            intervals(evaluation, many_references=prepared.task.many_references),
+            data_digests(config),
+        )
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, summary))
+        if config.evaluation.report:
+            try_report(_judged(config, result, corpus, summary), say=say)
     return result
+
+
+def _judged(config: RunConfig, result: RunResult, corpus: Corpus, summary: Mapping[str, Any]) -> Judged:
+    prepared = result.prepared
+    return Judged(
+        config=config,
+        run=result.run,
+        model=prepared.model,
+        task=prepared.task,
+        answers=prepared.answers,
+        decoding=result.decoding,
+        corpus=corpus,
+        evaluation=result.evaluation,
+        summary=summary,
+        counts=prepared.left_out,
+    )
 
 
 def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:
@@ -119,12 +157,17 @@ def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:
     return prepared.validation, "validation"
 
 
-def _settle_config(config: RunConfig, run: Path, resume: bool) -> None:
-    text = write_toml(config.dump())
+def settle_config(config: Mapping[str, Any], run: Path, resume: bool) -> None:
+    """Write the resolved config, or compare it with the one that the run was begun with.
+
+    Raises:
+        ConfigError: they differ; the keys are named.
+    """
+    text = write_toml(config)
     path = run / "config.toml"
     if resume and path.exists():
         values, _ = read_toml(path)
-        changed = _differences(values, config.dump())
+        changed = _differences(values, config)
         if changed:
             raise ConfigError(
                 f"differs from the run's own config in {', '.join(changed)}",

@@ -1,0 +1,283 @@
+"""Gather what a run's report tells, and write it beside the run: `report.html`.
+
+Enters: a fitted model, its judged rows and `evaluation.json`'s facts.  Leaves: one HTML file.
+A report may fail (a disk may be full, a row may be odd): training goes on, and the log says why.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sensorium.core.commit import write_atomic
+from sensorium.core.config import write_toml
+from sensorium.core.errors import ModelError, SensoriumError
+from sensorium.data.corpus import Corpus
+from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.missing import evaluate_missing
+from sensorium.evaluation.registry import LOWER_IS_BETTER
+from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import num_parameters
+from sensorium.report.facts import Curve, RunFacts, Score, System
+from sensorium.report.inline_media import Inliner
+from sensorium.report.page import MAX_BYTES, write_page
+from sensorium.report.wording import duration
+from sensorium.tasks.task import Finds, Task
+from sensorium.training.metrics_log import read_metrics
+from sensorium.workflow.config import RunConfig, load_config
+from sensorium.workflow.explaining import mean_over
+from sensorium.workflow.predictor import Predictor
+from sensorium.workflow.prepare import BAD_ROWS, Say, build_corpus, open_parts, quiet
+from sensorium.workflow.provenance import versions
+from sensorium.workflow.report_rows import JudgedRows
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report.html"
+PATTERN_INPUTS, PATTERN_ROWS = 4, 256
+"""Presence patterns are judged for at most so many inputs, on so many rows."""
+CONTRIBUTION_ROWS = 256
+SHOWN_BAD_ROWS = 200
+SHOWN_CONFIG_CHARACTERS = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A run that has been judged: all that its report is made from.
+
+    Attributes:
+        summary: what `evaluation.json` holds.
+        counts: what was left out, by part and name.
+    """
+
+    config: RunConfig
+    run: Path
+    model: MultimodalLM
+    task: Task
+    answers: Sequence[str] | None
+    decoding: DecodingConfig
+    corpus: Corpus
+    evaluation: Evaluation
+    summary: Mapping[str, Any]
+    counts: Mapping[str, int]
+
+
+def try_report(judged: Judged, *, say: Say = quiet) -> Path | None:
+    """Write the run's report; a failure is logged and said, and never stops a training."""
+    try:
+        path = write_report(judged, judged.run / REPORT)
+    except Exception as error:
+        logger.warning("no report was written", exc_info=True)
+        say(f"no report was written: {error} (try again: sensorium report {judged.run})")
+        return None
+    say(f"report: {path}")
+    return path
+
+
+def write_report(judged: Judged, path: Path) -> Path:
+    """Write the report.  Raises DiskError."""
+    text = write_page(gather(judged))
+    data = text.encode("utf-8")
+    if len(data) > MAX_BYTES:  # texts alone are that long: the page is made again without its rows
+        facts = gather(judged, media_bytes=0, show_rows=False)
+        data = write_page(facts).encode("utf-8")
+    write_atomic(path, data)
+    return path
+
+
+def report_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> Path:
+    """Judge a finished run once more, and write its report to `out` or into the run.
+
+    Raises:
+        ModelError: the folder holds no finished run.
+        DataError: its tables are gone or have changed so that they do not fit.
+    """
+    if not (run / "evaluation.json").exists() or not (run / "config.toml").exists():
+        raise ModelError("is no finished run", where=str(run), advice="a run folder has evaluation.json")
+    summary = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    if "runs" in summary:
+        raise ModelError("holds several runs", where=str(run), advice=f"name one: {run}/seed-...")
+    config, predictor = load_config(run / "config.toml"), Predictor.load(run)
+    from sensorium.data.quarantine import Quarantine
+
+    quarantine = Quarantine(config.data.max_bad_fraction)
+    part = open_parts(config, quarantine)[summary["judged_on"]]
+    corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
+    say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
+    evaluation = evaluate(
+        predictor.model,
+        predictor.task,
+        corpus,
+        answers=predictor.answers,
+        decoding=predictor.decoding,
+        batch_rows=config.evaluation.batch_rows,
+        max_rows=config.evaluation.max_rows,
+        vectors=config.word_vectors(),
+    )
+    judged = Judged(
+        config=config,
+        run=run,
+        model=predictor.model,
+        task=predictor.task,
+        answers=predictor.answers,
+        decoding=predictor.decoding,
+        corpus=corpus,
+        evaluation=evaluation,
+        summary=summary,
+        counts=summary.get("counts", {}),
+    )
+    return write_report(judged, run / REPORT if out is None else out)
+
+
+def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = True) -> RunFacts:
+    """Collect the facts of a run; what costs much is measured on its first rows."""
+    metric = next(iter(judged.evaluation.metrics))
+    inliner = Inliner(judged.config.media, media_bytes)
+    rows = JudgedRows(
+        judged.model,
+        judged.corpus,
+        judged.evaluation,
+        metric,
+        inliner,
+        many_references=judged.task.many_references,
+        lower_is_better=metric in LOWER_IS_BETTER,
+    )
+    best, worst = rows.extremes() if show_rows else ([], [])
+    bad = _bad_rows(judged.run)
+    unit, contributions = _contributions(judged)
+    return RunFacts(
+        name=judged.config.name,
+        task=judged.evaluation.task,
+        run=str(judged.run),
+        command=f"sensorium train {shlex.quote(str(judged.run / 'config.toml'))}",
+        judged_on=judged.summary["judged_on"],
+        metric=metric,
+        lower_is_better=LOWER_IS_BETTER,
+        model=_model(judged),
+        baselines=[_baseline(baseline) for baseline in judged.summary["baselines"]],
+        curves=_curves(judged.run),
+        patterns=presence_patterns(judged),
+        contributions=contributions,
+        contribution_unit=unit,
+        confusion=rows.confusion() if judged.answers is not None and show_rows else None,
+        best=best,
+        worst=worst,
+        left_out=judged.counts,
+        bad_rows=bad[:SHOWN_BAD_ROWS],
+        num_bad=len(bad),
+        about=_about(judged),
+        digests=judged.summary.get("digests", {}),
+        config=write_toml(judged.config.dump())[:SHOWN_CONFIG_CHARACTERS],
+        notes=_notes(inliner, show_rows),
+    )
+
+
+def presence_patterns(judged: Judged) -> list[System]:
+    """Judge the model under every presence pattern, on its first rows; empty where that is not cheap."""
+    inputs = list(judged.model.config.inputs)
+    if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
+        return []
+    found = evaluate_missing(
+        judged.model,
+        judged.task,
+        judged.corpus,
+        answers=judged.answers,
+        decoding=judged.decoding,
+        batch_rows=judged.config.evaluation.batch_rows,
+        max_rows=PATTERN_ROWS,
+    )
+    return [
+        System(
+            name=" + ".join(result.inputs) or "nothing",
+            rows=result.evaluation.num_rows,
+            scores={name: Score(value=value) for name, value in result.evaluation.metrics.items()},
+        )
+        for result in found
+    ]
+
+
+def _contributions(judged: Judged) -> tuple[str, list[tuple[str, float]]]:
+    """Return the unit and the mean Shapley value of each input; nothing where it cannot be measured."""
+    inputs = list(judged.model.config.inputs)
+    if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
+        return "", []
+    try:
+        given = mean_over(judged.model, judged.corpus, max_rows=CONTRIBUTION_ROWS)
+    except SensoriumError as error:  # a target that is impossible without some input has no finite log p
+        logger.info("no Shapley values: %s", error)
+        return "", []
+    return "nats a row", [(name, given.shapley[name]) for name in given.names]
+
+
+def _model(judged: Judged) -> System:
+    bounds = judged.summary.get("intervals", {})
+    scores = {}
+    for name, value in judged.evaluation.metrics.items():
+        low, high = bounds.get(name, (None, None))
+        scores[name] = Score(value=value, low=low, high=high)
+    fitting = [s for way, s in judged.summary["seconds"].items() if way != "evaluation"]
+    return System(name="this model", rows=judged.evaluation.num_rows, scores=scores, seconds=sum(fitting))
+
+
+def _baseline(facts: Mapping[str, Any]) -> System:
+    scores = {name: Score(value=value) for name, value in facts["metrics"].items()}
+    return System(name=facts["name"], rows=facts["rows"], scores=scores, seconds=facts["seconds"])
+
+
+def _curves(run: Path) -> dict[str, list[Curve]]:
+    records = list(read_metrics(run))
+
+    def points(key: str) -> list[tuple[float, float]]:
+        return [(float(r["step"]), float(r[key])) for r in records if r.get(key) is not None]
+
+    loss = [Curve(name="training", points=points("loss")), Curve(name="validation", points=points("validation"))]
+    return {
+        "Loss, nats a token": loss,
+        "Validation loss, nats a token": loss[1:],
+    }
+
+
+def _bad_rows(run: Path) -> list[tuple[str, str, str]]:
+    path = run / BAD_ROWS
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        bad = [json.loads(line) for line in file if line.strip()]
+    return [(one["where"], one["input"], one["message"]) for one in bad]
+
+
+def _about(judged: Judged) -> dict[str, str]:
+    config, summary = judged.config, judged.summary
+    rows = summary.get("part_rows", {})
+    about = {
+        "Task": judged.evaluation.task,
+        "Inputs": ", ".join(
+            f"{n} ({c.section.modality}: {c.section.encoder})" for n, c in config.model.inputs.items()
+        )
+        or "none",
+        "Rows": ", ".join(f"{count:,} {part}" for part, count in rows.items()),
+        "Parameters": f"{num_parameters(judged.model):,}",
+        "Scorers": ", ".join(
+            f"{name} {weight:.2f}" for name, weight in (summary.get("mixture_weights") or {}).items()
+        )
+        or ", ".join(config.model.scorers),
+        "Seed": str(config.training.seed),
+        "Time": ", ".join(f"{way} {duration(s)}" for way, s in summary["seconds"].items()),
+        **{name.capitalize(): version for name, version in summary.get("versions", versions()).items()},
+    }
+    return {name: value for name, value in about.items() if value}
+
+
+def _notes(inliner: Inliner, show_rows: bool) -> list[str]:
+    notes = []
+    if inliner.num_left_out:
+        notes.append(f"{inliner.num_left_out:,} media are named but not shown, so that the page stays small.")
+    if not show_rows:
+        notes.append("Rows are not shown: their texts alone would make the page too large.")
+    return notes
