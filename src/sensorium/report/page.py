@@ -15,7 +15,10 @@ from sensorium.report.markup import Markup, tag
 from sensorium.report.wording import verdict
 from sensorium.version import __version__
 
-POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 MAX_BYTES = 10_000_000
 
 _PARTS = (
