@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sensorium.report.facts import Curve
 from sensorium.report.markup import Markup, tag
 
-WIDTH, HEIGHT = 420, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 34
+WIDTH, HEIGHT = 350, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 16, 10, 36
 _NUM_TICKS = 5
 _MOST_POINTS = 300
 

@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterable
 
-_EMPTY = frozenset({"br", "img", "meta", "link", "hr", "source", "line", "rect", "circle", "polyline", "path"})
+_EMPTY = frozenset({"br", "img", "meta", "link", "hr", "source"})  # of SVG none: its elements are always closed
 # What XML 1.0 and HTML leave out of documents: control characters other than tab and newlines, and lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 

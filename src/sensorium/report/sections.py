@@ -53,7 +53,7 @@ def _tile(name: str, facts: RunFacts) -> Markup:
         "div",
         tag("dt", metric_name(name)),
         tag("dd", number(name, score.value)),
-        tag("dd", f"95 %: {around}", class_="fine") if around else None,
+        tag("dd", f"95\u00a0%: {around}", class_="fine") if around else None,
         tag("dd", less, class_="fine") if less else None,
         class_="tile",
     )
@@ -73,7 +73,7 @@ def baselines(facts: RunFacts) -> Markup | None:
             "A baseline is what can be had for less: the most frequent answer, one scorer of the model alone, "
             "or the same model with one input, trained anew on a share of the budget.",
         ),
-        _bars(systems, facts, best),
+        _bars(systems, facts, facts.model, best),
         _table(systems, facts),
     )
 
@@ -91,7 +91,7 @@ def patterns(facts: RunFacts) -> Markup | None:
             f"The same model and the same {rows:,} rows; inputs that are not named are hidden. "
             "Nothing is filled in for them.",
         ),
-        _bars(facts.patterns, facts, None),
+        _bars(facts.patterns, facts, facts.patterns[0]),
     )
 
 
@@ -105,19 +105,23 @@ def contributions(facts: RunFacts) -> Markup | None:
             "li",
             tag("span", name, class_="name"),
             _bar(abs(value) / largest, "negative" if value < 0 else "model"),
-            tag("span", f"{value:+.3g} {facts.contribution_unit}".strip(), class_="value"),
+            tag("span", f"{value:+.3f}", class_="value"),
         )
         for name, value in facts.contributions
     ]
     return section(
         "contributions",
         "What each input gave",
-        tag("p", "The Shapley value of each input: its mean gain over all orders in which inputs can be added."),
-        tag("ul", lines, class_="bars"),
+        tag(
+            "p",
+            "The Shapley value of each input: its gain, on average over all orders in which inputs can be added. "
+            "Together they are what the model gains from all inputs over none.",
+        ),
+        tag("figure", tag("figcaption", facts.contribution_unit), tag("ul", lines, class_="bars")),
     )
 
 
-def _bars(systems: Sequence[System], facts: RunFacts, best: System | None) -> Markup:
+def _bars(systems: Sequence[System], facts: RunFacts, highlighted: System, best: System | None = None) -> Markup:
     """Draw one bar a system, by the metric that decides; the interval, if known, lies over its end."""
     name = facts.metric
     judged = [system for system in systems if name in system.scores]
@@ -126,7 +130,7 @@ def _bars(systems: Sequence[System], facts: RunFacts, best: System | None) -> Ma
     lines = []
     for system in judged:
         score = system.scores[name]
-        kind = "model" if system is facts.model else "best" if system is best else "other"
+        kind = "model" if system is highlighted else "best" if system is best else "other"
         whisker = None
         if score.low is not None and score.high is not None:
             left, width = 100 * score.low / largest, 100 * (score.high - score.low) / largest
@@ -151,7 +155,7 @@ def _bar(share: float, kind: str, *children: object) -> Markup:
 
 def _table(systems: Sequence[System], facts: RunFacts) -> Markup:
     names = list(facts.model.scores)
-    head = tag("tr", [tag("th", text, scope="col") for text in ("", *map(metric_name, names), "Rows", "Fitting")])
+    head = tag("tr", [tag("th", text, scope="col") for text in ("", *map(metric_name, names), "Rows", "Time")])
     body = [
         tag(
             "tr",
@@ -221,7 +225,7 @@ def _cell(found: Confusion, i: int, j: int, total: int) -> Markup:
     content: object = f"{count:,}"
     if (i, j) in found.samples:
         content = tag("a", content, href=f"#cell-{i}-{j}", aria_label=f"{told}: show rows")
-    strength = round(100 * (0.12 + 0.88 * share))
+    strength = round(100 * (0.1 + 0.45 * share))
     return tag("td", content, class_="right" if i == j else "wrong", style=f"--share:{strength}%")
 
 
@@ -243,17 +247,17 @@ def galleries(facts: RunFacts) -> Markup | None:
     """Show the worst rows, then the best."""
     if not facts.best and not facts.worst:
         return None
-    by = f"by {metric_name(facts.metric)} of the row alone, then by how sure the model was"
+    by = f"by {metric_name(facts.metric)} on the row alone"
     worst = section(
         "worst",
         f"The worst {len(facts.worst)} rows",
-        tag("p", f"Ordered {by}: the surest mistakes come first."),
+        tag("p", f"Ordered {by}; of equals, the surest mistake comes first."),
         tag("div", [row_card(row) for row in facts.worst], class_="cards"),
     )
     best = section(
         "best",
         f"The best {len(facts.best)} rows",
-        tag("p", f"Ordered {by}."),
+        tag("p", f"Ordered {by}; of equals, the surest comes first."),
         tag("div", [row_card(row) for row in facts.best], class_="cards"),
     )
     return Markup((worst if facts.worst else "") + (best if facts.best else ""))

@@ -33,6 +33,7 @@ _SHARES = frozenset(
         "cer",
     }
 )
+_SPACE = "\u00a0"  # a number and its unit stay on one line
 
 
 def metric_name(name: str) -> str:
@@ -48,7 +49,7 @@ def is_share(name: str) -> bool:
 def number(name: str, value: float) -> str:
     """Write a metric's value: shares in per cent, others with three digits or so."""
     if is_share(name):
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}{_SPACE}%"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
 
 
@@ -57,8 +58,8 @@ def interval(name: str, score: Score) -> str:
     if score.low is None or score.high is None:
         return ""
     if is_share(name):
-        return f"{100 * score.low:.1f} – {100 * score.high:.1f} %"
-    return f"{number(name, score.low)} – {number(name, score.high)}"
+        return f"{100 * score.low:.1f}–{100 * score.high:.1f}{_SPACE}%"
+    return f"{number(name, score.low)}–{number(name, score.high)}"
 
 
 def verdict(facts: RunFacts) -> str:
@@ -69,7 +70,7 @@ def verdict(facts: RunFacts) -> str:
     name, score = facts.metric, facts.model.scores[facts.metric]
     said = f"{metric_name(name)} {number(name, score.value)}"
     if around := interval(name, score):
-        said += f" (95 % interval {around})"
+        said += f" (95{_SPACE}% interval {around})"
     said += f" on {facts.model.rows:,} {facts.judged_on} rows"
     best = best_baseline(facts)
     if best is None:
@@ -79,7 +80,7 @@ def verdict(facts: RunFacts) -> str:
     if score.low is None or score.high is None:
         return f"{said}; {beside}."
     if score.low <= value <= score.high:
-        return f"{said}: not told apart from its baselines. In the same rows {beside}, inside the interval."
+        return f"{said}; {beside}, inside that interval. These rows do not tell the two apart."
     is_better = (value > score.high) if name in facts.lower_is_better else (value < score.low)
     ends = (
         "The model is better than every baseline."

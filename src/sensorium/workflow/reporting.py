@@ -212,7 +212,7 @@ def _contributions(judged: Judged) -> tuple[str, list[tuple[str, float]]]:
     except SensoriumError as error:  # a target that is impossible without some input has no finite log p
         logger.info("no Shapley values: %s", error)
         return "", []
-    return "nats a row", [(name, given.shapley[name]) for name in given.names]
+    return "nats of log p of the right text", [(name, given.shapley[name]) for name in given.names]
 
 
 def _model(judged: Judged) -> System:
@@ -236,10 +236,9 @@ def _curves(run: Path) -> dict[str, list[Curve]]:
     def points(key: str) -> list[tuple[float, float]]:
         return [(float(r["step"]), float(r[key])) for r in records if r.get(key) is not None]
 
-    loss = [Curve(name="training", points=points("loss")), Curve(name="validation", points=points("validation"))]
     return {
-        "Loss, nats a token": loss,
-        "Validation loss, nats a token": loss[1:],
+        "Training loss, nats a token": [Curve(name="training", points=points("loss"))],
+        "Validation loss, nats a token": [Curve(name="validation", points=points("validation"))],
     }
 
 

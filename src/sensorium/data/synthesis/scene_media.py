@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.commit import disk_error
-from sensorium.data.synthesis.scenes import COLORS, DIRECTIONS, KINDS, Scene, Shape
+from sensorium.data.synthesis.scenes import COLORS, DIRECTIONS, Scene, Shape
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,11 +78,9 @@ def _tone(shape: Shape) -> NDArray[np.float32]:
         "triangle": 1 - 4 * np.abs(phase_N - 0.5),
         "diamond": 0.7 * (2 * phase_N - 1),  # a saw tooth
     }[shape.kind]
-    fade_N = np.clip(np.minimum(time_N, time_N[-1] - time_N) / _FADE_S, 0, 1)
-    return (_LOUDNESS * wave_N * fade_N).astype(np.float32)
-
-
-assert set(_CORNERS) | {"circle"} == set(KINDS)
+    fade_N: NDArray[np.float64] = np.clip(np.minimum(time_N, time_N[-1] - time_N) / _FADE_S, 0, 1)
+    tone_N: NDArray[np.float32] = (_LOUDNESS * wave_N * fade_N).astype(np.float32)
+    return tone_N
 
 
 def frames(scene: Scene, size: int) -> list[Image]:

@@ -21,7 +21,7 @@ COLORS = {
     "purple": (138, 66, 190),
 }
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-COUNTS = ("no", "one", "two", "three")
+COUNTS = ("zero", "one", "two", "three")
 
 _GRID = 3
 _JITTER = 0.03
@@ -73,7 +73,7 @@ class Scene:
 def sample_scene(rng: np.random.Generator) -> Scene:
     """Draw a scene at random: places are distinct cells of a 3 x 3 grid, slightly shaken."""
     num_shapes = int(rng.integers(1, 4))
-    kinds = rng.permutation(KINDS)[:num_shapes].tolist()
+    kinds: list[str] = rng.permutation(KINDS)[:num_shapes].tolist()
     colors = rng.choice(list(COLORS), size=num_shapes).tolist()
     cells = rng.permutation(_GRID * _GRID)[:num_shapes].tolist()
     shapes = []
@@ -112,8 +112,8 @@ def ask(scene: Scene, rng: np.random.Generator, *, moving: bool = False) -> tupl
     kinds = [_ask_color, _ask_shape, _ask_presence, _ask_number, _ask_place]
     if moving:
         kinds.append(_ask_direction)
-    for i in rng.permutation(len(kinds)).tolist():
-        found = kinds[i](scene, rng)
+    for i in rng.permutation(len(kinds)):
+        found = kinds[int(i)](scene, rng)
         if found is not None:
             return found
     raise AssertionError("the number of shapes can always be asked")
