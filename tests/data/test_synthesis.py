@@ -147,6 +147,9 @@ def folder_digest(folder: Path) -> str:
 
 
 def test_equal_seeds_give_equal_folders_and_more_rows_begin_with_the_fewer(tmp_path):
+    for direction in DIRECTIONS:  # what was encoded before, at another size, must not matter
+        scene = Scene((Shape("circle", "red", 0.5, 0.5, 0.14),), 255, direction)
+        write_mp4(tmp_path / f"{direction}.mp4", frames(scene, 64))
     options = SceneOptions(size=32, questions=2, sound=True, clip="mp4")
     for name in "ab":
         write_scenes(tmp_path / name, 10, 7, options)

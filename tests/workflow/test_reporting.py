@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import sys
@@ -107,8 +108,7 @@ def test_the_card_says_what_was_measured_on_which_data(run):
 def test_the_report_can_be_made_again(run, tmp_path):
     path = report_again(run.run, tmp_path / "again.html")
     first, again = (p.read_text(encoding="utf-8") for p in (run.run / "report.html", path))
-    body = first[first.index("<body>") :], again[again.index("<body>") :]
-    assert body[0] == body[1]
+    assert first[first.index("<body>") :] == again[again.index("<body>") :]
     with pytest.raises(ModelError, match="no finished run"):
         report_again(tmp_path)
 
@@ -224,4 +224,4 @@ def test_small_targets_are_large_enough_and_headings_are_in_order(run, browser):
     assert all(width >= 24 and height >= 24 for width, height in sizes)
     levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(e => +e.tagName[1])")
     assert levels[0] == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))

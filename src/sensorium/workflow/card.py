@@ -1,4 +1,9 @@
-"""The model card: what this model is, what it was fitted on, what was measured, how to ask it."""
+"""The model card: what this model is, what it was fitted on, what was measured, how to ask it, where it ends.
+
+Enters: the run's config and, once it is judged, the facts of `evaluation.json`.  Leaves: Markdown.
+The headings follow Mitchell et al. 2019 (arXiv:1810.03993), as far as a run knows: what the data may be used for,
+and who may be harmed, is for its owner to add.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +14,42 @@ from sensorium.model.config import ModelConfig
 from sensorium.version import __version__
 from sensorium.workflow.config import RunConfig
 
+MODALITY_HINT = {"image": '"photo.jpg"', "audio": '"sound.wav"', "video": '"clip.mp4"'}
+
 
 def write_card(config: RunConfig, summary: Mapping[str, Any] | None) -> str:
     """Return the card as Markdown; `summary` is what `evaluation.json` holds, None before judging."""
     model = config.model
     lines = [
-        f"# {config.name}",
+        f"# {_plain(config.name)}",
         "",
         f"A multimodal language model made by Sensorium {__version__}: task *{model.target.task}*.",
         "",
         "| input | modality | encoder |",
         "|---|---|---|",
         *(
-            f"| {name} | {choice.section.modality} | {choice.section.encoder} |"
+            f"| {_plain(name)} | {choice.section.modality} | {choice.section.encoder} |"
             for name, choice in model.inputs.items()
         ),
         "",
         *_made_of(model),
         "",
-        f"Fitted on `{config.data.train}`"
-        + (f", target column `{model.target.column}`." if model.target.column else "."),
-        "Any subset of the inputs may be given.",
+        "## Use",
+        "",
+        *_use(model),
     ]
     if summary is not None:
-        lines += ["", *_measured(summary)]
+        lines += ["", "## Measured", "", *_measured(summary)]
+    lines += ["", "## Data", "", *_data(config, summary or {})]
+    lines += ["", "## Limits", "", *_limits(config, summary or {})]
+    lines += ["", "## Licence", "", *_LICENCE]
     return "\n".join(lines) + "\n"
+
+
+_LICENCE = (
+    "The weights are the work of whoever trained them, on their data: state a licence here before you pass them on, "
+    "one that the data's own licences allow.  Sensorium itself is under Apache-2.0.",
+)
 
 
 def _made_of(model: ModelConfig) -> list[str]:
@@ -45,21 +61,83 @@ def _made_of(model: ModelConfig) -> list[str]:
     ]
 
 
+def _use(model: ModelConfig) -> list[str]:
+    hints = [
+        f"{name if name.isidentifier() else 'NAME'}={MODALITY_HINT.get(choice.section.modality, repr('text'))}"
+        for name, choice in model.inputs.items()
+    ]
+    asks = [f"model.predict({', '.join(hints)}).text"] if model.scorers else []
+    return [
+        "For questions of the kind that its training rows hold, on media like theirs.  "
+        "Any subset of the inputs may be given; what is missing is treated as absent, never filled in.",
+        "",
+        "```python",
+        "import sensorium",
+        "",
+        'model = sensorium.load("this/folder")',
+        *asks,
+        "```",
+    ]
+
+
 def _measured(summary: Mapping[str, Any]) -> list[str]:
     names = list(summary["metrics"])
     rows = [("this model", summary["rows"], summary["metrics"])]
     rows += [(b["name"], b["rows"], b["metrics"]) for b in summary["baselines"]]
-    return [
-        f"Measured on the {summary['judged_on']} rows ({summary['quarantined']} bad rows quarantined):",
+    table = [
+        f"On the {summary['judged_on']} rows; in brackets 95 % of {_DRAWS} draws of these rows with replacement:",
         "",
         f"| | rows | {' | '.join(names)} |",
         "|---|---:|" + "---:|" * len(names),
-        *(
-            f"| {name} | {num_rows:,} | {' | '.join(_number(metrics.get(n)) for n in names)} |"
-            for name, num_rows, metrics in rows
-        ),
     ]
+    for i, (name, num_rows, metrics) in enumerate(rows):
+        bounds = summary.get("intervals", {}) if i == 0 else {}
+        cells = [_number(metrics.get(n), bounds.get(n)) for n in names]
+        table.append(f"| {_plain(name)} | {num_rows:,} | {' | '.join(cells)} |")
+    return table
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+_DRAWS = "up to 1,000"
+
+
+def _data(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:
+    target = config.model.target.column
+    lines = [f"Fitted on `{config.data.train}`" + (f", target column `{target}`." if target else ".")]
+    if parts := summary.get("part_rows"):
+        lines += ["", "Rows: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()) + "."]
+    if digests := summary.get("digests"):
+        lines += ["", "| table | SHA-256 |", "|---|---|"]
+        lines += [f"| {part} | `{digest}` |" for part, digest in digests.items()]
+        lines += ["", "The media that the tables name are not part of these digests."]
+    return lines
+
+
+def _limits(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "- It knows the training rows and nothing else; media of another kind are answered all the same, and as surely.",
+        "- Its probabilities are the model's own and were not calibrated.",
+        "- What is unfair or wrong in the data is so in its answers; look at the report's worst rows.",
+    ]
+    if summary and not summary["baselines"]:
+        lines.append("- No baseline was measured beside it.")
+    if summary.get("judged_on") == "validation":
+        lines.append(
+            "- It was judged on the validation rows, which also decided when training stopped: "
+            "on new rows expect somewhat less."
+        )
+    if num_bad := summary.get("quarantined"):
+        lines.append(f"- {num_bad:,} rows could not be read and were left out.")
+    if counts := summary.get("counts"):
+        lines.append("- Left out, cut or absent: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()) + ".")
+    return lines
+
+
+def _number(value: float | None, bounds: tuple[float, float] | None = None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if bounds is None else f"{value:.4g} ({bounds[0]:.4g}–{bounds[1]:.4g})"
+
+
+def _plain(text: str) -> str:
+    """Keep a name from breaking the Markdown around it."""
+    return text.translate({ord(c): f"\\{c}" for c in "\\`*_[]<>|#"}).replace("\n", " ")

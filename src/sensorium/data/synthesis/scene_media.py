@@ -30,6 +30,9 @@ TRAVEL = 0.28
 
 _FINER = 4  # drawn so much larger and then averaged, for smooth edges
 _FADE_S = 0.02
+# A fixed quantiser and no look-ahead: on tiny pictures x264's look-ahead reads memory that it never wrote, and what
+# it writes then depends on what the process encoded before.
+_X264 = {"qp": "16", "threads": "1", "x264-params": "rc-lookahead=0:no-mbtree=1:b-adapt=0:weightp=0"}
 _LOUDNESS = 0.3
 
 
@@ -104,7 +107,7 @@ def write_mp4(path: Path, pictures: list[Image], rate_hz: int = FRAMES_HZ) -> No
 
     try:
         with av.open(str(path), "w", options={"fflags": "+bitexact"}) as file:
-            stream = file.add_stream("libx264", rate=rate_hz, options={"crf": "18", "threads": "1"})
+            stream = file.add_stream("libx264", rate=rate_hz, options=_X264)
             stream.width, stream.height = pictures[0].size
             stream.pix_fmt = "yuv420p"
             for one in pictures:
