@@ -101,7 +101,7 @@ def test_the_card_says_what_was_measured_on_which_data(run):
     for heading in ("## Use", "## Measured", "## Data", "## Limits", "## Licence"):
         assert heading in card, heading
     low, high = summary["intervals"]["accuracy"]
-    assert f"{low:.4g}" in card
+    assert f"({low:.4g}–{high:.4g})" in card
     assert "sensorium.load(" in card
 
 

@@ -21,12 +21,12 @@ Split = Callable[[str], Sequence[Hashable]]
 
 def word_error_rate(predictions: Sequence[str], references: References) -> float:
     """Return the share of words that are wrong.  Raises DataError: the references hold no word."""
-    return _error_rate(predictions, references, str.split)
+    return _rate(word_errors(predictions, references))
 
 
 def character_error_rate(predictions: Sequence[str], references: References) -> float:
     """Return the share of characters that are wrong.  Raises DataError: the references hold no character."""
-    return _error_rate(predictions, references, lambda text: " ".join(text.split()))
+    return _rate(character_errors(predictions, references))
 
 
 def edit_distance(got: Sequence[Hashable], want: Sequence[Hashable]) -> int:
@@ -48,13 +48,27 @@ def edit_distance(got: Sequence[Hashable], want: Sequence[Hashable]) -> int:
     return int(row_J[-1])
 
 
-def _error_rate(predictions: Sequence[str], references: References, split: Split) -> float:
-    num_errors, length = 0, 0
+def word_errors(predictions: Sequence[str], references: References) -> list[tuple[int, int]]:
+    """Return (wrong words, words said) of each row."""
+    return _errors(predictions, references, str.split)
+
+
+def character_errors(predictions: Sequence[str], references: References) -> list[tuple[int, int]]:
+    """Return (wrong characters, characters said) of each row."""
+    return _errors(predictions, references, lambda text: " ".join(text.split()))
+
+
+def _errors(predictions: Sequence[str], references: References, split: Split) -> list[tuple[int, int]]:
+    counts = []
     for prediction, texts in paired(predictions, references):
         got = split(prediction)
         tried = [(edit_distance(got, want), len(want)) for want in map(split, texts)]
-        errors, size = min(tried, key=lambda pair: pair[0] / max(pair[1], 1))
-        num_errors, length = num_errors + errors, length + size
+        counts.append(min(tried, key=lambda pair: pair[0] / max(pair[1], 1)))
+    return counts
+
+
+def _rate(counts: Sequence[tuple[int, int]]) -> float:
+    num_errors, length = sum(errors for errors, _ in counts), sum(size for _, size in counts)
     if not length:
         raise DataError("the references are empty: there is no error rate")
     return num_errors / length

@@ -30,7 +30,7 @@ def _runners_up(row: Row) -> list[Markup]:
     others = [(text, p) for text, p in row.alternatives if text != row.answer][:2]
     if not others:
         return []
-    said = ", ".join(f"{text} {_per_cent(p)}" for text, p in others)
+    said = ", ".join(f"{text}\u00a0{_per_cent(p)}" for text, p in others)
     return [tag("dt", "or"), tag("dd", said, class_="fine")]
 
 
@@ -58,4 +58,4 @@ _KINDS: dict[str, Callable[[Shown], Markup]] = {"image": _picture, "audio": _sou
 
 
 def _per_cent(p: float) -> str:
-    return f"{100 * p:.0f} %" if p >= 0.1 else f"{100 * p:.2g} %"
+    return f"{100 * p:.0f}\u00a0%" if p >= 0.1 else f"{100 * p:.2g}\u00a0%"

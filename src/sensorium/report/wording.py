@@ -33,6 +33,7 @@ _SHARES = frozenset(
         "cer",
     }
 )
+_WORTH_SAYING_S = 1.0
 _SPACE = "\u00a0"  # a number and its unit stay on one line
 
 
@@ -76,7 +77,7 @@ def verdict(facts: RunFacts) -> str:
     if best is None:
         return f"{said}; there is no baseline to hold it against."
     value = best.scores[name].value
-    beside = f"the best baseline, {best.name}, reaches {number(name, value)}"
+    beside = f"the best baseline, {best.name}{_trained_for(best, facts)}, reaches {number(name, value)}"
     if score.low is None or score.high is None:
         return f"{said}; {beside}."
     if score.low <= value <= score.high:
@@ -88,6 +89,18 @@ def verdict(facts: RunFacts) -> str:
         else "A simpler system does better: look at it first."
     )
     return f"{said}; {beside}. {ends}"
+
+
+def _trained_for(system: System, facts: RunFacts) -> str:
+    """Say it where a baseline had much less time than the model."""
+    if (
+        not system.seconds
+        or not facts.model.seconds
+        or system.seconds < 1
+        or system.seconds > facts.model.seconds / 2
+    ):
+        return ""
+    return f" (fitted for {duration(system.seconds)}, the model for {duration(facts.model.seconds)})"
 
 
 def standing(facts: RunFacts) -> str:

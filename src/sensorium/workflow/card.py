@@ -41,14 +41,14 @@ def write_card(config: RunConfig, summary: Mapping[str, Any] | None) -> str:
     if summary is not None:
         lines += ["", "## Measured", "", *_measured(summary)]
     lines += ["", "## Data", "", *_data(config, summary or {})]
-    lines += ["", "## Limits", "", *_limits(config, summary or {})]
+    lines += ["", "## Limits", "", *_limits(summary or {})]
     lines += ["", "## Licence", "", *_LICENCE]
     return "\n".join(lines) + "\n"
 
 
 _LICENCE = (
-    "The weights are the work of whoever trained them, on their data: state a licence here before you pass them on, "
-    "one that the data's own licences allow.  Sensorium itself is under Apache-2.0.",
+    "The weights belong to whoever trained them, within what the licences of the data allow: state a licence here "
+    "before you pass them on.  Sensorium itself is under Apache-2.0.",
 )
 
 
@@ -85,7 +85,7 @@ def _measured(summary: Mapping[str, Any]) -> list[str]:
     rows = [("this model", summary["rows"], summary["metrics"])]
     rows += [(b["name"], b["rows"], b["metrics"]) for b in summary["baselines"]]
     table = [
-        f"On the {summary['judged_on']} rows; in brackets 95 % of {_DRAWS} draws of these rows with replacement:",
+        f"On the {summary['judged_on']} rows; in brackets the 95 % interval (rows drawn with replacement):",
         "",
         f"| | rows | {' | '.join(names)} |",
         "|---|---:|" + "---:|" * len(names),
@@ -95,9 +95,6 @@ def _measured(summary: Mapping[str, Any]) -> list[str]:
         cells = [_number(metrics.get(n), bounds.get(n)) for n in names]
         table.append(f"| {_plain(name)} | {num_rows:,} | {' | '.join(cells)} |")
     return table
-
-
-_DRAWS = "up to 1,000"
 
 
 def _data(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:
@@ -112,9 +109,9 @@ def _data(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _limits(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:
+def _limits(summary: Mapping[str, Any]) -> list[str]:
     lines = [
-        "- It knows the training rows and nothing else; media of another kind are answered all the same, and as surely.",
+        "- It knows its training rows and nothing else; media of another kind are answered too, and as surely.",
         "- Its probabilities are the model's own and were not calibrated.",
         "- What is unfair or wrong in the data is so in its answers; look at the report's worst rows.",
     ]

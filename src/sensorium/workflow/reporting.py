@@ -18,6 +18,7 @@ from sensorium.core.commit import write_atomic
 from sensorium.core.config import write_toml
 from sensorium.core.errors import ModelError, SensoriumError
 from sensorium.data.corpus import Corpus
+from sensorium.data.quarantine import Quarantine
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.missing import evaluate_missing
 from sensorium.evaluation.registry import LOWER_IS_BETTER
@@ -68,10 +69,10 @@ class Judged:
     counts: Mapping[str, int]
 
 
-def try_report(judged: Judged, *, say: Say = quiet) -> Path | None:
+def try_report(judged: Judged, *, name: str = REPORT, say: Say = quiet) -> Path | None:
     """Write the run's report; a failure is logged and said, and never stops a training."""
     try:
-        path = write_report(judged, judged.run / REPORT)
+        path = write_report(judged, judged.run / name)
     except Exception as error:
         logger.warning("no report was written", exc_info=True)
         say(f"no report was written: {error} (try again: sensorium report {judged.run})")
@@ -101,11 +102,11 @@ def report_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> Pat
     if not (run / "evaluation.json").exists() or not (run / "config.toml").exists():
         raise ModelError("is no finished run", where=str(run), advice="a run folder has evaluation.json")
     summary = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    if "runs" in summary:
-        raise ModelError("holds several runs", where=str(run), advice=f"name one: {run}/seed-...")
+    if "tasks" in summary:
+        raise ModelError(
+            "is a run of several tasks", where=str(run), advice="its reports are made when it is trained"
+        )
     config, predictor = load_config(run / "config.toml"), Predictor.load(run)
-    from sensorium.data.quarantine import Quarantine
-
     quarantine = Quarantine(config.data.max_bad_fraction)
     part = open_parts(config, quarantine)[summary["judged_on"]]
     corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)

@@ -7,6 +7,7 @@ checkpoints/       what --resume continues from
 model/             what answers (see `sensorium.model.saving`)
 evaluation.json    what was measured, beside the baselines
 bad_rows.jsonl     the quarantined rows, if any
+report.html        all of it to look at (`sensorium report RUN` makes it again)
 tasks/NAME/        what is one task's alone, in a run of several: its tuned decoding.toml
 """
 

@@ -19,6 +19,8 @@ from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.prepare import Prepared, Say, quiet
+from sensorium.workflow.provenance import data_digests
+from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import new_run, resumable_run, task_folder, write_decoding, write_json
 from sensorium.workflow.tasks_config import AnyConfig, TasksConfig
@@ -96,6 +98,10 @@ def train_tasks(
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         save_tasks(prepared.model, run / "model", answers=answers, card=_card(config, summary["tasks"]))
+        for name, judged in result.tasks.items():
+            own = config.tasks[name].replace(decoding=judged.decoding, name=f"{config.name}: {name}")
+            if own.evaluation.report:
+                try_report(judged.judged(own, summary["tasks"][name]), name=f"report-{name}.html", say=say)
     return result
 
 
@@ -134,7 +140,7 @@ def _judged(
         vectors=own.word_vectors(),
     )
     found = measure_baselines(own, task, corpus, progress=progress, say=lambda line: say(f"{name} {line}"))
-    return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding)
+    return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding, data_digests(own))
 
 
 def _card(config: TasksConfig, summaries: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,6 +7,7 @@ its newest whole checkpoint.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,27 @@ class RunResult:
     baselines: list[Baseline]
     prepared: Prepared = field(repr=False)
     decoding: DecodingConfig = field(repr=False)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return the 95 % interval of each metric that has one."""
+        return intervals(self.evaluation, many_references=self.prepared.task.many_references)
+
+    def judged(self, config: RunConfig, summary: Mapping[str, Any]) -> Judged:
+        """Return what the run's report is made from."""
+        return Judged(
+            config=config,
+            run=self.run,
+            model=self.prepared.model,
+            task=self.prepared.task,
+            answers=self.prepared.answers,
+            decoding=self.decoding,
+            corpus=judged_corpus(self.prepared)[0],
+            evaluation=self.evaluation,
+            summary=summary,
+            counts=self.prepared.left_out,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts, as written to `evaluation.json`."""
@@ -116,38 +136,14 @@ def train(
         )
         baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
         result = RunResult(
-            run,
-            fitted,
-            evaluation,
-            judged_on,
-            baselines,
-            prepared,
-            config.decoding,
-            intervals(evaluation, many_references=prepared.task.many_references),
-            data_digests(config),
+            run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
         )
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, summary))
         if config.evaluation.report:
-            try_report(_judged(config, result, corpus, summary), say=say)
+            try_report(result.judged(config, summary), say=say)
     return result
-
-
-def _judged(config: RunConfig, result: RunResult, corpus: Corpus, summary: Mapping[str, Any]) -> Judged:
-    prepared = result.prepared
-    return Judged(
-        config=config,
-        run=result.run,
-        model=prepared.model,
-        task=prepared.task,
-        answers=prepared.answers,
-        decoding=result.decoding,
-        corpus=corpus,
-        evaluation=result.evaluation,
-        summary=summary,
-        counts=prepared.left_out,
-    )
 
 
 def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:

@@ -1,0 +1,59 @@
+"""Intervals by sums of counts equal those of the metrics judged anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sensorium.evaluation.intervals import _COUNTED, intervals
+from sensorium.evaluation.metrics_interval import bootstrap_interval
+from sensorium.evaluation.registry import load_metric
+from sensorium.evaluation.runner import Evaluation
+from sensorium.tasks.task import Prediction
+
+WORDS = ["a", "red", "blue", "circle", "square", "above", "left"]
+TAGS = ["O", "B-X", "I-X", "B-Y"]
+
+
+def texts(number: int, seed: int, words=WORDS) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(words, 5)) for _ in range(number)]
+
+
+def cases(name: str, number: int) -> tuple[list[str], list]:
+    words = TAGS if name.startswith(("span", "token")) else WORDS
+    right, noise = texts(number, 1, words), texts(number, 2, words)
+    rng = np.random.default_rng(3)
+    said = [
+        " ".join(a if rng.random() < 0.7 else b for a, b in zip(r.split(), n.split(), strict=True))
+        for r, n in zip(right, noise, strict=True)
+    ]
+    return said, ([[r, n] for r, n in zip(right, noise, strict=True)] if name.startswith("bleu") else right)
+
+
+@pytest.mark.parametrize("name", sorted(_COUNTED))
+def test_sums_of_counts_give_the_metric_itself(name):
+    said, right = cases(name, 40)
+    count, judge = _COUNTED[name]
+    assert judge(count(said, right).sum(0, keepdims=True))[0] == pytest.approx(load_metric(name)(said, right))
+    empty = count([said[0]], right[:1]) * 0
+    assert np.isfinite(judge(empty)).all()
+
+
+@pytest.mark.parametrize("name", ["accuracy", "bleu2", "wer", "span_f1", "macro_f1"])
+def test_bounds_are_those_of_the_plain_bootstrap(name):
+    said, right = cases(name, 60)
+    plain = bootstrap_interval(load_metric(name), said, right, num_resamples=400)
+    predictions = [
+        (i, Prediction(text, 0.5), refs if isinstance(refs, list) else [refs])
+        for i, (text, refs) in enumerate(zip(said, right, strict=True))
+    ]
+    evaluation = Evaluation("t", len(said), {name: plain.value, "perplexity": 2.0}, 0.0, predictions)
+    found = intervals(evaluation, many_references=name.startswith("bleu"))
+    width = plain.high - plain.low
+    assert found[name] == pytest.approx((plain.low, plain.high), abs=0.2 * width + 1e-9)
+    assert set(found) == {name}
+
+
+def test_nothing_judged_has_no_interval():
+    assert intervals(Evaluation("write", 3, {"perplexity": 2.0}, 0.0), many_references=False) == {}
