@@ -116,6 +116,7 @@ def test_loaded_it_answers_and_judges_as_before(trained, shapes_folder, tmp_path
     loaded = sensorium.load(trained.run)
     assert loaded.tasks == ("answer", "ask", "find")
     summary = json.loads((trained.run / "evaluation.json").read_text())
+    assert all((trained.run / f"report-{name}.html").stat().st_size < 10_000_000 for name in trained.tasks)
     for name in loaded.tasks:
         metrics = {f"{name}/{m}": v for m, v in loaded.evaluate(task=name).metrics.items()}
         assert metrics == pytest.approx({k: v for k, v in summary["metrics"].items() if k.startswith(f"{name}/")})

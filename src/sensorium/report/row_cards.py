@@ -16,7 +16,7 @@ def row_card(row: Row) -> Markup:
         tag(
             "dl",
             tag("dt", "expected"),
-            [tag("dd", text) for text in row.expected],
+            [tag("dd", text) for text in dict.fromkeys(row.expected)],
             tag("dt", "said"),
             tag("dd", row.answer or "(nothing)", tag("span", f" {_per_cent(row.probability)}", class_="fine")),
             _runners_up(row),

@@ -19,7 +19,11 @@ from sensorium.report.wording import (
     verdict,
 )
 
-_STANDING = {"better": "Better than its baselines", "worse": "Behind a baseline", "open": "Not decided"}
+_STANDING = {
+    "better": "Better than its baselines",
+    "worse": "Behind a baseline",
+    "open": "No clear gain over its baselines",
+}
 
 
 def section(name: str, heading: str, *children: object) -> Markup:
@@ -36,7 +40,11 @@ def opening(facts: RunFacts) -> Markup:
         tag("h1", facts.name),
         tag(
             "div",
-            tag("p", _STANDING[standing(facts)], class_=f"badge {standing(facts)}"),
+            tag(
+                "p",
+                _STANDING[standing(facts)] if facts.baselines else "Not compared",
+                class_=f"badge {standing(facts)}",
+            ),
             tag("p", verdict(facts), class_="sentence"),
             class_="verdict",
         ),
