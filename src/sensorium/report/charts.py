@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 350, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 16, 10, 36
 _NUM_TICKS = 5
 _MOST_POINTS = 300
+_TOO_NEAR, _SMALLEST = 1e-9, 1e-200
 
 
 def line_chart(curves: Sequence[Curve], *, x_label: str, title: str) -> Markup:
@@ -46,8 +47,10 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def ticks(low: float, high: float, number: int = _NUM_TICKS) -> list[float]:
     """Return round values that span [low, high], about `number` of them."""
-    if not low < high:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    size = max(abs(low), abs(high))
+    if not high - low > max(size * _TOO_NEAR, _SMALLEST):  # one value, as far as floating point can tell
+        around = size / 2 if size > _SMALLEST else 0.5
+        low, high = low - around, high + around
     rough = (high - low) / max(number - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((m * power for m in (1, 2, 5) if m * power >= rough * 0.999), 10 * power)
