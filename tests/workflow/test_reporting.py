@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 
 from sensorium.core.errors import ModelError
+from sensorium.evaluation.runner import Evaluation
 from sensorium.media.policy import MediaPolicy
+from sensorium.report.inline_media import Inliner
+from sensorium.tasks.task import Prediction
 from sensorium.training.progress import Silent
 from sensorium.workflow import reporting
 from sensorium.workflow.config import load_config
+from sensorium.workflow.report_rows import JudgedRows
 from sensorium.workflow.reporting import report_again
 from sensorium.workflow.train import train
 
@@ -141,10 +145,6 @@ def test_a_config_can_do_without(table, tmp_path):
 
 
 def test_best_and_worst_rows_are_that(run):
-    from sensorium.evaluation.registry import LOWER_IS_BETTER
-    from sensorium.report.inline_media import Inliner
-    from sensorium.workflow.report_rows import JudgedRows
-
     rows = JudgedRows(
         run.prepared.model,
         run.prepared.validation,
@@ -152,7 +152,7 @@ def test_best_and_worst_rows_are_that(run):
         "accuracy",
         Inliner(MediaPolicy()),
         many_references=False,
-        lower_is_better="accuracy" in LOWER_IS_BETTER,
+        lower_is_better=False,
     )
     best, worst = rows.extremes(6)
     assert len(best) == len(worst) == 6
@@ -170,6 +170,28 @@ def test_best_and_worst_rows_are_that(run):
     assert sum(map(sum, found.counts)) == len(judged)
     diagonal = sum(found.counts[i][i] for i in range(len(found.counts)))
     assert diagonal / len(judged) == pytest.approx(run.evaluation.metrics["accuracy"])
+
+
+def test_of_equal_rows_the_surest_mistake_is_worst_and_the_surest_hit_best(run):
+    corpus = run.prepared.validation
+    told = [(0, True, 0.6), (1, False, 0.4), (2, True, 0.9), (3, False, 0.8), (4, True, 0.7), (5, False, 0.5)]
+    predictions = [
+        (row, Prediction(corpus.target_text(row) if is_right else "never", p), [corpus.target_text(row)])
+        for row, is_right, p in told
+    ]
+    evaluation = Evaluation("answer", 6, {"accuracy": 0.5}, 0.0, predictions)
+    rows = JudgedRows(
+        run.prepared.model,
+        corpus,
+        evaluation,
+        "accuracy",
+        Inliner(MediaPolicy()),
+        many_references=False,
+        lower_is_better=False,
+    )
+    best, worst = rows.extremes()
+    assert [row.probability for row in best] == [0.9, 0.7, 0.6]
+    assert [row.probability for row in worst] == [0.8, 0.5, 0.4]
 
 
 @pytest.fixture(scope="module")
