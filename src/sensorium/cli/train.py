@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sensorium.cli.output import number, print_json, print_table, say
+from sensorium.core.errors import UsageError
 
 
 def train(
@@ -21,10 +22,14 @@ def train(
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds; report mean and spread.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Train a model: CONFIG in, a run folder with model, metrics and baselines out."""
+    """Train a model: CONFIG in, a run folder with model, metrics and baselines out.
+
+    A CONFIG with [objectives] and no [target] pretrains encoders and fusion, for others to begin from.
+    """
     from sensorium.training.console import console_progress
-    from sensorium.workflow.config import load_config
+    from sensorium.workflow.config import RunConfig, load_any_config
     from sensorium.workflow.estimate import estimate
+    from sensorium.workflow.pretraining import pretrain
     from sensorium.workflow.seeds import train_seeds
     from sensorium.workflow.train import train as train_run
 
@@ -33,7 +38,13 @@ def train(
         changes.append(f"training.seconds={seconds}")
     if no_baselines:
         changes.append("evaluation.baselines=false")
-    parsed = load_config(config, changes)
+    parsed = load_any_config(config, changes)
+    if not isinstance(parsed, RunConfig):
+        if dry_run or seeds > 1:
+            raise UsageError("--dry-run and --seeds are of runs with a target", where=str(config))
+        found = pretrain(parsed, out=out, resume=resume, progress=console_progress(), say=say).summary()
+        print_json(found) if as_json else _print_pretraining(found)
+        return
     if dry_run:
         facts = estimate(parsed, say=say)
         print_json(facts) if as_json else _print_estimate(facts)
@@ -68,6 +79,19 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["quarantined"]:
         print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
     print(f"\nrun folder: {summary['run']}\nask it:     sensorium predict {summary['run']} --input NAME=VALUE ...")
+
+
+def _print_pretraining(summary: dict[str, Any]) -> None:
+    rows = [
+        [name, measure, number(value), number(summary["alone"].get(name, {}).get(measure))]
+        for name, measures in summary["objectives"].items()
+        for measure, value in measures.items()
+    ]
+    print(f"\nobjectives, judged on {summary['rows']:,} validation rows:")
+    print_table(["", "", "with the other inputs", "alone"], rows)
+    if summary["quarantined"]:
+        print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
+    print(f'\nrun folder: {summary["run"]}\nbegin from it: encoder = "run:{summary["run"]}#INPUT"')
 
 
 def _print_estimate(facts: dict[str, Any]) -> None:

@@ -65,6 +65,21 @@ class MediaBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """Media of which pieces were hidden, and what stood there: U media of P patches, runs of frames or words.
+
+    Attributes:
+        media: the media without their hidden pieces.
+        target: (U, P, ...) what each piece held.
+        hidden_UP: (U, P) bool, True = to be predicted.
+    """
+
+    media: MediaBatch
+    target: Tensor
+    hidden_UP: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Rows ready for a model.
 
@@ -94,6 +109,13 @@ class Batch:
             None if self.mask_BT is None else self.mask_BT.to(device, non_blocking=True),
         )
 
+    def rows(self, row_R: Tensor) -> Batch:
+        """Return the rows `row_R`, (R,) int64 or (B,) bool; distinct media stay as they are."""
+        inputs = {name: replace(media, row_B=media.row_B[row_R]) for name, media in self.inputs.items()}
+        token_RT = None if self.token_BT is None else self.token_BT[row_R]
+        mask_RT = None if self.mask_BT is None else self.mask_BT[row_R]
+        return Batch(self.row_id_B[row_R], inputs, token_RT, mask_RT)
+
     def only(self, names: frozenset[str]) -> Batch:
         """Return the same rows with every input outside `names` marked absent."""
         inputs = {
@@ -116,6 +138,10 @@ class Encoded:
     x_BTD: Tensor
     mask_BT: Tensor
     present_B: Tensor
+
+    def rows(self, row_R: Tensor) -> Encoded:
+        """Return the rows `row_R`, (R,) int64 or (B,) bool."""
+        return Encoded(self.x_BTD[row_R], self.mask_BT[row_R], self.present_B[row_R])
 
     def mean_BD(self) -> Tensor:
         """Average over real positions; a row without any gives zeros.  Returns (B, D)."""

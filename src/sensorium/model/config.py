@@ -26,20 +26,27 @@ from sensorium.fusion.registry import ENTRY_POINTS as FUSION_GROUP
 from sensorium.fusion.registry import FUSIONS
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
+from sensorium.model import taking
 from sensorium.model.input_dropout import InputDropout
+from sensorium.model.objectives import ObjectivesSection, require_fitting
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class InputSection(Section):
+class InputSection(taking.TakenSection):
     """`[inputs.NAME]`: one column of the table and how it is encoded; other keys are the encoder's."""
 
     modality: str
     encoder: str
     column: str | None = None
     frozen: bool = False
+    """Learn nothing of the encoder, and encode each medium once for all training."""
+    frozen_layers: int = Field(0, ge=0, le=10_000)
+    """How many of the encoder's layers, from the bottom, learn nothing."""
     rate_factor: float = Field(1.0, gt=0, le=1_000)
     """How many times the learning rate its encoder descends at."""
+    rate_decay: float = Field(1.0, gt=0, le=1.0)
+    """By how much the rate shrinks with each layer below the encoder's last one."""
 
 
 class TargetSection(Section):
@@ -53,7 +60,7 @@ class TargetSection(Section):
     """Choose among the training targets (True), write freely (False), or let the task decide."""
 
 
-class FusionSection(Section):
+class FusionSection(taking.TakenSection):
     """`[fusion]`: how parts meet, and the width they meet at; other keys are the fusion's."""
 
     features: str = "concat"
@@ -135,19 +142,15 @@ class ScorerChoice(NamedTuple):
         return ({} if name == self.kind else {"scorer": self.kind}) | _plain(self.options)
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """A validated model: every name resolved to its class, every option to its value."""
+@dataclass(frozen=True, kw_only=True)
+class ConditionerConfig:
+    """Validated inputs and fusion, and what trains them without a target."""
 
     inputs: Mapping[str, InputChoice]
-    target: TargetSection
-    tokenizer: Any
-    tokenizer_options: Section
     fusion: FusionSection
     fusion_class: Any
     fusion_options: Section
-    language: LanguageSection
-    scorers: Mapping[str, ScorerChoice]
+    objectives: ObjectivesSection | None
 
     @property
     def input_dropout(self) -> InputDropout:
@@ -156,6 +159,26 @@ class ModelConfig:
         by_input = rates if isinstance(rates, dict) else dict.fromkeys(self.inputs, rates)
         patterns = {frozenset(key.split("+")): chance for key, chance in self.fusion.input_patterns.items()}
         return InputDropout(by_input, patterns)
+
+    def dump(self) -> dict[str, Any]:
+        """Return nested plain dicts that are read back to an equal config."""
+        objectives = {} if self.objectives is None else {"objectives": _plain(self.objectives)}
+        return {
+            "inputs": {n: _plain(c.section) | _plain(c.options) for n, c in self.inputs.items()},
+            "fusion": _plain(self.fusion) | _plain(self.fusion_options),
+            **objectives,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(ConditionerConfig):
+    """A validated model: every name resolved to its class, every option to its value."""
+
+    target: TargetSection
+    tokenizer: Any
+    tokenizer_options: Section
+    language: LanguageSection
+    scorers: Mapping[str, ScorerChoice]
 
     def only(self, names: Collection[str]) -> ModelConfig:
         """Return the same model with these inputs alone; what training says of the others falls away.
@@ -176,7 +199,8 @@ class ModelConfig:
         weights = tuple(weight for name, weight in pairs if name in left)
         language = self.language.model_copy(update={"scorers": tuple(left), "weights": weights or None})
         fusion = fusion.model_copy(update=update)
-        return replace(self, inputs=inputs, fusion=fusion, language=language, scorers=left)
+        objectives = self.objectives.only(names) if self.objectives else None
+        return replace(self, inputs=inputs, fusion=fusion, objectives=objectives, language=language, scorers=left)
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""
@@ -186,37 +210,86 @@ class ModelConfig:
     def dump(self) -> dict[str, Any]:
         """Return nested plain dicts that `parse` reads back to an equal config."""
         return {
-            "inputs": {n: _plain(c.section) | _plain(c.options) for n, c in self.inputs.items()},
+            **super().dump(),
             "target": _plain(self.target) | _plain(self.tokenizer_options),
-            "fusion": _plain(self.fusion) | _plain(self.fusion_options),
             "language": _plain(self.language) | {n: choice.dump(n) for n, choice in self.scorers.items()},
         }
 
 
-SECTIONS = ("inputs", "target", "fusion", "language")
+SECTIONS = ("inputs", "target", "fusion", "objectives", "language")
 
 
 def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mapping[str, str]) -> ModelConfig:
-    """Validate the four model sections.
+    """Validate the model's sections.
 
     Args:
-        values: nested dicts; sections other than the four are ignored.
+        values: nested dicts; other sections are ignored.
         source: where the keys stand, for errors.
         default_tokenizer: the tokenizer of each task that does not name one.
 
     Raises:
         ConfigError: an unknown key or name (with the nearest), or a value out of range.
     """
-    raw_inputs = _table(values, "inputs", source)
+    conditioner = _conditioner(values, source)
+    target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
+    language, scorers = _language(values, source, list(conditioner.inputs))
+    return ModelConfig(
+        **vars(conditioner),
+        target=target,
+        tokenizer=tokenizer,
+        tokenizer_options=tokenizer_options,
+        language=language,
+        scorers=scorers,
+    )
+
+
+def is_without_target(values: Mapping[str, Any]) -> bool:
+    """Say whether a config trains by objectives alone."""
+    is_aligned = isinstance(fusion := values.get("fusion"), Mapping) and "alignment" in fusion
+    return "target" not in values and ("objectives" in values or is_aligned)
+
+
+def parse_without_target(values: Mapping[str, Any], source: Source) -> ConditionerConfig:
+    """Validate inputs, fusion and objectives, of a model that is trained by these alone.
+
+    Raises:
+        ConfigError: as `parse`; nothing to train by; sections that need a target.
+    """
+    for key in ("target", "language"):
+        if key in values:
+            raise ConfigError(f"[{key}] has no place where nothing is written", where=source.where(key))
+    config = _conditioner(values, source)
+    for name, choice in config.inputs.items():
+        if getattr(choice.encoder, "fitted_by", "gradient") == "counting":
+            where, what = source.where(f"inputs.{name}.encoder"), f"'{name}' is fitted by counting targets"
+            raise ConfigError(what, where=where, advice="pretrain inputs that learn by gradient")
+    objectives = config.objectives
+    if config.fusion.alignment is None and not (objectives and (objectives.masked or objectives.matching)):
+        advice = "add a [target], or masked or matching to [objectives], or [fusion.alignment]"
+        raise ConfigError("there is nothing to train by", where=source.where("objectives"), advice=advice)
+    return config
+
+
+def _conditioner(values: Mapping[str, Any], source: Source) -> ConditionerConfig:
     if "inputs" not in values:
         advice = "add a section [inputs.NAME], or an empty [inputs] for a language model of the target alone"
         raise ConfigError("no inputs", where=source.name, advice=advice)
-    inputs = {name: _input(name, raw, source) for name, raw in raw_inputs.items()}
-    target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
+    inputs = {name: _input(name, raw, source) for name, raw in _table(values, "inputs", source).items()}
     fusion, fusion_class, fusion_options = _fusion(values, source, list(inputs))
-    language, scorers = _language(values, source, list(inputs))
-    return ModelConfig(
-        inputs, target, tokenizer, tokenizer_options, fusion, fusion_class, fusion_options, language, scorers
+    for name, raw in _table(values, "inputs", source).items():
+        if taking.is_run(raw.get("encoder")):
+            where = source.where(f"inputs.{name}.encoder")
+            taking.require_width(taking.open_run(raw["encoder"], where), fusion.width, where)
+    objectives = None
+    if "objectives" in values:
+        objectives = ObjectivesSection.parse(_table(values, "objectives", source), source, "objectives")
+        require_fitting(objectives, inputs, fusion.width, fusion.alignment, source)
+    return ConditionerConfig(
+        inputs=inputs,
+        fusion=fusion,
+        fusion_class=fusion_class,
+        fusion_options=fusion_options,
+        objectives=objectives,
     )
 
 
@@ -226,6 +299,8 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
         raise ConfigError("an input's name is letters, digits, '_' and '-'", where=source.where(prefix))
     if not isinstance(raw, Mapping):
         raise ConfigError(f"'{prefix}' must be a section", where=source.where(prefix))
+    if taking.is_run(raw.get("encoder")):
+        raw, _ = taking.taken_input(name, raw, source.where(f"{prefix}.encoder"))
     common, rest = _split(raw, InputSection)
     section = InputSection.parse({"column": name, **common}, source, prefix)
     where = source.where(f"{prefix}.encoder")
@@ -241,6 +316,10 @@ def _input(name: str, raw: Any, source: Source) -> InputChoice:
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
+    if section.frozen and getattr(options, "augments", False):
+        advice = "leave 'frozen' out, or the options that change media in training"
+        where = source.where(f"{prefix}.frozen")
+        raise ConfigError("a frozen encoder sees each medium once, and never changed", where=where, advice=advice)
     if section.frozen and getattr(options, "learned_vectors", None) is not None:
         advice = "leave 'frozen' out, or name a file of 'vectors'"
         where = source.where(f"{prefix}.frozen")
@@ -268,7 +347,12 @@ def _target(
 
 
 def _fusion(values: Mapping[str, Any], source: Source, inputs: list[str]) -> tuple[FusionSection, Any, Section]:
-    common, rest = _split(_table(values, "fusion", source), FusionSection)
+    raw = _table(values, "fusion", source)
+    if taking.is_run(raw.get("features")):
+        where = source.where("fusion.features")
+        raw = taking.taken_fusion(raw, inputs, where)
+        taking.require_width(taking.open_run(raw["taken_from"], where), raw["width"], where)
+    common, rest = _split(raw, FusionSection)
     fusion = FusionSection.parse(common, source, "fusion")
     named = {
         "input_dropout": list(fusion.input_dropout) if isinstance(fusion.input_dropout, dict) else [],

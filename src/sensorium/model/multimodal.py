@@ -9,13 +9,12 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
@@ -29,16 +28,15 @@ from sensorium.core.protocols import (
 from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
-from sensorium.fusion.alignment import Alignment
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
+from sensorium.model.conditioner import Conditioner
 from sensorium.model.config import ModelConfig
-from sensorium.model.frozen import FeaturePreparer, FrozenEncoder
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
 
 
-class MultimodalLM(nn.Module):
+class MultimodalLM(Conditioner):
     """Encoders, a fusion and a scorer, wired as the config says.
 
     Args:
@@ -48,24 +46,10 @@ class MultimodalLM(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, preparers)
+        self.config: ModelConfig
         self.tokenizer = tokenizer
-        self.fusion: Any
-        self.preparers: dict[str, Preparer] = dict(preparers)
         width = config.fusion.width
-        self.encoders = nn.ModuleDict()
-        for name, choice in config.inputs.items():
-            encoder = choice.encoder(choice.options, preparers[name], width)
-            if choice.section.frozen:
-                self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
-                encoder = FrozenEncoder(encoder, width)
-            self.encoders[name] = encoder
-        names = list(config.inputs)
-        self.fusion = config.fusion_class(config.fusion_options, names, width) if names else None
-        alignment = config.fusion.alignment
-        self.alignment = None if alignment is None else Alignment(alignment, width)
-        self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
         self.through: Through | None = None
@@ -74,17 +58,6 @@ class MultimodalLM(nn.Module):
         for part in self._memories():
             part.read(self.parts[part.reads])
         self.taught: Taught = ()
-
-    def load_pretrained(self) -> None:
-        """Load the published weights of every input whose config names a file.
-
-        Raises:
-            ModelError: a file that cannot be read, or of another network.
-        """
-        for name, choice in self.config.inputs.items():
-            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
-                encoder: Any = self.encoders[name]
-                (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
 
     def _compose(self, parts: list[Any]) -> Any:
         composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
@@ -106,27 +79,14 @@ class MultimodalLM(nn.Module):
         return view
 
     @property
-    def device(self) -> torch.device:
-        """Return where the model computes; batches are brought there."""
-        return next(itertools.chain(self.parameters(), self.buffers())).device
-
-    @property
     def learns(self) -> bool:
         """Say whether any scorer is fitted by gradient (else training is counting alone)."""
         return any(part.fitted_by == "gradient" for part in self.parts.values())
 
-    @property
-    def rate_factors(self) -> dict[str, float]:
-        """Return what the learning rate is multiplied by, by the beginning of the parameters' names."""
-        return {f"encoders.{name}.": choice.section.rate_factor for name, choice in self.config.inputs.items()}
-
     def condition(self, batch: Batch) -> Conditioning:
-        """Encode and fuse one batch: B rows of memory, empty where the model has no inputs."""
+        """Encode and fuse one batch, with the words that scorers may count."""
         batch = batch.to(self.device)
-        if not self.encoders:
-            return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
-        parts = {name: encoder(batch.inputs[name]) for name, encoder in self.encoders.items()}
-        cond: Conditioning = self.fusion(parts)
+        cond = super().condition(batch)
         return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
@@ -148,8 +108,8 @@ class MultimodalLM(nn.Module):
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
         itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
-        where `through` is set; the alignment of inputs is added, if configured.  In evaluation it is the
-        composed scorer's likelihood.
+        where `through` is set; the alignment of inputs and other objectives are added, if configured.  In
+        evaluation it is the composed scorer's likelihood.
         """
         batch = batch.to(self.device)
         if self.training and self.input_dropout:
@@ -166,6 +126,9 @@ class MultimodalLM(nn.Module):
             nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
         if self.alignment is not None:
             nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
+        if self.objectives is not None:
+            for term in self.objectives(batch, self, cond.parts).values():
+                nll_B = nll_B + term.loss_B
         return nll_B, num_tokens_B
 
     def fit_counts(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> None:
@@ -278,14 +241,6 @@ class MultimodalLM(nn.Module):
         fit(self._scored(batches))
         self.train(was_training)
         return list(self.scorer.weights)
-
-    def train(self, mode: bool = True) -> MultimodalLM:
-        """Set training mode; frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        for encoder in self.encoders.values():
-            if isinstance(encoder, FrozenEncoder):
-                encoder.encoder.eval()
-        return self
 
 
 def has_words(preparer: Preparer) -> bool:

@@ -7,7 +7,7 @@ pure function of the config, its seed and the tables, so that a resumed run sees
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from sensorium.data.corpus import Corpus, InputSpec, TargetSpec
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column, split_by_hash
 from sensorium.data.table import Table
+from sensorium.model.config import ConditionerConfig
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
+from sensorium.model.taking import load_preparer
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import ChecksRows, Task
 from sensorium.training.seeding import seed_everything
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig, RunConfig
 
 Say = Callable[[str], None]
 BAD_ROWS = "bad_rows.jsonl"
@@ -78,22 +80,41 @@ def prepare(
     parts = open_parts(config, quarantine)
     _require_columns(config, parts)
     task: Task = load_task(config.model.target.task)
-    preparers = build_preparers(config.model, config.media)
-    for name, choice in config.model.inputs.items():
-        preparers[name].fit(_items(parts["train"], choice.column, preparers[name], config))
+    preparers = fitted_preparers(config, parts["train"])
     tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
     model.load_pretrained()
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
-    for name, corpus in corpora.items():
-        dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
-        say(f"{name}: {corpus.num_rows:,} rows{dropped}")
+    say_counts(corpora, say)
     answers = _answers(config, task, corpora["train"])
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
 
-def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
+def fitted_preparers(config: PretrainingConfig, train: Part) -> dict[str, Preparer]:
+    """Fit each input's preparer on the training rows, or load what it learned in the run it is taken from.
+
+    Raises:
+        DataError: nothing to fit it on.
+        ModelError: the run it is taken from has changed.
+    """
+    preparers = build_preparers(config.model, config.media)
+    for name, choice in config.model.inputs.items():
+        if choice.section.taken_from is not None:
+            load_preparer(preparers[name], choice.section, f"inputs.{name}")
+        else:
+            preparers[name].fit(_items(train, choice.column, preparers[name], config))
+    return preparers
+
+
+def say_counts(corpora: Mapping[str, Corpus], say: Say) -> None:
+    """Tell how many rows each part has, and what was left out of it."""
+    for name, corpus in corpora.items():
+        dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
+        say(f"{name}: {corpus.num_rows:,} rows{dropped}")
+
+
+def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, Part]:
     """Open and split the tables into 'train', 'validation' and, if there is one, 'test'."""
     data = config.data
     table = open_table(config, data.train, quarantine)
@@ -115,12 +136,12 @@ def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
     return parts
 
 
-def open_table(config: RunConfig, spec: str, quarantine: Quarantine) -> Table:
+def open_table(config: PretrainingConfig, spec: str, quarantine: Quarantine) -> Table:
     """Open one table of the config, given as it stands there."""
     return Table.open(config.resolve(spec), config.folder, cache_folder(config), quarantine=quarantine)
 
 
-def cache_folder(config: RunConfig) -> Path | None:
+def cache_folder(config: PretrainingConfig) -> Path | None:
     """Return where decoded media and large tables are kept; None = nowhere."""
     return Path(config.resolve(config.data.cache)) if config.data.cache else None
 
@@ -143,12 +164,12 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
 
 
-def media_root(config: RunConfig, table: Table) -> Path:
+def media_root(config: PretrainingConfig, table: Table) -> Path:
     """Return where relative media paths of `table` start."""
     return Path(config.resolve(config.data.folder)) if config.data.folder is not None else table.folder
 
 
-def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
+def _hold_back(config: PretrainingConfig, train: Part) -> dict[str, Part]:
     shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
     sides = split_by_hash(_keys(config, train.table), shares, seed=0)
     held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
@@ -164,13 +185,13 @@ def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
     return {side: Part(train.table, row_N) for side, row_N in held.items()}
 
 
-def _share(config: RunConfig, train: Part, fraction: float) -> Part:
+def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
     sides = split_by_hash(_keys(config, train.table), {"used": fraction, "left": 1 - fraction}, seed=1)
     row_N = np.intersect1d(train.row_N, sides["used"])
     return Part(train.table, row_N if len(row_N) else train.row_N[:1])
 
 
-def _keys(config: RunConfig, table: Table) -> Iterable[str]:
+def _keys(config: PretrainingConfig, table: Table) -> Iterable[str]:
     """Name what rows share, so that those which share it stay together."""
     column = _shared_column(config)
     return table.column(column) if column is not None else (str(i) for i in range(len(table)))
@@ -181,15 +202,21 @@ def reads_media(preparer: Preparer) -> bool:
     return isinstance(preparer.item("probe", Path()), Media)
 
 
-def _shared_column(config: RunConfig) -> str | None:
+def _shared_column(config: PretrainingConfig) -> str | None:
     """Rows that share a medium must not fall on both sides: group by the first medium's column."""
     preparers = build_preparers(config.model)
     return next((c.column for name, c in config.model.inputs.items() if reads_media(preparers[name])), None)
 
 
 def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
-    wanted = {f"inputs.{name}": choice.column for name, choice in config.model.inputs.items()}
-    wanted["target"] = config.model.target.column
+    require_columns(parts, config.model, {"target": config.model.target.column})
+
+
+def require_columns(
+    parts: dict[str, Part], model: ConditionerConfig, more: Mapping[str, str] | None = None
+) -> None:
+    """Check that every table has the columns that inputs, and `more` sections, read.  Raises DataError."""
+    wanted = {f"inputs.{name}": choice.column for name, choice in model.inputs.items()} | dict(more or {})
     for part in parts.values():
         for key, column in wanted.items():
             if column not in part.table.columns:
@@ -200,7 +227,7 @@ def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
                 )
 
 
-def _items(part: Part, column: str, preparer: Preparer, config: RunConfig) -> Iterator[Item]:
+def _items(part: Part, column: str, preparer: Preparer, config: PretrainingConfig) -> Iterator[Item]:
     root = media_root(config, part.table)
     return (item for cell in part.cells(column) if (item := preparer.item(cell, root)) is not None)
 
