@@ -3,8 +3,9 @@
 Enters: an encoder, whose parameters are named in the order in which data passes them.  Leaves: groups of names.
 
 A layer is what shares a name up to its first number: `trunk.0`, `trunk.encoder.layers.encoder_layer_3`,
-`trunk.layer2`, `embed`.  A recurrent network's `weight_hh_l1` and `bias_ih_l1_reverse` are its layer `l1`.  The
-outlet, which every encoder ends in, is the top one and no layer of the encoder's own.
+`trunk.layer2`, `embed`.  Both directions of a recurrent layer are one: `forward_layers.1` and `backward_layers.1`,
+`weight_hh_l1` and `bias_ih_l1_reverse`.  The outlet, which every encoder ends in, is the top one and no layer of
+the encoder's own.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ TOP = "outlet"
 
 def layer_of(parameter: str) -> str:
     """Name the layer of a parameter, given by its name within the encoder."""
+    parameter = re.sub(r"\b(forward|backward)_", "", parameter)
+    if numbered := re.match(r"(.*?\d+)\.", parameter):
+        return numbered[1]
     if recurrent := re.fullmatch(r"(.*?)\.?\w*_l(\d+)(_reverse)?", parameter):
         return f"{recurrent[1]}.l{recurrent[2]}"
-    if numbered := re.match(r"(.*?\d+)(\.|$)", parameter):
-        return numbered[1]
     return parameter.rpartition(".")[0] if "." in parameter else parameter
 
 
