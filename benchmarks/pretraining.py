@@ -35,15 +35,13 @@ LABELLED = [
 ]
 PRETRAINING = ["training.seconds=100000", "training.batch_rows=512"]
 OBJECTIVES: dict[str, list[str]] = {
+    "photos_alone": ["objectives.masked={photo=0.5}", "training.batch_rows=2560"],
     "masked_photo": ["objectives.masked={photo=0.5}"],
     "masked_both": ["objectives.masked={photo=0.5, question=0.15}"],
     "matching": ['objectives.matching={inputs=["photo", "question"]}'],
     "alignment": ['fusion.alignment={inputs=["photo", "question"]}'],
 }
-TAKEN = [
-    'inputs.photo={{encoder="run:{run}#photo"}}',
-    'inputs.question={{encoder="run:{run}#question"}}',
-]
+TAKEN = {name: f'inputs.{name}={{{{encoder="run:{{run}}#{name}"}}}}' for name in ("photo", "question")}
 
 
 def pretrained(arm: str, args: argparse.Namespace, seed: int, out: Path) -> dict[str, Any]:
@@ -51,6 +49,8 @@ def pretrained(arm: str, args: argparse.Namespace, seed: int, out: Path) -> dict
     values, source = read_toml(RECIPE)
     for section in ("target", "language"):
         del values[section]
+    if arm == "photos_alone":
+        del values["inputs"]["question"]
     changes = [*PRETRAINING, f"training.max_steps={args.pretraining_steps}", f"training.seed={seed}"]
     values = override(values, [*changes, *OBJECTIVES[arm], *args.pre_changes])
     config = parse_pretraining(values, source, folder=RECIPE.parent, name=f"easy_vqa_{arm}")
@@ -67,7 +67,8 @@ def measured(arm: str, args: argparse.Namespace, seed: int) -> dict[str, Any]:
             run = Path(folder) / "pre"
             facts["objectives"] = pretrained(arm, args, seed, run)["objectives"]
             facts["pretraining_s"] = time.perf_counter() - started
-            changes += [change.format(run=run) for change in TAKEN]
+            names = ["photo"] if arm == "photos_alone" else list(TAKEN)
+            changes += [TAKEN[name].format(run=run) for name in names]
         config = load_config(RECIPE, changes)
         if args.dev:
             config = config.replace(data=config.data.model_copy(update={"test": None}))
