@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import sensorium
 from sensorium.core.config import read_toml
-from sensorium.core.errors import ConfigError, ModelError
+from sensorium.core.errors import ConfigError, ModelError, UsageError
 from sensorium.model.saving import load_pretrainer
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import (
@@ -281,3 +281,14 @@ def test_objectives_beside_a_target(folder, tmp_path):
 def test_a_frozen_input_is_never_augmented(folder):
     with pytest.raises(ConfigError, match="never changed"):
         load_config(folder / "shapes.toml", ["inputs.photo.frozen=true", "inputs.photo.crop=0.2"])
+
+
+def test_the_command_pretrains(folder, tmp_path, capsys):
+    from sensorium.cli.train import train as command
+
+    command(folder / "pretrain.toml", ["training.max_steps=1"], tmp_path / "run", no_baselines=False, seeds=1)
+    shown = capsys.readouterr().out
+    assert "masked photo" in shown
+    assert "begin from it" in shown
+    with pytest.raises(UsageError, match="with a target"):
+        command(folder / "pretrain.toml", [], tmp_path / "other", seeds=3)
