@@ -198,6 +198,7 @@ def test_a_run_that_changed_is_refused(folder, pretrained, tmp_path):
         ('inputs.photo = { encoder = "run:RUN#foto" }', "did you mean 'photo'"),
         ('inputs.photo = { encoder = "run:RUN#question", modality = "image" }', "is text, not image"),
         ('inputs.photo = { encoder = "run:RUN#photo", gird = 3 }', "did you mean 'grid'"),
+        ('inputs.question = { encoder = "run:RUN#question", learned_vectors = true }', "not both"),
         ('fusion = { features = "run:RUN", width = 64 }', "width is 32"),
     ],
 )

@@ -101,6 +101,8 @@ def taken_input(name: str, raw: Mapping[str, Any], where: str) -> tuple[dict[str
     if chosen not in theirs:
         advice = nearest(chosen, list(theirs))
         raise ConfigError(f"the run '{run.folder}' has no input '{chosen}'", where=where, advice=advice)
+    if other := next((key for key in BEGINNINGS if key in raw), None):
+        raise ConfigError(f"an encoder begins from a run or with '{other}', not both", where=where)
     section = dict(theirs[chosen])
     if raw.get("modality", section["modality"]) != section["modality"]:
         raise ConfigError(f"the run's '{chosen}' is {section['modality']}, not {raw['modality']}", where=where)
