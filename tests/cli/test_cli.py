@@ -52,7 +52,7 @@ def test_help_and_import_do_not_load_torch():
     assert all(name in text for name in ("demo", "init", "check", "train", "evaluate", "predict", "doctor"))
 
 
-@pytest.mark.parametrize("name", ["demo", "init", "check", "train", "evaluate", "predict", "doctor"])
+@pytest.mark.parametrize("name", ["demo", "init", "check", "describe", "train", "evaluate", "predict", "doctor"])
 def test_every_command_explains_itself(name):
     result = run(app, [name, "--help"])
     assert result.exit_code == 0

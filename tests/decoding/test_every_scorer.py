@@ -26,7 +26,8 @@ def make(name):
     torch.manual_seed(3)
     if name in COMPOSITIONS:
         composition = registry.load(COMPOSITIONS, ENTRY_POINTS, name)
-        return composition([make(part) for part in ("ngram", "transformer")]).eval()
+        parts = ("crf", "crf") if name == "chain" else ("ngram", "transformer")
+        return composition([make(part) for part in parts]).eval()
     component = registry.load(SCORERS, ENTRY_POINTS, name)
     scorer = component(component.Config(), VOCAB, WIDTH).eval()
     if isinstance(scorer, CountingScorer):

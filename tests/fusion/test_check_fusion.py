@@ -75,6 +75,18 @@ class EmptiesAbsentRows(Honest):
         return replace(cond, memory=replace(cond.memory, mask_BT=cond.memory.present_B[:, None]))
 
 
+class SaysItIgnoresAbsentParts(Honest):
+    ignores_absent = True
+
+
+class KeepsQuietAboutAbsentParts(Honest):
+    def chosen(self, parts: Mapping[str, Encoded]) -> list[Encoded]:
+        return [
+            replace(part, x_BTD=torch.where(part.present_B[:, None, None], part.x_BTD, 0))
+            for part in super().chosen(parts)
+        ]
+
+
 class DropsTheParts(Honest):
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
         return replace(super().forward(parts), parts={})
@@ -113,10 +125,12 @@ BROKEN: list[tuple[Any, str]] = [
     (ReadsPadding, "changes nothing"),
     (MixesRows, "a row alone is fused as in its batch"),
     (TakesPartsAsTheyCome, "parts in another order"),
-    (IgnoresTheLast, "'note' counts where present"),
+    (IgnoresTheLast, "'clip' counts where present"),
     (ToleratesMissingParts, "a missing part"),
     (DividesByPresence, "memory is finite"),
     (EmptiesAbsentRows, "every row has a real position"),
+    (SaysItIgnoresAbsentParts, "an absent 'sound' changes nothing"),
+    (KeepsQuietAboutAbsentParts, "some absent token is read"),
     (DropsTheParts, "the parts are handed on"),
     (DeadParameter, "a gradient reaches 'spare.weight'"),
     (ReadsOnlyTheFirstPosition, "every real position of 'sound' gets a gradient"),

@@ -188,3 +188,20 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
 def test_names_of_arpa_files(tmp_path):
     names = {"a.arpa": True, "a.arpa.gz": True, "a.lm": True, "a.lm.gz": True, "a.gz": False, "arpa": False}
     assert {name: is_arpa(tmp_path / name) for name in names} == names
+
+
+@pytest.mark.parametrize("order", [2, 3, 5])
+def test_kenlm_reads_what_is_written_and_says_the_same(order, tmp_path):
+    kenlm = pytest.importorskip("kenlm", reason="the kenlm package is not installed")
+    generator = np.random.default_rng(order)
+    sequences = [
+        [BOS, *(generator.zipf(1.5, 7).clip(1, len(VOCAB) - 1 - UNK) + UNK).tolist(), EOS] for _ in range(200)
+    ]
+    model = fitted(sequences, order)
+    write_arpa(VOCAB, model.tables, tmp_path / "ours.arpa")
+    theirs = kenlm.Model(str(tmp_path / "ours.arpa"))
+    for sequence in sequences[:50]:
+        token_1T = torch.tensor([sequence])
+        ours = model.score(token_1T, token_1T >= 0, Conditioning.empty(1)).sum() / np.log(10)
+        words = " ".join(VOCAB.tokens[token] for token in sequence[1:-1])
+        assert theirs.score(words) == pytest.approx(float(ours), abs=1e-3)

@@ -43,14 +43,13 @@ def enumerated(scorer: Crf):
     def oracle(tokens, cond) -> float:
         chain = scorer.chain(cond)
         length, tags = int(chain.length_B[0]), range(scorer.num_tags)
-
-        def score(path) -> torch.Tensor:
-            total = sum((chain.emission_BTS[0, t, tag] for t, tag in enumerate(path)), torch.zeros(()))
-            total = total + sum(chain.step_SS[a, b] for a, b in itertools.pairwise(path))
-            return total + (chain.first_S[path[0]] + chain.last_S[path[-1]] if path else 0)
-
         paths = list(itertools.product(tags, repeat=length))
-        log_p = torch.stack([score(path) for path in paths]).log_softmax(0)
+        path_PT = torch.tensor(paths, dtype=torch.int64)
+        score_P = chain.emission_BTS[0, torch.arange(length), path_PT].sum(1)
+        score_P = score_P + chain.step_SS[path_PT[:, :-1], path_PT[:, 1:]].sum(1)
+        if length:
+            score_P = score_P + chain.first_S[path_PT[:, 0]] + chain.last_S[path_PT[:, -1]]
+        log_p = score_P.log_softmax(0)
         body = tokens[1:-1] if tokens[-1] == EOS else tokens[1:]
         path = tuple(token - UNK for token in body)
         if len(path) > length or any(tag < 0 for tag in path) or (tokens[-1] == EOS and len(path) != length):

@@ -44,6 +44,7 @@ def test_recipe_is_valid_and_says_how_to_run_it(recipe):
                 "data.test='windows:{data}/text/tinyshakespeare.txt/validation'",
             ],
         ),
+        ("nlvr", ["data.train='nlvr:{data}/nlvr/train'", "data.test='nlvr:{data}/nlvr/dev'"]),
         ("flickr8k", ["data.train='{data}/flickr8k/captions.tsv'", "data.folder='{data}/flickr8k/images'"]),
     ],
 )

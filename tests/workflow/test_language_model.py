@@ -37,7 +37,7 @@ def test_it_is_judged_by_perplexity_alone(trained: Sensorium) -> None:
     evaluation = trained.result.evaluation
     assert set(evaluation.metrics) == {"perplexity"}
     assert 1 < evaluation.metrics["perplexity"] < 3
-    assert trained.result.baselines == []
+    assert [baseline.name for baseline in trained.result.baselines] == ["transformer alone", "ngram alone"]
     assert sum(trained.result.fitted.weights.values()) == pytest.approx(1)
 
 

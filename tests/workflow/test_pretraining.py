@@ -18,11 +18,11 @@ from sensorium.training.progress import Silent
 from sensorium.workflow.config import (
     PretrainingConfig,
     config_from_text,
-    load_any_config,
     load_config,
     parse_pretraining,
 )
-from sensorium.workflow.pretraining import measure, pretrain
+from sensorium.workflow.pretraining import measure, prepare_pretraining, pretrain
+from sensorium.workflow.tasks_config import load_any
 from sensorium.workflow.train import train
 
 OBJECTIVES = """
@@ -51,7 +51,7 @@ def folder(shapes_folder: Path) -> Path:
 
 
 def pretraining(folder: Path, *changes: str) -> PretrainingConfig:
-    return load_any_config(folder / "pretrain.toml", ["training.epochs=3", *changes])
+    return load_any(folder / "pretrain.toml", ["training.epochs=3", *changes])
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,9 @@ def test_pretraining_learns(folder, pretrained, tmp_path):
 
 def test_a_pretrained_folder_is_judged_again_and_gives_the_same(folder, pretrained):
     from sensorium.data.quarantine import Quarantine
-    from sensorium.workflow.pretraining import _prepare
 
     config = pretraining(folder)
-    _, corpora = _prepare(config, Quarantine(0.5), lambda line: None)
+    _, corpora = prepare_pretraining(config, Quarantine(0.5))
     model = load_pretrainer(pretrained.run / "model")
     assert measure(model, corpora["validation"], 512) == pretrained.objectives
 

@@ -235,3 +235,26 @@ def test_smaller_shares_of_the_training_rows_lie_within_larger(shapes):
     assert held == held_too
     photos = {photo for photo in half.cells("photo") if photo}
     assert not photos & {whole.table.row(int(i))["photo"] for i in set(whole.row_N) - set(half.row_N)}
+
+
+def test_an_internal_language_is_divided_out_of_a_run(shapes):
+    changes = ['language.scorers=["transformer", "ngram"]', 'language.mix="product"', "evaluation.baselines=false"]
+    result = fit(shapes, *changes, 'language.internal={transformer="fit"}')
+    fitted = result.prepared.model.parts["transformer"].share
+    loaded = sensorium.load(result.run)
+    assert loaded.predictor.model.parts["transformer"].share == pytest.approx(fitted)
+    assert loaded.evaluate().metrics == pytest.approx(result.evaluation.metrics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["language.internal={transfomer=0.3}"], "names no scorer: 'transfomer'.*transformer"),
+        (["language.internal={transformer=1.5}"], "language.internal"),
+        (['language.internal={transformer="fit"}'], "there are none"),
+        (['language.scorers=["transformer", "ngram"]', "language.internal={ngram=0.3}"], "no internal language"),
+    ],
+)
+def test_an_internal_language_that_cannot_be_meant_is_said(shapes, changes, said):
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
+        load_config(shapes / "shapes.toml", changes)

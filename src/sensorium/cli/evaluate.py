@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensorium.cli.output import number, print_json, print_table
+from sensorium.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sensorium.evaluation.missing import PatternResult
+    from sensorium.evaluation.runner import Evaluation
 
 
 def evaluate(
@@ -16,25 +21,73 @@ def evaluate(
         str | None, typer.Option(help="A table; default: the run's test, else validation rows.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Hide every input but this one (repeatable).")] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Judge under each set of inputs rows may show.")
+    ] = False,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Judge at most so many rows.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Which task of a model that has several; all of them if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Judge a run by its task's metrics."""
+    if missing and only:
+        raise UsageError("--missing tries every set of inputs, and --only names one", advice="give one of the two")
     import sensorium
 
-    result = sensorium.load(run).evaluate(data, max_rows=max_rows, only=only)
+    if missing:
+        _print_patterns(
+            run, data, sensorium.load(run).evaluate_missing(data, max_rows=max_rows, task=task), as_json
+        )
+        return
+    model = sensorium.load(run)
+    asked = {"run": str(run), "data": data, "only": only}
+    if model.tasks and task is None:
+        results = {name: model.evaluate(data, max_rows=max_rows, only=only, task=name) for name in model.tasks}
+        if as_json:
+            print_json({"tasks": {name: _facts(result) for name, result in results.items()}, **asked})
+            return
+        for name, result in results.items():
+            _print_result(name, result)
+        return
+    result = model.evaluate(data, max_rows=max_rows, only=only, task=task)
+    if as_json:
+        print_json({**_facts(result), **asked})
+    else:
+        _print_result(task or result.task, result)
+
+
+def _facts(result: Evaluation) -> dict[str, Any]:
+    return {
+        "task": result.task,
+        "rows": result.num_rows,
+        "metrics": result.metrics,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _print_result(name: str, result: Evaluation) -> None:
+    print(f"{name}: {result.num_rows:,} rows in {result.seconds:.1f} s")
+    print_table(["metric", "value"], [[metric, number(value)] for metric, value in result.metrics.items()])
+
+
+def _print_patterns(run: Path, data: str | None, patterns: list[PatternResult], as_json: bool) -> None:
+    first = patterns[0].evaluation
     if as_json:
         print_json(
             {
-                "task": result.task,
-                "rows": result.num_rows,
-                "metrics": result.metrics,
-                "seconds": round(result.seconds, 3),
+                "task": first.task,
+                "rows": first.num_rows,
+                "patterns": [pattern.facts() for pattern in patterns],
+                "seconds": round(sum(pattern.evaluation.seconds for pattern in patterns), 3),
                 "run": str(run),
                 "data": data,
-                "only": only,
             }
         )
         return
-    print(f"{result.task}: {result.num_rows:,} rows in {result.seconds:.1f} s")
-    print_table(["metric", "value"], [[name, number(value)] for name, value in result.metrics.items()])
+    print(f"{first.task}: {first.num_rows:,} rows under {len(patterns)} presence patterns")
+    rows = [
+        [p.name, *(number(value) for value in p.evaluation.metrics.values()), f"{p.num_complete:,}"]
+        for p in patterns
+    ]
+    print_table(["shown", *first.metrics, "rows that have all"], rows)

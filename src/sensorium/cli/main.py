@@ -12,13 +12,17 @@ import sys
 import typer
 
 from sensorium.cli.check import check
+from sensorium.cli.compare import compare
 from sensorium.cli.demo import demo
+from sensorium.cli.describe import describe
 from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
+from sensorium.cli.explain import explain
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
+from sensorium.cli.retrieve import retrieve
 from sensorium.cli.teach import forget, taught, teach
 from sensorium.cli.train import train
 from sensorium.cli.transcribe import transcribe
@@ -34,7 +38,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, init, check, train, evaluate, predict, transcribe, teach, forget, taught, doctor):
+for command in (
+    demo,
+    init,
+    check,
+    describe,
+    train,
+    compare,
+    evaluate,
+    predict,
+    explain,
+    retrieve,
+    transcribe,
+    teach,
+    forget,
+    taught,
+    doctor,
+):
     app.command()(command)
 app.add_typer(ngram, name="ngram")
 app.add_typer(vectors, name="vectors")

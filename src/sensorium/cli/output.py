@@ -7,10 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from sensorium.core.errors import UsageError
+
 
 def say(line: str) -> None:
     """Tell the person something in passing, on stderr."""
     print(line, file=sys.stderr, flush=True)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Split an --input, NAME=VALUE.  Raises UsageError."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError("expected NAME=VALUE", where=f"--input {text}")
+    return name, value
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import print_json
+from sensorium.cli.output import pair, print_json
 from sensorium.core.errors import SensoriumError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say for every token what each scorer said of it, and its share.")
     ] = False,
+    task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Answer with a fitted model; any subset of its inputs may be given."""
@@ -33,7 +34,7 @@ def predict(
         raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
     from sensorium.workflow.predictor import Predictor
 
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, task)
     if table is not None:
         answers = list(_answer_table(predictor, table, explain))
         if as_json:
@@ -46,7 +47,7 @@ def predict(
                 if "explanation" in answer:
                     print_explanation(answer["explanation"])
         return
-    row = dict(_pair(pair) for pair in inputs or [])
+    row = dict(map(pair, inputs or []))
     facts, prediction = _answers(predictor, [row], explain)[0]
     if as_json:
         print_json({"task": predictor.task.name, **facts})
@@ -58,19 +59,12 @@ def predict(
             print_explanation(facts["explanation"])
 
 
-def _pair(pair: str) -> tuple[str, str]:
-    name, equals, value = pair.partition("=")
-    if not equals or not name:
-        raise UsageError("expected NAME=VALUE", where=f"--input {pair}")
-    return name, value
-
-
 def _answer_table(predictor: Predictor, spec: str, explain: bool) -> Iterator[dict[str, Any]]:
     from sensorium.data.table import Table
 
     table = Table.open(spec, Path())
     predictor.folder = table.folder
-    columns = {name: choice.column for name, choice in predictor.model.config.inputs.items()}
+    columns = predictor.columns
     for start in range(0, len(table), BATCH_ROWS):
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [{name: table.row(i).get(column) for name, column in columns.items()} for i in numbers]

@@ -20,6 +20,7 @@ _FIRST_WORDS = 48
 Result = TypeVar("Result")
 
 Run = Annotated[Path, typer.Argument(help="A run folder or a model folder.")]
+Task = Annotated[str | None, typer.Option(help="Which task of a model that has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -29,13 +30,14 @@ def teach(
     file: Annotated[Path | None, typer.Option(help="UTF-8, one text a line.")] = None,
     source: Annotated[str | None, typer.Option(help="A name to forget them by; lesson-NNN if not given.")] = None,
     weight: Annotated[int, typer.Option(min=1, help="Count each text so many times.")] = 1,
+    task: Task = None,
     as_json: AsJson = False,
 ) -> None:
     """Teach a trained model new texts without training: its counting scorers count them, at once."""
     if bool(texts) == (file is not None):
         raise UsageError("give either texts or --file FILE")
     lines = _lines(file) if file is not None else list(texts or [])
-    lesson, seconds = _change(run, lambda predictor: predictor.teach(*lines, source=source, weight=weight))
+    lesson, seconds = _change(run, task, lambda one: one.teach(*lines, source=source, weight=weight))
     facts = _facts(lesson) | {"seconds": seconds}
     if as_json:
         print_json(facts)
@@ -48,6 +50,7 @@ def forget(
     run: Run,
     source: Annotated[list[str] | None, typer.Option(help="A source to forget; may be repeated.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Forget all that was taught.")] = False,
+    task: Task = None,
     as_json: AsJson = False,
 ) -> None:
     """Take taught texts out of a model again; it is then one that never saw them."""
@@ -59,19 +62,19 @@ def forget(
         predictor.forget(*gone)
         return gone
 
-    gone, seconds = _change(run, change)
+    gone, seconds = _change(run, task, change)
     if as_json:
         print_json({"forgotten": gone, "seconds": seconds})
     else:
         print(f"forgot {', '.join(gone) or 'nothing: nothing was taught'}")
 
 
-def taught(run: Run, as_json: AsJson = False) -> None:
+def taught(run: Run, task: Task = None, as_json: AsJson = False) -> None:
     """List what a model was taught since it was trained."""
     from sensorium.workflow.lessons import read_lessons
-    from sensorium.workflow.run_folder import model_folder
+    from sensorium.workflow.run_folder import lessons_folder
 
-    lessons = read_lessons(model_folder(run))
+    lessons = read_lessons(lessons_folder(run, task))
     if as_json:
         print_json({"taught": [_facts(lesson) for lesson in lessons]})
     elif not lessons:
@@ -84,18 +87,18 @@ def taught(run: Run, as_json: AsJson = False) -> None:
         print_table(["source", "texts", "weight", "first"], rows)
 
 
-def _change(run: Path, change: Callable[[Predictor], Result]) -> tuple[Result, float]:
+def _change(run: Path, task: str | None, change: Callable[[Predictor], Result]) -> tuple[Result, float]:
     """Load the model, change what it is taught, and keep that; returns the seconds that the change took."""
     import time
 
     from sensorium.data.locking import exclusive
     from sensorium.workflow.lessons import write_lessons
     from sensorium.workflow.predictor import Predictor
-    from sensorium.workflow.run_folder import model_folder
+    from sensorium.workflow.run_folder import lessons_folder
 
-    folder = model_folder(run)
+    folder = lessons_folder(run, task)
     with exclusive(folder / ".lessons.lock"):
-        predictor = Predictor.load(run)
+        predictor = Predictor.load(run, task)
         started = time.perf_counter()
         result = change(predictor)
         write_lessons(predictor.lessons, folder)

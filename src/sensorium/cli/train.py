@@ -27,33 +27,34 @@ def train(
     A CONFIG with [objectives] and no [target] pretrains encoders and fusion, for others to begin from.
     """
     from sensorium.training.console import console_progress
-    from sensorium.workflow.config import RunConfig, load_any_config
-    from sensorium.workflow.estimate import estimate
+    from sensorium.workflow.config import RunConfig
+    from sensorium.workflow.estimate import estimate_any
     from sensorium.workflow.pretraining import pretrain
     from sensorium.workflow.seeds import train_seeds
-    from sensorium.workflow.train import train as train_run
+    from sensorium.workflow.tasks_config import TasksConfig, load_any
+    from sensorium.workflow.tasks_train import train_any
 
     changes = list(assignments or [])
     if seconds is not None:
         changes.append(f"training.seconds={seconds}")
     if no_baselines:
         changes.append("evaluation.baselines=false")
-    parsed = load_any_config(config, changes)
-    if not isinstance(parsed, RunConfig):
+    parsed = load_any(config, changes)
+    if not isinstance(parsed, RunConfig | TasksConfig):
         if dry_run or seeds > 1:
             raise UsageError("--dry-run and --seeds are of runs with a target", where=str(config))
         found = pretrain(parsed, out=out, resume=resume, progress=console_progress(), say=say).summary()
         print_json(found) if as_json else _print_pretraining(found)
         return
     if dry_run:
-        facts = estimate(parsed, say=say)
+        facts = estimate_any(parsed, say=say)
         print_json(facts) if as_json else _print_estimate(facts)
         return
     if seeds > 1:
         summary = train_seeds(parsed, seeds, out=out, progress=console_progress(), say=say)
         print_json(summary) if as_json else _print_seeds(summary)
         return
-    result = train_run(parsed, out=out, resume=resume, progress=console_progress(), say=say)
+    result = train_any(parsed, out=out, resume=resume, progress=console_progress(), say=say)
     summary = result.summary()
     if as_json:
         print_json(summary)
@@ -63,6 +64,22 @@ def train(
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a run's metrics beside its baselines, and what to do next."""
+    tasks = summary.get("tasks")
+    for name, task in tasks.items() if tasks else [("", summary)]:
+        _print_task(name, task)
+    if summary["quarantined"]:
+        print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
+    run = summary["run"]
+    print(f"\nrun folder: {run}\nask it:     {_question(run, tasks, summary['task'])}")
+
+
+def _question(run: str, tasks: dict[str, Any] | None, task: str) -> str:
+    if task == "retrieve":
+        return f"sensorium retrieve {run} --input NAME=VALUE --among TABLE"
+    return f"sensorium predict {run}{' --task TASK' if tasks else ''} --input NAME=VALUE ..."
+
+
+def _print_task(title: str, summary: dict[str, Any]) -> None:
     names = list(summary["metrics"])
     rows = [
         [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), f"{b['seconds']:.1f}"]
@@ -72,13 +89,13 @@ def print_summary(summary: dict[str, Any]) -> None:
     rows.append(
         ["this model", f"{summary['rows']:,}", *(number(summary["metrics"][n]) for n in names), f"{fitting:.1f}"]
     )
-    print(f"\n{summary['task']}, judged on the {summary['judged_on']} rows:")
+    kind = summary["task"]
+    print(
+        f"\n{f'{title}: {kind}' if title and title != kind else kind}, judged on the {summary['judged_on']} rows:"
+    )
     print_table(["", "rows", *names, "seconds"], rows)
     if summary["mixture_weights"]:
         print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
-    if summary["quarantined"]:
-        print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
-    print(f"\nrun folder: {summary['run']}\nask it:     sensorium predict {summary['run']} --input NAME=VALUE ...")
 
 
 def _print_pretraining(summary: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ def transcribe(
     hot: Annotated[
         list[str] | None, typer.Option("--hot-word", help="WORD or WORD=NATS: an expected name or term.")
     ] = None,
+    task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write FILE.FORMAT into this folder, not to stdout.")] = None,
 ) -> None:
     """Write down what recordings say; a recording that cannot be read does not stop the others."""
@@ -29,7 +30,7 @@ def transcribe(
 
     if style not in STYLES:
         raise UsageError(f"no transcript format '{style}'", advice=f"choose {', '.join(STYLES)}")
-    predictor = Predictor.load(run).with_hot_words(dict(map(_boost, hot or [])))
+    predictor = Predictor.load(run, task).with_hot_words(dict(map(_boost, hot or [])))
     name = predictor.audio_input()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,31 @@ class Preparer(Protocol):
         ...
 
 
+@runtime_checkable
+class Hiding(Protocol):
+    """How places of prepared values are hidden: pixels of an image, frames of a sound, tokens of a text."""
+
+    axes: tuple[int, ...]  # of the values (U, ...), along which the places lie
+    is_continuous: bool  # values between a hidden place and a shown one mean something
+    scales: tuple[int, ...]  # how many tiles long the windows are that occlusion hides
+    picture: str  # how a map of the places is drawn, a name in `explain.pictures.PICTURES`
+
+    def blank(self, values: Tensor) -> Tensor:
+        """Return what every place looks like when it says nothing, the shape of `values`."""
+        ...
+
+    def tile(self, length: int) -> int:
+        """Return how many places of an axis of `length` are hidden together, unless told otherwise."""
+        ...
+
+
+@runtime_checkable
+class HidingPreparer(Protocol):
+    """A preparer whose values can be hidden place by place, so that its input can be explained."""
+
+    hiding: Hiding
+
+
 class Encoder(Protocol):
     """Encode one modality.  Built as `Encoder(config, preparer, width)`.
 
@@ -108,7 +133,10 @@ class Masking(Protocol):
 
 
 class Fusion(Protocol):
-    """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`."""
+    """Fuse encodings of equal width.  Built as `Fusion(config, names, width)`.
+
+    One that says `ignores_absent = True` reads no absent token in a row that has any part; others read them.
+    """
 
     width: int
 
@@ -215,6 +243,33 @@ class HiddenScorer(Protocol):
 
     def predict(self, hidden: Tensor) -> Tensor:
         """Return log p(next) (..., V) from hidden vectors (..., W)."""
+        ...
+
+
+@runtime_checkable
+class WeighingLayer(Protocol):
+    """A self-attention layer that tells its weights: `attention_weights` takes what the layer is called with."""
+
+    def attention_weights(self, x_UTF: Tensor, mask_UT: Tensor | None = None, turn: Any = None) -> Tensor:
+        """Return each head's weights (U, H, T, T); rows sum to 1."""
+        ...
+
+
+@runtime_checkable
+class ReadingFusion(Protocol):
+    """A fusion that can tell which positions of its parts each memory position was read from."""
+
+    def reading(self, parts: Mapping[str, Encoded]) -> Mapping[str, Tensor]:
+        """Return by part (B, M, T) >= 0; over all parts together a memory position's sum to 1 at most."""
+        ...
+
+
+@runtime_checkable
+class ReadingScorer(Protocol):
+    """A scorer that can tell which memory positions it attends to."""
+
+    def reading(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor | None:
+        """Return (B, T, M) >= 0: what each token's successor was read from; None where it is set not to attend."""
         ...
 
 

@@ -6,7 +6,7 @@ D width, V vocabulary.  Masks: True = real.  Log-probabilities are nats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Media:
 
 
 Item = Media | str | None
+Items = tuple[Media | str, ...]
+"""Several media of one kind in a row, in order; a row without any has None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Sample:
     """One row: an identity, its inputs by name (None = this row lacks it), and its target text."""
 
     id: str
-    inputs: Mapping[str, Item]
+    inputs: Mapping[str, Item | Items]
     target: str | None = None
 
 
@@ -51,17 +53,27 @@ class MediaBatch:
     Attributes:
         values: (U, ...) what the input's preparer made of each medium, padded.
         mask_UT: (U, T) bool, True = real; None where media have no length (images).
-        row_B: (B,) int64 index into U, -1 where the row lacks this input.
+        row_B: (B,) int64 index into U, or into S where there are lists; -1 where the row lacks this input.
+        list_SK: where a row may have several media, the S distinct lists of up to K of them: (S, K) int64 index
+            into U, padded with -1 on the right; else None.
     """
 
     values: Tensor
     mask_UT: Tensor | None
     row_B: Tensor
+    list_SK: Tensor | None = None
+
+    def absent(self) -> MediaBatch:
+        """Return as many rows, of which none has this input: no medium is left to be encoded."""
+        mask = None if self.mask_UT is None else self.mask_UT[:0]
+        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1))
 
     def to(self, device: torch.device) -> MediaBatch:
         """Return the same media on `device`."""
         mask = None if self.mask_UT is None else self.mask_UT.to(device, non_blocking=True)
-        return MediaBatch(self.values.to(device, non_blocking=True), mask, self.row_B.to(device, non_blocking=True))
+        lists = None if self.list_SK is None else self.list_SK.to(device, non_blocking=True)
+        row_B = self.row_B.to(device, non_blocking=True)
+        return MediaBatch(self.values.to(device, non_blocking=True), mask, row_B, lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +100,14 @@ class Batch:
         inputs: one MediaBatch an input name.
         token_BT: (B, T) int64 target ids, each row from BOS to EOS, padded; None when unknown.
         mask_BT: (B, T) bool, True = real; None when the target is unknown.
+        task: whose rows these are, in a model of several tasks; empty where there is one.
     """
 
     row_id_B: Tensor
     inputs: Mapping[str, MediaBatch]
     token_BT: Tensor | None = None
     mask_BT: Tensor | None = None
+    task: str = ""
 
     @property
     def num_rows(self) -> int:
@@ -107,6 +121,7 @@ class Batch:
             {name: media.to(device) for name, media in self.inputs.items()},
             None if self.token_BT is None else self.token_BT.to(device, non_blocking=True),
             None if self.mask_BT is None else self.mask_BT.to(device, non_blocking=True),
+            self.task,
         )
 
     def rows(self, row_R: Tensor) -> Batch:
@@ -114,15 +129,33 @@ class Batch:
         inputs = {name: replace(media, row_B=media.row_B[row_R]) for name, media in self.inputs.items()}
         token_RT = None if self.token_BT is None else self.token_BT[row_R]
         mask_RT = None if self.mask_BT is None else self.mask_BT[row_R]
-        return Batch(self.row_id_B[row_R], inputs, token_RT, mask_RT)
+        return Batch(self.row_id_B[row_R], inputs, token_RT, mask_RT, self.task)
 
     def only(self, names: frozenset[str]) -> Batch:
-        """Return the same rows with every input outside `names` marked absent."""
+        """Return the same rows with every input outside `names` marked absent, and its media left out."""
+        inputs = {name: media if name in names else media.absent() for name, media in self.inputs.items()}
+        return replace(self, inputs=inputs)
+
+    def under(self, patterns: Sequence[frozenset[str]]) -> Batch:
+        """Return the rows once for each set of inputs that they may show, P * B rows, pattern by pattern.
+
+        The media stay as they are, so that each is still encoded once, whatever the number of patterns.
+        """
         inputs = {
-            name: media if name in names else replace(media, row_B=torch.full_like(media.row_B, -1))
+            name: replace(
+                media,
+                row_B=torch.cat(
+                    [media.row_B if name in shown else torch.full_like(media.row_B, -1) for shown in patterns]
+                ),
+            )
             for name, media in self.inputs.items()
         }
-        return replace(self, inputs=inputs)
+
+        def repeated(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat(len(patterns), *[1] * (x.ndim - 1))
+
+        row_id_B = self.row_id_B.repeat(len(patterns))
+        return Batch(row_id_B, inputs, repeated(self.token_BT), repeated(self.mask_BT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +218,8 @@ class Conditioning:
 def words_by_row(media: MediaBatch) -> Tensor:
     """Give each row the words of its text, (B, T) int64, -1 where there is none.
 
+    Of several texts the words follow each other; a text shorter than the longest leaves -1 behind it.
+
     Args:
         media: whose values are word ids (U, T).
     """
@@ -192,6 +227,10 @@ def words_by_row(media: MediaBatch) -> Tensor:
     if word_UT.numel() == 0:
         return torch.full((len(media.row_B), 0), -1, dtype=torch.int64, device=media.row_B.device)
     absent_1T = torch.full_like(word_UT[:1], -1)
+    if media.list_SK is not None:
+        member_SK = torch.where(media.list_SK >= 0, media.list_SK, len(word_UT))
+        word_UT = torch.cat([word_UT, absent_1T]).index_select(0, member_SK.flatten()).view(len(member_SK), -1)
+        absent_1T = torch.full((1, word_UT.shape[1]), -1, dtype=word_UT.dtype, device=word_UT.device)
     return torch.cat([word_UT, absent_1T]).index_select(0, torch.where(media.row_B >= 0, media.row_B, len(word_UT)))
 
 

@@ -39,6 +39,7 @@ class BareMedia(NamedTuple):
     values: BareTensor
     mask_UT: BareTensor | None
     row_B: BareTensor
+    list_SK: BareTensor | None
 
 
 class BareBatch(NamedTuple):
@@ -53,7 +54,9 @@ class BareBatch(NamedTuple):
     def of(cls, batch: Batch) -> BareBatch:
         """Take the bytes of a batch in host memory."""
         inputs = {
-            name: BareMedia(BareTensor.of(media.values), _bare(media.mask_UT), BareTensor.of(media.row_B))
+            name: BareMedia(
+                BareTensor.of(media.values), _bare(media.mask_UT), BareTensor.of(media.row_B), _bare(media.list_SK)
+            )
             for name, media in batch.inputs.items()
         }
         return cls(BareTensor.of(batch.row_id_B), inputs, _bare(batch.token_BT), _bare(batch.mask_BT))
@@ -61,7 +64,9 @@ class BareBatch(NamedTuple):
     def batch(self) -> Batch:
         """Return the batch again."""
         inputs = {
-            name: MediaBatch(media.values.tensor(), _full(media.mask_UT), media.row_B.tensor())
+            name: MediaBatch(
+                media.values.tensor(), _full(media.mask_UT), media.row_B.tensor(), _full(media.list_SK)
+            )
             for name, media in self.inputs.items()
         }
         return Batch(self.row_id_B.tensor(), inputs, _full(self.token_BT), _full(self.mask_BT))

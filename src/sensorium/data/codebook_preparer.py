@@ -26,6 +26,7 @@ from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.core.vocabulary import SPECIAL_TOKENS, Vocab
 from sensorium.data.codebook import Codebook
+from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
 from sensorium.data.text_preparer import padded_ids
 
@@ -48,6 +49,8 @@ class CodebookPreparer:
         document_counts: by id, how many of those media hold the code.
         num_documents: how many those were.
     """
+
+    hiding = HiddenTokens()
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ prepared once and appears once in a batch.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ import torch
 
 from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Batch, Item, Media, MediaBatch, Sample
+from sensorium.core.types import Batch, Item, Items, Media, MediaBatch, Sample
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
+from sensorium.data.several import MediaLists, Several
 from sensorium.data.stores import LazyStore, ListStore, Store
 from sensorium.data.table import Table
 from sensorium.data.targets import TargetEncoder, TargetIds
@@ -59,30 +61,45 @@ class CorpusInput:
     """One input of all rows.
 
     Attributes:
-        unit_N: (N,) int32 which unit each row has, -1 = absent.
+        unit_N: (N,) int32 which unit, or which list of units, each row has, -1 = absent.
         items: the distinct items, by unit.
         store: their prepared values.
+        lists: the distinct lists, where rows may have several items; else None.
     """
 
     unit_N: npt.NDArray[np.int32]
     items: Sequence[Item]
     store: Store
+    lists: MediaLists | None = None
 
     def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str]]:
         """Fetch what the rows have; also returns, by position in `row_B`, why a row's item failed."""
-        unit_B = self.unit_N[row_B]
-        unit_U, position_B = np.unique(unit_B, return_inverse=True)
-        if len(unit_U) and unit_U[0] == ABSENT:
-            unit_U, position_B = unit_U[1:], position_B - 1
-        fetched = self.store.fetch(unit_U.astype(np.int64))
-        position_B = position_B.astype(np.int64, copy=False)
+        number_S, position_B = _distinct(self.unit_N[row_B])
+        unit_U, list_SK = number_S, np.arange(len(number_S))[:, None]
+        if self.lists is not None:
+            unit_U, list_SK = _distinct(self.lists.padded(number_S))
+        fetched = self.store.fetch(unit_U)
         failures: dict[int, str] = {}
         if fetched.failures:
-            failures = {b: fetched.failures[u] for b, u in enumerate(position_B.tolist()) if u in fetched.failures}
-            is_good_U = np.array([u not in fetched.failures for u in range(len(unit_U))])
-            new_U = np.append(np.where(is_good_U, np.cumsum(is_good_U) - 1, ABSENT), ABSENT)  # [-1] = absent
-            position_B = new_U[position_B]
+            bad = fetched.failures
+            reason_S = {s: bad[u] for s, units in enumerate(list_SK.tolist()) for u in units if u in bad}
+            failures = {b: reason_S[s] for b, s in enumerate(position_B.tolist()) if s in reason_S}
+            is_good_U = np.array([u not in bad for u in range(len(unit_U))])
+            list_SK = np.append(np.where(is_good_U, np.cumsum(is_good_U) - 1, ABSENT), ABSENT)[list_SK]
+        if self.lists is not None:
+            lists = torch.from_numpy(list_SK)
+            return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B), lists), failures
+        position_B = np.append(list_SK[:, 0], ABSENT)[position_B]
         return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B)), failures
+
+
+def _distinct(number_X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct numbers, ascending, and where each of `number_X` stands among them; absent stays -1."""
+    distinct_U, position_X = np.unique(number_X, return_inverse=True)
+    position_X = position_X.reshape(number_X.shape).astype(np.int64, copy=False)
+    if len(distinct_U) and distinct_U[0] == ABSENT:
+        distinct_U, position_X = distinct_U[1:], position_X - 1
+    return distinct_U.astype(np.int64), position_X
 
 
 class Corpus:
@@ -159,7 +176,7 @@ class Corpus:
         }
         good_K = _good_rows(scan, units, table, quarantine)
         corpus_inputs = {
-            name: CorpusInput(part.renumber(scan.unit_N[name][good_K]), part.items, part.store)
+            name: _corpus_input(scan.unit_N[name][good_K], part, scan.lists.get(name))
             for name, part in units.items()
         }
         counts = _counts(scan, len(good_K), corpus_inputs, inputs, cut_before)
@@ -185,7 +202,7 @@ class Corpus:
             DataError: some samples have a target and some have none.
         """
         corpus_inputs = {
-            name: _input_of(samples, name, spec.preparer if isinstance(spec, InputSpec) else spec)
+            name: _input_of(samples, name, spec if isinstance(spec, InputSpec) else InputSpec(name, spec))
             for name, spec in inputs.items()
         }
         targets = _targets_of(samples, tokenizer) if tokenizer is not None else None
@@ -200,6 +217,11 @@ class Corpus:
     def inputs(self) -> Mapping[str, CorpusInput]:
         """Return the inputs by name."""
         return self._inputs
+
+    @property
+    def has_targets(self) -> bool:
+        """Say whether rows have target texts."""
+        return self._targets is not None
 
     @property
     def is_prepared(self) -> bool:
@@ -233,7 +255,7 @@ class Corpus:
             is_good_N[list(failed)] = False
         if failures:
             keep_B = torch.from_numpy(np.flatnonzero(is_good_N))
-            inputs = {n: MediaBatch(m.values, m.mask_UT, m.row_B[keep_B]) for n, m in inputs.items()}
+            inputs = {n: dataclasses.replace(m, row_B=m.row_B[keep_B]) for n, m in inputs.items()}
             row_N = row_N[is_good_N]
         token_BT, mask_BT = self._targets.padded(row_N) if self._targets else (None, None)
         return Batch(torch.from_numpy(self._row_number_N[row_N]), inputs, token_BT, mask_BT), failures
@@ -252,18 +274,22 @@ class Corpus:
             return self
         self.set_aside(failures)
         kept_K = np.setdiff1d(np.arange(self.num_rows), [failure.row for failure in failures])
-        inputs = {n: CorpusInput(part.unit_N[kept_K], part.items, part.store) for n, part in self._inputs.items()}
+        inputs = {n: dataclasses.replace(part, unit_N=part.unit_N[kept_K]) for n, part in self._inputs.items()}
         targets = self._targets.only(kept_K) if self._targets is not None else None
         num_bad = self.counts.get("rows quarantined", 0) + self.num_rows - len(kept_K)
         counts = self.counts | {"rows quarantined": num_bad}
         return Corpus(self._row_number_N[kept_K], inputs, targets, self._origin, counts, self.quarantine)
 
+    def with_absent(self, preparers: Mapping[str, Preparer]) -> Corpus:
+        """Return the same rows with further inputs, which none of them has."""
+        nobody_N = np.full(self.num_rows, ABSENT, np.int32)
+        absent = {name: CorpusInput(nobody_N, [], ListStore([], preparer)) for name, preparer in preparers.items()}
+        inputs = {**self._inputs, **absent}
+        return Corpus(self._row_number_N, inputs, self._targets, self._origin, self.counts, self.quarantine)
+
     def sample(self, i: int) -> Sample:
         """Return row `i` with its items unprepared."""
-        inputs = {
-            name: None if (unit := int(part.unit_N[i])) == ABSENT else part.items[unit]
-            for name, part in self._inputs.items()
-        }
+        inputs = {name: _item_of(part, int(part.unit_N[i])) for name, part in self._inputs.items()}
         return Sample(self.where(i), inputs, self.target_text(i) or None)
 
     def row_number(self, i: int) -> int:
@@ -315,9 +341,10 @@ def _good_rows(
     """Return the rows all of whose items could be prepared; the others go to quarantine."""
     is_good_N = np.ones(len(scan.row_number_N), bool)
     for name, part in units.items():
-        is_bad_N = part.is_bad(scan.unit_N[name])
+        bad_unit_N = _bad_units(part, scan.unit_N[name], scan.lists.get(name))
+        is_bad_N = bad_unit_N != ABSENT
         for row in np.flatnonzero(is_bad_N).tolist():
-            reason = part.failures[int(scan.unit_N[name][row])]
+            reason = part.failures[int(bad_unit_N[row])]
             quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
         is_good_N &= ~is_bad_N
     if quarantine is not table.quarantine:  # which saw these rows already
@@ -326,20 +353,67 @@ def _good_rows(
     return np.flatnonzero(is_good_N)
 
 
-def _input_of(samples: Sequence[Sample], name: str, preparer: Preparer) -> CorpusInput:
+def _bad_units(
+    part: PreparedUnits, unit_N: npt.NDArray[np.int32], lists: MediaLists | None
+) -> npt.NDArray[np.int64]:
+    """Return each row's first unit that could not be prepared, (N,); -1 where all could."""
+    is_bad_U = part.number_U < 0
+    if lists is None:
+        bad_S = np.where(is_bad_U, np.arange(len(is_bad_U)), ABSENT)
+    else:
+        bad = ([unit for unit in lists[s].tolist() if is_bad_U[unit]] for s in range(len(lists)))
+        bad_S = np.array([units[0] if units else ABSENT for units in bad], np.int64)
+    return np.append(bad_S, ABSENT)[unit_N]  # [-1] is an absent item, which is no fault
+
+
+def _corpus_input(unit_N: npt.NDArray[np.int32], part: PreparedUnits, lists: MediaLists | None) -> CorpusInput:
+    if lists is None:
+        return CorpusInput(part.renumber(unit_N), part.items, part.store)
+    return CorpusInput(unit_N, part.items, part.store, lists.renumber(part.number_U))
+
+
+def _item_of(part: CorpusInput, unit: int) -> Item | Items:
+    """Return the item, or the items, of a unit number."""
+    if unit == ABSENT:
+        return None
+    if part.lists is None:
+        return part.items[unit]
+    items = (part.items[member] for member in part.lists[unit].tolist())
+    return tuple(item for item in items if item is not None)
+
+
+def _input_of(samples: Sequence[Sample], name: str, spec: InputSpec) -> CorpusInput:
     unit_of_item: dict[Item, int] = {}
+    number_of_list: dict[tuple[int, ...], int] = {}
     values = []
-    units = []
+    numbers = []
     for sample in samples:
-        item = sample.inputs.get(name)
-        if item is not None and item not in unit_of_item:
-            try:
-                values.append(preparer(item))
-            except SensoriumError as error:
-                raise error.at(f"{sample.id} {name}".strip()) from None
-            unit_of_item[item] = len(unit_of_item)
-        units.append(ABSENT if item is None else unit_of_item[item])
-    return CorpusInput(np.array(units, np.int32), list(unit_of_item), ListStore(values, preparer))
+        items = _items(sample, name, spec.several)
+        for item in items:
+            if item not in unit_of_item:
+                try:
+                    values.append(spec.preparer(item))
+                except SensoriumError as error:
+                    raise error.at(f"{sample.id} {name}".strip()) from None
+                unit_of_item[item] = len(unit_of_item)
+        units = tuple(unit_of_item[item] for item in items)
+        if spec.several is None:
+            numbers.append(units[0] if units else ABSENT)
+        else:
+            numbers.append(number_of_list.setdefault(units, len(number_of_list)) if units else ABSENT)
+    lists = None if spec.several is None else MediaLists(list(number_of_list))
+    return CorpusInput(np.array(numbers, np.int32), list(unit_of_item), ListStore(values, spec.preparer), lists)
+
+
+def _items(sample: Sample, name: str, several: Several | None) -> Items:
+    """Return what a sample has of an input.  Raises DataError: more than a row may have."""
+    found = sample.inputs.get(name)
+    items = found if isinstance(found, tuple) else () if found is None else (found,)
+    most = 1 if several is None else several.most
+    if len(items) > most:
+        told = "set 'several' in its section" if several is None else "set its 'max_media' higher, or give fewer"
+        raise DataError(f"{len(items)} items, where a row has {most} at most", where=name, advice=told)
+    return items
 
 
 def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.types import Item, Media
+from sensorium.data.hiding import HiddenPixels
 from sensorium.data.preparation import fingerprint_of, media_in
 from sensorium.media.image import read_image
 from sensorium.media.policy import MediaPolicy
@@ -42,6 +43,7 @@ class ImagePreparer:
     """
 
     modality = "image"
+    hiding = HiddenPixels()
 
     def __init__(self, *, size: int = 64, resize: Resize = "stretch", policy: MediaPolicy | None = None) -> None:
         if not 1 <= size <= _MAX_SIZE:

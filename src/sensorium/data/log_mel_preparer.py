@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.types import Item, Media
+from sensorium.data.hiding import HiddenFrames
 from sensorium.data.preparation import fingerprint_of, media_in
 from sensorium.media.audio import read_audio
 from sensorium.media.log_mel import log_mel
@@ -57,6 +58,7 @@ class LogMelPreparer:
     """
 
     modality = "audio"
+    hiding = HiddenFrames()
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ READERS: dict[str, str] = {
     "spoken-easy-vqa:": "sensorium.data.readers_easy_vqa:read_spoken_easy_vqa",
     "spoken-captions:": "sensorium.data.readers_spoken_captions:read_spoken_captions",
     "fsdd:": "sensorium.data.readers_fsdd:read_fsdd",
+    "av_digits:": "sensorium.data.readers_av_digits:read_av_digits",
+    "nlvr:": "sensorium.data.readers_nlvr:read_nlvr",
     "windows:": "sensorium.data.readers_windows:read_windows",
 }
 

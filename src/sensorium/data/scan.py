@@ -20,6 +20,7 @@ from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.data.quarantine import Quarantine
+from sensorium.data.several import MediaLists, Several
 from sensorium.data.table import Table
 from sensorium.data.targets import TargetEncoder, TargetIds
 from sensorium.data.tokenizers import Tokenizer
@@ -33,6 +34,13 @@ class InputSpec:
 
     column: str
     preparer: Preparer
+    several: Several | None = None
+    """How its cells list several media; None: a cell is one."""
+
+    def items(self, cell: str, folder: Path) -> list[Item]:
+        """Return what a cell holds, nothing where it is blank.  Raises DataError: a list that cannot be read."""
+        cells = [cell] if self.several is None else self.several.split(cell)[: self.several.most]
+        return [item for part in cells if (item := self.preparer.item(part, folder)) is not None]
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,9 @@ class Scan:
 
     Attributes:
         row_number_N: (N,) int64 row numbers in the table.
-        unit_N: by input, (N,) int32 which distinct item each row has, -1 = absent.
+        unit_N: by input, (N,) int32 which distinct item, or list of items, each row has, -1 = absent.
         items: by input, the distinct items.
+        lists: by input whose rows may have several items, the distinct lists.
         targets: the rows' target ids, None without a target.
         num_seen: rows asked for, those left out included.
         num_refused: rows that went to quarantine.
@@ -89,6 +98,7 @@ class Scan:
     row_number_N: npt.NDArray[np.int64]
     unit_N: Mapping[str, npt.NDArray[np.int32]]
     items: Mapping[str, CellItems]
+    lists: Mapping[str, MediaLists]
     targets: TargetIds | None
     num_seen: int
     num_refused: int
@@ -132,7 +142,10 @@ class _Scanner:
     def __init__(
         self, inputs: Mapping[str, InputSpec], target: TargetSpec | None, folder: Path, keep_untargeted: bool
     ) -> None:
-        self._inputs = {name: _Units(name, spec, folder) for name, spec in inputs.items()}
+        self._inputs = {
+            name: _Units(name, spec, folder) if spec.several is None else _Lists(name, spec, spec.several, folder)
+            for name, spec in inputs.items()
+        }
         self._target = target
         self._encoder = TargetEncoder(target.tokenizer, target.max_tokens) if target else None
         self._keep_untargeted = keep_untargeted
@@ -163,11 +176,16 @@ class _Scanner:
             "rows without any input": self._num_empty,
             "targets cut short": self._num_cut,
         }
+        listed = {name: units for name, units in self._inputs.items() if isinstance(units, _Lists)}
+        counts |= {
+            f"{name} media beyond the most a row may have": lists.num_beyond for name, lists in listed.items()
+        }
         targets = self._encoder.finish(np.array(self._target_units, np.int64)) if self._encoder else None
         return Scan(
             np.array(self._row_numbers, np.int64),
             {name: np.array(units.unit_of_row, np.int32) for name, units in self._inputs.items()},
             {name: units.items() for name, units in self._inputs.items()},
+            {name: units.lists() for name, units in listed.items()},
             targets,
             self._num_seen,
             num_refused,
@@ -205,3 +223,43 @@ class _Units:
 
     def items(self) -> CellItems:
         return CellItems(self._cells, self._preparer, self._folder)
+
+
+class _Lists:
+    """Number the distinct lists of one input, and the distinct items in them."""
+
+    def __init__(self, name: str, spec: InputSpec, several: Several, folder: Path) -> None:
+        self.column = spec.column
+        self.unit_of_row = array("i")
+        self.num_beyond = 0
+        self._name, self._several = name, several
+        self._units = _Units(name, spec, folder)
+        self._list_of_cell: dict[str, tuple[int, int]] = {}
+        self._list_of_units: dict[tuple[int, ...], int] = {}
+
+    def number(self, cell: str) -> int:
+        """Return the number of the list in `cell`, ABSENT where it has no item."""
+        known = self._list_of_cell.get(cell)
+        if known is None:
+            known = self._list_of_cell[cell] = self._read(cell)
+        self.num_beyond += known[1]
+        return known[0]
+
+    def _read(self, cell: str) -> tuple[int, int]:
+        try:
+            parts = self._several.split(cell)
+        except SensoriumError as error:
+            raise _Refused(self._name, str(error)) from None
+        numbers = (self._units.number(part) for part in parts[: self._several.most])
+        units = tuple(unit for unit in numbers if unit != ABSENT)
+        number = self._list_of_units.setdefault(units, len(self._list_of_units)) if units else ABSENT
+        return number, max(0, len(parts) - self._several.most)
+
+    def append(self, number: int) -> None:
+        self.unit_of_row.append(number)
+
+    def items(self) -> CellItems:
+        return self._units.items()
+
+    def lists(self) -> MediaLists:
+        return MediaLists(list(self._list_of_units))

@@ -20,6 +20,7 @@ from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.core.types import Item
 from sensorium.core.vocabulary import PAD, UNK, Vocab
 from sensorium.data import tokenizers
+from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
 
 FILE = "text.json"
@@ -44,6 +45,7 @@ class TextPreparer:
     """
 
     modality = "text"
+    hiding = HiddenTokens()
 
     def __init__(self, *, tokenizer: str = "word", max_tokens: int = 128, **options: Any) -> None:
         if max_tokens < 1:

@@ -28,6 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.core.types import Item
+from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
 from sensorium.data.readers_conll import JOINER
 
@@ -112,6 +113,7 @@ class TokenFeaturesPreparer:
     """
 
     modality = "text"
+    hiding = HiddenTokens(unknown=UNSEEN)
 
     def __init__(self, templates: Sequence[str], *, min_count: int = 1, max_tokens: int = 256) -> None:
         self.templates = tuple(templates)

@@ -6,10 +6,13 @@ Enters: (U, T, F) and a mask of real positions.  Leaves: (U, T, F).  Parameter n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sensorium.core.attention import attention_weights
 from sensorium.encoders.rotary import rotate
 
 
@@ -35,15 +38,25 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """Return (U, T, F).  `turn` is `Rotary`'s; a row without a real position attends to all, never NaN."""
         num, length, width = x_UTF.shape
-        qkv = F.linear(x_UTF, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.view(num, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
+        q, k, v = self._heads(x_UTF, turn)
         y = F.scaled_dot_product_attention(
             q, k, v, attendable(mask_UT), dropout_p=self.dropout if self.training else 0.0
         )
         out: Tensor = self.out_proj(y.transpose(1, 2).reshape(num, length, width))
         return out
+
+    def attention_weights(
+        self, x_UTF: Tensor, mask_UT: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Return the weights (U, H, T, T) with which `forward` attends, for explanations."""
+        q, k, _ = self._heads(x_UTF, turn)
+        return attention_weights(q, k, attendable(mask_UT))
+
+    def _heads(self, x_UTF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Sequence[Tensor]:
+        num, length, _ = x_UTF.shape
+        qkv = F.linear(x_UTF, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = qkv.view(num, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return (q, k, v) if turn is None else (rotate(q, turn), rotate(k, turn), v)
 
 
 def attendable(mask_UT: Tensor | None) -> Tensor | None:

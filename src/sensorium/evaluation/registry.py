@@ -32,6 +32,8 @@ METRICS: dict[str, str] = {
     "bleu4": "sensorium.evaluation.metrics_bleu:bleu4",
 }
 
+LOWER_IS_BETTER = frozenset({"wer", "cer", "perplexity"})
+
 VECTOR_METRICS: dict[str, str] = {
     "embedding_similarity": "sensorium.evaluation.metrics_similarity:embedding_similarity",
     "semantic_similarity": "sensorium.evaluation.metrics_similarity:semantic_similarity",

@@ -22,8 +22,9 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
+from sensorium.evaluation.retrieval import judge
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.tasks.task import Finds, Prediction, Task, predict
 
 Item = TypeVar("Item")
 
@@ -66,32 +67,82 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
 
+    A task that finds rows, rather than writing, is judged by `retrieval.judge`.
+
     Raises:
-        DataError: no row has a target.
+        DataError: there are no rows.
+    """
+    return evaluate_patterns(
+        model,
+        task,
+        corpus,
+        [frozenset(corpus.inputs) if only is None else only],
+        answers=answers,
+        decoding=decoding,
+        batch_rows=batch_rows,
+        max_rows=max_rows,
+        vectors=vectors,
+    )[0]
+
+
+def evaluate_patterns(
+    model: MultimodalLM,
+    task: Task,
+    corpus: Corpus,
+    patterns: Sequence[frozenset[str]],
+    *,
+    answers: Sequence[str] | None,
+    decoding: DecodingConfig,
+    batch_rows: int = 512,
+    max_rows: int | None = None,
+    vectors: WordVectors | None = None,
+) -> list[Evaluation]:
+    """Judge the same rows once for each pattern, the set of inputs that are shown; else as `evaluate`.
+
+    The patterns of a row stand in one batch, so that a medium is encoded once for all of them.  `seconds` is
+    each pattern's equal share of the time.
     """
     started = time.perf_counter()
     rows = np.arange(corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows))
     if not len(rows):
         raise DataError("no rows to evaluate")
     model.eval()
+    if isinstance(task, Finds):
+        return [_judge_finding(model, task, corpus, rows, batch_rows, pattern) for pattern in patterns]
     asked = requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
-    outcome: list[tuple[int, Prediction, list[str]]] = []
-    nll, num_tokens = 0.0, 0
-    for chunk in _chunks(asked if task.metrics else [], batch_rows):
-        first = np.array([request[0] for request in chunk])
-        batch = _restrict(corpus.batch(first), only)
-        predictions = predict(model, batch, answers, decoding, task)
+    outcomes: list[list[tuple[int, Prediction, list[str]]]] = [[] for _ in patterns]
+    nll_P, tokens_P = torch.zeros(len(patterns), dtype=torch.float64), torch.zeros(len(patterns), dtype=torch.int64)
+    size = max(1, batch_rows // len(patterns))
+    for chunk in _chunks(asked if task.metrics else [], size):
+        batch = corpus.batch(np.array([request[0] for request in chunk]))
+        predictions = predict(model, batch.under(patterns), answers, decoding, task)
         request_of = {corpus.row_number(request[0]): request for request in chunk}
-        for number, prediction in zip(batch.row_id_B.tolist(), predictions, strict=True):
-            request = request_of[number]  # rows that could not be decoded are quarantined, and not here
-            outcome.append((request[0], prediction, [corpus.target_text(row) for row in request]))
-    for chunk_rows in _chunks(list(rows), batch_rows):
-        batch = _restrict(corpus.batch(np.array(chunk_rows)), only)
-        total, count = likelihood(model, batch)
-        nll, num_tokens = nll + total, num_tokens + count
-    metrics = _judge(task, outcome, vectors)
-    metrics["perplexity"] = math.exp(min(nll / max(num_tokens, 1), 700.0))
-    return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started, outcome)
+        # Rows that could not be decoded are quarantined, and not in the batch.
+        met = [request_of[number] for number in batch.row_id_B.tolist()]
+        for p, outcome in enumerate(outcomes):
+            for request, prediction in zip(met, predictions[p * len(met) : (p + 1) * len(met)], strict=True):
+                outcome.append((request[0], prediction, [corpus.target_text(row) for row in request]))
+    for chunk_rows in _chunks(list(rows), size):
+        batch = corpus.batch(np.array(chunk_rows)).under(patterns)
+        with torch.inference_mode():
+            nll_B, num_tokens_B = model.losses(batch)
+        nll_P += nll_B.double().cpu().view(len(patterns), -1).sum(1)
+        tokens_P += num_tokens_B.cpu().view(len(patterns), -1).sum(1)
+    seconds = (time.perf_counter() - started) / len(patterns)
+    found = []
+    for outcome, nll, num_tokens in zip(outcomes, nll_P.tolist(), tokens_P.tolist(), strict=True):
+        metrics = _judge(task, outcome, vectors)
+        metrics["perplexity"] = math.exp(min(nll / max(num_tokens, 1), 700.0))
+        found.append(Evaluation(task.name, len(rows), metrics, seconds, outcome))
+    return found
+
+
+def _judge_finding(
+    model: MultimodalLM, task: Task, corpus: Corpus, rows: np.ndarray, batch_rows: int, pattern: frozenset[str]
+) -> Evaluation:
+    started = time.perf_counter()
+    metrics = judge(model, corpus, rows, batch_rows, only=pattern)
+    return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started)
 
 
 def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int]:
@@ -132,10 +183,6 @@ def requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
     for row, key in zip(rows.tolist(), map(tuple, key_RK.tolist()), strict=True):
         groups.setdefault(key, []).append(row)
     return list(groups.values())
-
-
-def _restrict(batch: Batch, only: frozenset[str] | None) -> Batch:
-    return batch if only is None else batch.only(only)
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

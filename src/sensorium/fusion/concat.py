@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
@@ -42,3 +42,10 @@ class Concat(nn.Module):
         x_BMD = torch.cat([part.x_BTD + kind_D for part, kind_D in zip(chosen, self.kind_KD, strict=True)], dim=1)
         mask_BM = torch.cat([part.mask_BT for part in chosen], dim=1)
         return conditioning(torch.where(mask_BM[..., None], x_BMD, 0), mask_BM, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, M, T) by part: every position is one of a part's own."""
+        mask_BM = torch.cat([part.mask_BT for part in ordered(parts, self.names)], dim=1)
+        own_BMM = torch.diag_embed(mask_BM.float())
+        lengths = [parts[name].mask_BT.shape[1] for name in self.names]
+        return dict(zip(self.names, torch.split(own_BMM, lengths, dim=2), strict=True))

@@ -4,20 +4,22 @@
     x = x + MLP(LN(x))                       repeated `layers` times (Vaswani et al. 2017, section 3.2)
 
 With `query` the name of a part, its positions (+ e_query) are the first x, and the keys are all other parts': the
-co-attention of Lu et al. 2019 (ViLBERT), one side of it.  Without, x is `num_queries` learned vectors, and the keys
-are all parts' (the resampler of Alayrac et al. 2022, Flamingo): a memory of fixed length, whatever comes in.
-An absent part takes part as its absent token, as keys and as query.
+co-attention of Lu et al. 2019 (ViLBERT), one side of it (`co_attention` has all).  Without, x is `num_queries`
+learned vectors, and the keys are all parts': a memory of fixed length, whatever comes in (`perceiver` lets the
+queries see each other, too).  An absent part takes part as its absent token, as keys and as query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorium.core.attention import attention_weights
 from sensorium.core.config import Section
 from sensorium.core.errors import ConfigError
 from sensorium.core.registry import nearest
@@ -40,6 +42,8 @@ class CrossAttention(nn.Module):
     class Config(Section):
         """Options of `cross_attention`."""
 
+        names_part: ClassVar[str] = "query"
+
         query: str | None = None
         """The part whose positions ask; None for learned queries."""
         num_queries: int = Field(8, ge=1, le=4096)
@@ -54,10 +58,7 @@ class CrossAttention(nn.Module):
         self.query = config.query
         if config.query is not None and config.query not in self.names:
             raise ConfigError(f"'query' names no input '{config.query}'", advice=nearest(config.query, list(names)))
-        if width % config.heads:
-            raise ConfigError(
-                f"a width of {width} is not a multiple of {config.heads} heads", advice="change 'heads'"
-            )
+        require_heads(width, config.heads)
         self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
         self.query_MD = nn.Parameter(torch.randn(config.num_queries, width)) if config.query is None else None
         self.norm_keys = nn.LayerNorm(width)
@@ -68,6 +69,32 @@ class CrossAttention(nn.Module):
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
         """Fuse: (B, T of the query or num_queries, D).  Raises ModelError on a missing part."""
+        x_BMD, mask_BM, key_BSD, mask_BS, _ = self._sides(parts)
+        for block in self.blocks:
+            x_BMD = block(x_BMD, key_BSD, mask_BS)
+        x_BMD = self.norm(x_BMD)
+        if mask_BM is not None:
+            x_BMD = torch.where(mask_BM[..., None], x_BMD, 0)
+        return conditioning(x_BMD, mask_BM, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, M, T) by part: a layer reads half itself, half its keys."""
+        block: Any  # a CrossAttentionBlock
+        x_BMD, _, key_BSD, mask_BS, sources = self._sides(parts)
+        own_BMM = torch.eye(x_BMD.shape[1], device=x_BMD.device).expand(len(x_BMD), -1, -1)
+        from_keys_BMS = key_BSD.new_zeros(*x_BMD.shape[:2], key_BSD.shape[1])
+        for block in self.blocks:
+            from_keys_BMS = (from_keys_BMS + block.weights(x_BMD, key_BSD, mask_BS).mean(1)) / 2
+            own_BMM = own_BMM / 2
+            x_BMD = block(x_BMD, key_BSD, mask_BS)
+        lengths = [parts[name].mask_BT.shape[1] for name in sources]
+        read = dict(zip(sources, torch.split(from_keys_BMS, lengths, dim=2), strict=True))
+        if self.query is not None:
+            read[self.query] = own_BMM + read.get(self.query, 0)
+        return read
+
+    def _sides(self, parts: Mapping[str, Encoded]) -> tuple[Tensor, Tensor | None, Tensor, Tensor, list[str]]:
+        """Return who asks (B, M, D), its mask, who is asked (B, S, D), its mask, and whose positions those are."""
         chosen = ordered(parts, self.names)
         x_by_name = {
             name: part.x_BTD + kind_D for name, part, kind_D in zip(self.names, chosen, self.kind_KD, strict=True)
@@ -81,12 +108,13 @@ class CrossAttention(nn.Module):
             x_BMD, mask_BM = x_by_name[str(self.query)], parts[str(self.query)].mask_BT
         else:
             x_BMD, mask_BM = self.query_MD.to(key_BSD.dtype).expand(len(key_BSD), -1, -1), None
-        for block in self.blocks:
-            x_BMD = block(x_BMD, key_BSD, mask_BS)
-        x_BMD = self.norm(x_BMD)
-        if mask_BM is not None:
-            x_BMD = torch.where(mask_BM[..., None], x_BMD, 0)
-        return conditioning(x_BMD, mask_BM, parts)
+        return x_BMD, mask_BM, key_BSD, mask_BS, sources
+
+
+def require_heads(width: int, heads: int) -> None:
+    """Raise ConfigError unless the width can be parted evenly among the heads."""
+    if width % heads:
+        raise ConfigError(f"a width of {width} is not a multiple of {heads} heads", advice="change 'heads'")
 
 
 class CrossAttentionBlock(nn.Module):
@@ -111,12 +139,25 @@ class CrossAttentionBlock(nn.Module):
         )
 
     def forward(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        """Return (B, M, D)."""
-        q_BHMd = self._heads(self.to_query(self.norm_attention(x_BMD)))
-        k_BHSd, v_BHSd = (self._heads(half) for half in self.to_key_value(key_BSD).chunk(2, dim=-1))
+        """Return (B, M, D); each row needs a real key."""
+        q_BHMd, k_BHSd, v_BHSd = self._query_key_value(x_BMD, key_BSD)
         y_BHMd = functional.scaled_dot_product_attention(q_BHMd, k_BHSd, v_BHSd, mask_BS[:, None, None])
         x_BMD = x_BMD + self.dropout(self.to_out(y_BHMd.transpose(1, 2).flatten(2)))
         out_BMD: Tensor = x_BMD + self.dropout(self.mlp(x_BMD))
+        return out_BMD
+
+    def weights(self, x_BMD: Tensor, key_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Return the weights (B, H, M, S) with which `forward` attends, for explanations."""
+        q_BHMd, k_BHSd, _ = self._query_key_value(x_BMD, key_BSD)
+        return attention_weights(q_BHMd, k_BHSd, mask_BS[:, None, None])
+
+    def _query_key_value(self, x_BMD: Tensor, key_BSD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        key, value = self.to_key_value(key_BSD).chunk(2, dim=-1)
+        return self._heads(self.to_query(self.norm_attention(x_BMD))), self._heads(key), self._heads(value)
+
+    def within(self, x_BMD: Tensor, mask_BM: Tensor) -> Tensor:
+        """Let positions attend to each other: queries and keys are the same; returns (B, M, D)."""
+        out_BMD: Tensor = self(x_BMD, self.norm_attention(x_BMD), mask_BM)
         return out_BMD
 
     def _heads(self, x_BTD: Tensor) -> Tensor:

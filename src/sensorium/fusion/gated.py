@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, ordered, presence
@@ -58,3 +58,12 @@ class Gated(nn.Module):
         value_BKD = torch.stack([value(pooled_BKD[:, k]) for k, value in enumerate(self.values)], dim=1).tanh()
         average_BD = torch.einsum("bk,bkd->bd", gate_BK.to(value_BKD.dtype), value_BKD)
         return conditioning(self.norm(average_BD)[:, None], None, parts, gate=gate_BK)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what the position was read from, (B, 1, T) by part, each part's times its gate."""
+        gate_BK = self(parts).evidence["gate"]
+        read = self.pool.reading(ordered(parts, self.names))
+        return {
+            name: read_BT[:, None] * gate_BK[:, k, None, None]
+            for k, (name, read_BT) in enumerate(zip(self.names, read, strict=True))
+        }

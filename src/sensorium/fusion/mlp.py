@@ -50,6 +50,7 @@ class MLP(nn.Module):
         self.width = width
         self.positions = config.positions
         self.interaction = config.interaction
+        self.ignores_absent = config.interaction == "product"
         num_parts = len(self.names)
         self.pool = PoolEach(config, num_parts, width)
         self.product = None if config.interaction == "concat" else Product(num_parts, width, config.hidden)
@@ -75,6 +76,14 @@ class MLP(nn.Module):
             terms.append(self.product(pooled_BKD, presence(chosen)))
         x_BMD = self.mlp(torch.cat(terms, dim=1)).unflatten(1, (self.positions, self.width))
         return conditioning(self.norm(x_BMD), None, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, positions, T) by part; every part counts alike."""
+        read = self.pool.reading(ordered(parts, self.names))
+        return {
+            name: read_BT[:, None].expand(-1, self.positions, -1) / len(read)
+            for name, read_BT in zip(self.names, read, strict=True)
+        }
 
 
 class Product(nn.Module):

@@ -31,6 +31,26 @@ def presence(parts: Sequence[Encoded]) -> Tensor:
     return torch.stack([part.present_B for part in parts], dim=1)
 
 
+def heard(parts: Sequence[Encoded]) -> Tensor:
+    """Return (B, K) bool: the parts a row has; where it has none, all of them, by their absent tokens."""
+    present_BK = presence(parts)
+    return present_BK | ~present_BK.any(1, keepdim=True)
+
+
+def lined_up(parts: Sequence[Encoded], kind_KD: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """Line up the positions of all parts that are heard, so that an absent part says nothing.
+
+    Args:
+        kind_KD: a vector a part that is added to its positions.
+
+    Returns:
+        x_BMD (B, sum of T, D), zero where masked; mask_BM; and each part's T.
+    """
+    mask_BM = torch.cat([p.mask_BT & k_B[:, None] for p, k_B in zip(parts, heard(parts).T, strict=True)], dim=1)
+    x_BMD = torch.cat([part.x_BTD + kind_D for part, kind_D in zip(parts, kind_KD, strict=True)], dim=1)
+    return torch.where(mask_BM[..., None], x_BMD, 0), mask_BM, [part.mask_BT.shape[1] for part in parts]
+
+
 def conditioning(
     x_BMD: Tensor, mask_BM: Tensor | None, parts: Mapping[str, Encoded], **evidence: Tensor
 ) -> Conditioning:

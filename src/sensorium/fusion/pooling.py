@@ -45,10 +45,15 @@ class AttentionPooling(nn.Module):
     def forward(self, part: Encoded) -> Tensor:
         """Return (B, D); a row without a real position gives zeros."""
         x_BTD = torch.where(part.mask_BT[..., None], part.x_BTD, 0)
-        score_BHT = self.score(x_BTD).transpose(1, 2).float()
-        weight_BHT = masked_softmax(score_BHT, part.mask_BT[:, None])
-        joined_BD: Tensor = self.join((weight_BHT.to(x_BTD.dtype) @ x_BTD).flatten(1))
+        joined_BD: Tensor = self.join((self._weights(x_BTD, part.mask_BT).to(x_BTD.dtype) @ x_BTD).flatten(1))
         return joined_BD
+
+    def reading(self, part: Encoded) -> Tensor:
+        """Return each position's weight, mean over heads: (B, T)."""
+        return self._weights(torch.where(part.mask_BT[..., None], part.x_BTD, 0), part.mask_BT).mean(1)
+
+    def _weights(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        return masked_softmax(self.score(x_BTD).transpose(1, 2).float(), mask_BT[:, None])
 
 
 class MeanPooling(nn.Module):
@@ -57,6 +62,10 @@ class MeanPooling(nn.Module):
     def forward(self, part: Encoded) -> Tensor:
         """Return (B, D); a row without a real position gives zeros."""
         return part.mean_BD()
+
+    def reading(self, part: Encoded) -> Tensor:
+        """Return each position's weight, the same for all that are real: (B, T)."""
+        return part.mask_BT.float() / part.mask_BT.sum(1, keepdim=True).clamp_min(1)
 
 
 def masked_softmax(score_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -86,3 +95,7 @@ class PoolEach(nn.Module):
     def forward(self, parts: Sequence[Encoded]) -> Tensor:
         """Return (B, K, D)."""
         return torch.stack([pool(part) for pool, part in zip(self.poolings, parts, strict=True)], dim=1)
+
+    def reading(self, parts: Sequence[Encoded]) -> list[Tensor]:
+        """Return how much each part's vector was read from each of its positions: (B, T) each."""
+        return [pool.reading(part) for pool, part in zip(self.poolings, parts, strict=True)]  # type: ignore[operator]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, ordered
@@ -39,3 +39,8 @@ class Sum(nn.Module):
         """Fuse: (B, 1, D).  Raises ModelError on a missing part."""
         total_B1D = self.pool(ordered(parts, self.names)).sum(1, keepdim=True)
         return conditioning(self.norm(total_B1D), None, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what the position was read from, (B, 1, T) by part; every part counts alike."""
+        read = self.pool.reading(ordered(parts, self.names))
+        return {name: read_BT[:, None] / len(read) for name, read_BT in zip(self.names, read, strict=True)}

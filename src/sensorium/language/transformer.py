@@ -10,13 +10,14 @@ Letters beside the shared ones: N layers, W decoder width, H heads, K head width
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sensorium.core.attention import beside_residual
 from sensorium.core.config import Section
 from sensorium.core.matmul import linear
 from sensorium.core.types import Conditioning
@@ -173,6 +174,24 @@ class Transformer(nn.Module):
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V), for all positions at once."""
         return self.predict(self.unroll_hidden(token_BT, mask_BT, cond))
+
+    def reading(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor | None:
+        """Return how far each position attends to each memory position, rolled out over the layers: (B, T, M).
+
+        None where the memory stands in front of the text or is not seen.  Source: Abnar and Zuidema 2020; the null
+        position's share is left out, so sums stay below 1.
+        """
+        if self.memory_keys is None:
+            return None
+        memory, place = self.memory_keys(cond.memory), self._place_whole(token_BT.shape[1])
+        x_BTW = self.embedding(token_BT)
+        block: Any  # a Block
+        read_BTM: Tensor = x_BTW.new_zeros(*token_BT.shape, cond.memory.mask_BT.shape[1])
+        for block, (k_BHMK, v_BHMK) in zip(self.blocks, memory.by_layer(), strict=True):
+            own_BTT, attended_BTM = block.weights(x_BTW, place, k_BHMK, memory.mask_B11M)
+            read_BTM = (beside_residual(own_BTT) @ read_BTM + attended_BTM[..., 1:]) / 2
+            x_BTW = block(x_BTW, place, None, (k_BHMK, v_BHMK), memory.mask_B11M)
+        return read_BTM
 
     def unroll_hidden(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return the hidden vector after each position, (B, T, W)."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sensorium.core.attention import attention_weights
 from sensorium.core.matmul import linear
 from sensorium.language.rotary import rotate
 
@@ -124,6 +125,14 @@ class SelfAttention(nn.Module):
         y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, width))
         return y_BTW
 
+    def weights(self, x_BTW: Tensor, place: Placement) -> Tensor:
+        """Return the weights (B, H, T, T) of whole, right-padded sequences, for explanations."""
+        num_rows, length, width = x_BTW.shape
+        qkv_BT3HK = self.qkv(self.norm(x_BTW)).view(num_rows, length, 3, self.heads, width // self.heads)
+        q_BHTK, k_BHTK, _ = rotate(qkv_BT3HK, place.cos, place.signed_sin).permute(2, 0, 3, 1, 4)
+        causal_TT = torch.ones(length, length, dtype=torch.bool, device=x_BTW.device).tril()
+        return attention_weights(q_BHTK, k_BHTK, causal_TT)
+
 
 class MemoryAttention(nn.Module):
     """Attend to the memory, whose keys and values were made once."""
@@ -138,11 +147,21 @@ class MemoryAttention(nn.Module):
     def forward(self, x_BTW: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
         """Return what attention adds, (B, T, W)."""
         num_rows, length, width = x_BTW.shape
-        q_BHTK = self.query(self.norm(x_BTW)).view(num_rows, length, self.heads, -1).transpose(1, 2)
+        q_BHTK = self._queries(x_BTW)
         k_BHMK, v_BHMK = k_BHMK.to(q_BHTK.dtype), v_BHMK.to(q_BHTK.dtype)
         y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHMK, v_BHMK, attn_mask=mask_B11M)
         y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, width))
         return y_BTW
+
+    def weights(self, x_BTW: Tensor, k_BHMK: Tensor, mask_B11M: Tensor | None) -> Tensor:
+        """Return the weights (B, H, T, M) with which `forward` attends, for explanations."""
+        q_BHTK = self._queries(x_BTW)
+        return attention_weights(q_BHTK, k_BHMK.to(q_BHTK.dtype), mask_B11M)
+
+    def _queries(self, x_BTW: Tensor) -> Tensor:
+        num_rows, length, _ = x_BTW.shape
+        query_BTW: Tensor = self.query(self.norm(x_BTW))
+        return query_BTW.view(num_rows, length, self.heads, -1).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -192,6 +211,16 @@ class Block(nn.Module):
         if self.memory_attention is not None and memory is not None:
             x_BTW = x_BTW + self._drop(self.memory_attention(x_BTW, *memory, memory_mask_B11M))
         return x_BTW + self._drop(self.mlp(x_BTW))
+
+    def weights(
+        self, x_BTW: Tensor, place: Placement, k_BHMK: Tensor, mask_B11M: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return its weights on tokens (B, T, T) and on memory (B, T, M), mean over heads, for explanations."""
+        own_BTT = self.self_attention.weights(x_BTW, place).mean(1)
+        if self.memory_attention is None:
+            return own_BTT, x_BTW.new_zeros(*x_BTW.shape[:2], k_BHMK.shape[2])
+        x_BTW = x_BTW + self.self_attention(x_BTW, place, None)
+        return own_BTT, self.memory_attention.weights(x_BTW, k_BHMK, mask_B11M).mean(1)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training and self.dropout else x

@@ -79,6 +79,25 @@ class FeaturePreparer:
         return self
 
 
+class WholeEncoder(nn.Module):
+    """Read media where a `FrozenEncoder` reads features kept of them: the same function, from the beginning."""
+
+    def __init__(self, frozen: FrozenEncoder) -> None:
+        super().__init__()
+        self.encoder, self.outlet = frozen.encoder, frozen.outlet
+        self.modality, self.width = frozen.modality, frozen.width
+        self.embed = getattr(frozen.encoder, "embed", None)
+
+    def features(self, values: Tensor, mask_UT: Tensor | None) -> Features:
+        """Return the frozen encoder's features, rounded as those that are kept."""
+        x_UTF, mask_UT = self.encoder.features(values, mask_UT)
+        return x_UTF.to(torch.float16).float(), mask_UT
+
+    def forward(self, media: MediaBatch) -> Encoded:
+        """Encode: (B, T, width)."""
+        return encode(self, media)
+
+
 class FrozenEncoder(nn.Module):
     """Read cached features (U, T, F) of a frozen encoder; learn an outlet of its own (projection, absent token)."""
 

@@ -9,7 +9,7 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +28,10 @@ from sensorium.core.protocols import (
 from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.fusion.balance import Balance
+from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
-from sensorium.model.conditioner import Conditioner
+from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
 from sensorium.model.through import Through
 
@@ -37,29 +39,46 @@ Taught = Sequence[tuple[Sequence[int], int]]
 
 
 class MultimodalLM(Conditioner):
-    """Encoders, a fusion and a scorer, wired as the config says.
+    """Encoders, a fusion and a scorer, wired as the config says; without a scorer, encoders that are aligned.
 
     Args:
         config: the validated model.
         preparers: one fitted preparer an input; a frozen encoder's becomes a `FeaturePreparer`.
         tokenizer: the fitted tokenizer of the target.
+        shared: parts of another task's model that this one uses too.
     """
 
-    def __init__(self, config: ModelConfig, preparers: Mapping[str, Preparer], tokenizer: Tokenizer) -> None:
-        super().__init__(config, preparers)
+    def __init__(
+        self,
+        config: ModelConfig,
+        preparers: Mapping[str, Preparer],
+        tokenizer: Tokenizer,
+        shared: Shared | None = None,
+    ) -> None:
+        super().__init__(config, preparers, shared)
         self.config: ModelConfig
         self.tokenizer = tokenizer
         width = config.fusion.width
+        balanced = config.fusion.balance if self.fusion is not None and len(config.read_inputs) > 1 else None
+        self.balance = None if balanced is None else Balance(balanced, list(config.read_inputs))
         self.vocab = tokenizer.vocab
-        parts = [c.scorer(c.options, self.vocab, width) for c in config.scorers.values()]
+        parts = [self._part(name, c.scorer(c.options, self.vocab, width)) for name, c in config.scorers.items()]
         self.through: Through | None = None
         """Set while the network is trained through the counts; it is no module, and is not saved."""
-        self.scorer: Any = parts[0] if len(parts) == 1 else self._compose(parts)
+        self.scorer: Any = self._compose(parts)
         for part in self._memories():
             part.read(self.parts[part.reads])
         self.taught: Taught = ()
 
+    def _part(self, name: str, scorer: Any) -> Any:
+        share = self.config.language.internal.get(name)
+        if share is None:
+            return scorer
+        return WithoutInternal(scorer, 0.0 if share == "fit" else share)
+
     def _compose(self, parts: list[Any]) -> Any:
+        if len(parts) < 2:
+            return parts[0] if parts else None
         composed = registry.load(COMPOSITIONS, ENTRY_POINTS, self.config.language.mix)(parts)
         if self.config.language.weights is not None:
             composed.set_weights(self.config.language.weights)
@@ -69,7 +88,9 @@ class MultimodalLM(Conditioner):
     def parts(self) -> Mapping[str, Any]:
         """Return each scorer by its configured name."""
         names = list(self.config.scorers)
-        return {names[0]: self.scorer} if len(names) == 1 else dict(zip(names, self.scorer.parts, strict=True))
+        if len(names) < 2:
+            return dict.fromkeys(names, self.scorer)
+        return dict(zip(names, self.scorer.parts, strict=True))
 
     def scored_by(self, name: str) -> MultimodalLM:
         """Return a view of this model, sharing every tensor, in which one scorer speaks alone."""
@@ -80,8 +101,8 @@ class MultimodalLM(Conditioner):
 
     @property
     def learns(self) -> bool:
-        """Say whether any scorer is fitted by gradient (else training is counting alone)."""
-        return any(part.fitted_by == "gradient" for part in self.parts.values())
+        """Say whether anything that answers is fitted by gradient (else training is counting alone)."""
+        return not self.parts or any(part.fitted_by == "gradient" for part in self.parts.values())
 
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch, with the words that scorers may count."""
@@ -108,28 +129,62 @@ class MultimodalLM(Conditioner):
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
         itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
-        where `through` is set; the alignment of inputs and other objectives are added, if configured.  In
-        evaluation it is the composed scorer's likelihood.
+        where `through` is set; inputs answer alone too, and their alignment and other objectives are added, if
+        configured.  In evaluation it is the composed scorer's likelihood.  A model without a scorer has its
+        alignment alone, which counts as one token.
         """
         batch = batch.to(self.device)
+        if not self.parts:
+            return self.misalignment(self.encode_all(batch), batch), torch.ones_like(batch.row_id_B)
         if self.training and self.input_dropout:
             batch = self.input_dropout(batch)
         token_BT, mask_BT = _target(batch)
-        cond = self.condition(batch)
         num_tokens_B = mask_BT.sum(1) - 1
         if not self.training:
-            return -self.scorer.score(token_BT, mask_BT, cond).sum(1), num_tokens_B
-        if self.through is not None:
-            nll_B = -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1)
-        else:
-            learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
-            nll_B = torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0)
+            return -self.scorer.score(token_BT, mask_BT, self.condition(batch)).sum(1), num_tokens_B
+        nll_B, cond = self._learned(batch)
+        if self.balance is not None:
+            nll_B = self.balance(self._alone(batch), nll_B)
         if self.alignment is not None:
-            nll_B = nll_B + self.alignment(cond.parts, {n: media.row_B for n, media in batch.inputs.items()})
+            nll_B = nll_B + self.misalignment(cond.parts, batch)
         if self.objectives is not None:
             for term in self.objectives(batch, self, cond.parts).values():
                 nll_B = nll_B + term.loss_B
         return nll_B, num_tokens_B
+
+    def _learned(self, batch: Batch) -> tuple[Tensor, Conditioning]:
+        """Return each row's loss, (B,), by what learns, and what it was conditioned on."""
+        token_BT, mask_BT = _target(batch)
+        cond = self.condition(batch)
+        if self.training and self.through is not None:
+            return -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1), cond
+        learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+        return torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0), cond
+
+    def _alone(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return, by input that also answers alone, each row's loss and which rows have it, (B,) both."""
+        assert self.balance is not None
+        return {
+            name: (self._learned(batch.only(frozenset((name,))))[0], batch.inputs[name].row_B >= 0)
+            for name in self.balance.names
+        }
+
+    @torch.no_grad()
+    def losses_by_input(self, batches: Iterable[Batch]) -> Tensor:
+        """Return the mean loss in nats a token of each input alone, then of all: float64 (K,)."""
+        assert self.balance is not None
+        total_K2 = torch.zeros(len(self.balance.names) + 1, 2, dtype=torch.float64)
+        was_training = self.training
+        self.eval()
+        for batch in (batch.to(self.device) for batch in batches):
+            num_tokens_B = _target(batch)[1].sum(1) - 1
+            everywhere_B = torch.ones_like(num_tokens_B, dtype=torch.bool)
+            heads = [*self._alone(batch).values(), (self._learned(batch)[0], everywhere_B)]
+            for k, (nll_B, has_B) in enumerate(heads):
+                counted = (torch.where(has_B, nll_B, 0).sum().double(), (num_tokens_B * has_B).sum().double())
+                total_K2[k] += torch.stack(counted).cpu()
+        self.train(was_training)
+        return total_K2[:, 0] / total_K2[:, 1]
 
     def fit_counts(self, sequences: Iterable[Sequence[int]], batches: Iterable[Batch] = ()) -> None:
         """Fit every counting scorer.
@@ -191,16 +246,18 @@ class MultimodalLM(Conditioner):
         self.taught = taught
 
     @torch.no_grad()
-    def fit_encoders(self, batches: Callable[[], Iterable[Batch]]) -> bool:
+    def fit_encoders(self, batches: Callable[[], Iterable[Batch]], inputs: Collection[str] | None = None) -> bool:
         """Fit every encoder that is fitted by counting; says whether there is one.
 
         Args:
             batches: begins a pass over the training batches; called once for each such encoder.  No batch is
                 kept: what stays in memory is what the encoder itself keeps of its media.
+            inputs: whose encoders are fitted; None = all.
         """
         counted: dict[str, Any] = {
             n: e for n, e in self.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"
         }
+        counted = {n: e for n, e in counted.items() if inputs is None or n in inputs}
         for name, encoder in counted.items():
             moved = (batch.to(self.device) for batch in batches())
             encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in moved)
@@ -233,14 +290,23 @@ class MultimodalLM(Conditioner):
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
         """Fit the composition's weights on held-out batches; None if they are fixed or there are none."""
-        if len(self.parts) == 1 or self.config.language.weights is not None:
+        if len(self.parts) < 2 or self.config.language.weights is not None:
             return None
         was_training = self.training
         self.eval()
         fit = self.scorer.fit_weights if self.through is None else self.through.fit_weights
-        fit(self._scored(batches))
+        fitted = [self.parts[name] for name, share in self.config.language.internal.items() if share == "fit"]
+        if fitted and self.through is None:
+            fit_shares(fitted, self._scored(batches), self._fit_and_value)
+        else:
+            fit(self._scored(batches))
         self.train(was_training)
         return list(self.scorer.weights)
+
+    def _fit_and_value(self, rows: list[tuple[Tensor, Tensor, Conditioning]]) -> float:
+        self.scorer.fit_weights(rows)
+        total = sum(float(self.scorer.score(*row).double().sum()) for row in rows)
+        return total / max(1, sum(int(mask_BT[:, 1:].sum()) for _, mask_BT, _ in rows))
 
 
 def has_words(preparer: Preparer) -> bool:

@@ -112,6 +112,9 @@ def _require_maskable(name: str, choice: HasInput, source: Source) -> None:
     if choice.section.frozen:
         advice = "leave 'frozen' out, or mask the other inputs: this one still helps to predict them"
         raise ConfigError(f"'{name}' is frozen, so its media are not encoded again", where=where, advice=advice)
+    if choice.section.several:
+        advice = "mask the other inputs: this one still helps to predict them"
+        raise ConfigError(f"'{name}' lists several media a row, and one is masked", where=where, advice=advice)
     if not hasattr(choice.options, "masking"):
         kind = f"{choice.section.modality}.{choice.section.encoder}"
         raise ConfigError(f"nothing can be hidden of what '{kind}' reads", where=where)
@@ -136,7 +139,7 @@ class Conditions(Protocol):
     encoders: nn.ModuleDict
     alignment: Alignment | None
 
-    def encode(self, batch: Batch) -> dict[str, Encoded]:
+    def encode_all(self, batch: Batch) -> dict[str, Encoded]:
         """Encode every input."""
         ...
 
@@ -191,7 +194,7 @@ class Objectives(nn.Module):
         """
         terms = {f"masked {name}": self._masked(name, batch, model) for name in self.maskings}
         if self.matching is not None:
-            terms["matching"] = self._matching(self.matching, batch, model, parts or model.encode(batch))
+            terms["matching"] = self._matching(self.matching, batch, model, parts or model.encode_all(batch))
         return terms
 
     def _matching(self, matching: Matching, batch: Batch, model: Conditions, parts: Mapping[str, Encoded]) -> Term:
@@ -214,7 +217,7 @@ class Objectives(nn.Module):
         rows = batch.rows(row_R)
         with unaugmented(model.encoders.values()):
             hidden = masking.hide(augmented(model.encoders[name], rows.inputs[name]), choice.rate)
-            parts = model.encode(replace(rows, inputs={**rows.inputs, name: hidden.media}))
+            parts = model.encode_all(replace(rows, inputs={**rows.inputs, name: hidden.media}))
         coordinate_PC = masking.coordinates(hidden.hidden_UP.shape[1])
         output_RPO = self.heads[name](model.fuse(parts).memory, parts[name], coordinate_PC)
         medium_R = rows.inputs[name].row_B

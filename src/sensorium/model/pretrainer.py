@@ -48,9 +48,9 @@ class Pretrainer(Conditioner):
 
     def _terms(self, batch: Batch) -> Iterator[tuple[str, Term]]:
         needs_whole = self.alignment is not None or (self.objectives and self.objectives.matching)
-        parts = self.encode(batch) if needs_whole else None
+        parts = self.encode_all(batch) if needs_whole else None
         if self.alignment is not None and parts is not None:
-            loss_B = self.alignment(parts, {name: media.row_B for name, media in batch.inputs.items()})
+            loss_B = self.misalignment(parts, batch)
             yield (
                 "alignment",
                 Term(loss_B, {"loss": (loss_B.detach().sum() / self.alignment.weight, batch.num_rows)}),

@@ -28,11 +28,14 @@ from sensorium.core.registry import nearest
 from sensorium.model.frozen import FrozenEncoder
 
 SCHEME = "run:"
-NOT_TAKEN = ("column", "frozen", "frozen_layers", "rate_factor", "rate_decay", "taken_from", "taken_digest")
-"""Keys of an input that say how it was trained or where its cells stood, not what it is."""
+NOT_TAKEN = (
+    *("column", "several", "separator", "max_media"),
+    *("frozen", "frozen_layers", "rate_factor", "rate_decay", "taken_from", "taken_digest"),
+)
+"""Keys of an input that say how it was trained, or where its cells stood and what they list, not what it is."""
 BEGINNINGS = ("weights", "vectors", "learned_vectors")
 """Options that say what an encoder begins with; one that begins from a run begins with that."""
-FUSION_NOT_TAKEN = ("input_dropout", "input_patterns", "alignment", "taken_from", "taken_digest")
+FUSION_NOT_TAKEN = ("input_dropout", "input_patterns", "alignment", "balance", "taken_from", "taken_digest")
 
 
 def is_run(value: Any) -> bool:
@@ -117,7 +120,7 @@ def taken_fusion(raw: Mapping[str, Any], inputs: list[str], where: str) -> dict[
     """Return the section of a fusion whose `features` is a run's, that run's options filled in.
 
     Raises:
-        ConfigError: no such run, or it fuses other inputs.
+        ConfigError: no such run, it fuses other inputs, or at another width.
     """
     run = open_run(raw["features"], where)
     theirs = list(run.values.get("inputs", {}))
@@ -126,6 +129,7 @@ def taken_fusion(raw: Mapping[str, Any], inputs: list[str], where: str) -> dict[
         raise ConfigError(what, where=where, advice="name the same inputs in the same order")
     section = {key: value for key, value in run.values["fusion"].items() if key not in FUSION_NOT_TAKEN}
     own = {key: value for key, value in raw.items() if key != "features"}
+    require_width(run, own.get("width", run.width), where)
     spec = f"{SCHEME}{run.folder}"
     return {**section, **own, "taken_from": spec, "taken_digest": run.digest}
 
@@ -175,6 +179,20 @@ def fill_encoder(encoder: Any, section: Any, where: str) -> None:
         _assign(encoder.outlet, outlet, run, where)
         encoder = encoder.encoder
     _assign(encoder, found, run, where)
+
+
+def fill_list(media_list: nn.Module, section: Any, where: str) -> None:
+    """Copy what tells a list's media apart, of as many as the run's lists had; none if it had no lists.
+
+    Raises:
+        ModelError: the run has changed.
+    """
+    if section.taken_from is None:
+        return
+    run = _reopen(section, where)
+    own = media_list.state_dict()
+    for name, theirs in _weights(run, f"lists.{run.name}.").items():
+        own[name][: len(theirs)] = theirs[: len(own[name])]
 
 
 def fill_fusion(fusion: nn.Module, section: Any) -> None:

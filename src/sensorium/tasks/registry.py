@@ -14,6 +14,7 @@ TASKS: dict[str, str] = {
     "classify": "sensorium.tasks.classify:Classify",
     "write": "sensorium.tasks.write:Write",
     "tag": "sensorium.tasks.tag:Tag",
+    "retrieve": "sensorium.tasks.retrieve:Retrieve",
     "transcribe": "sensorium.tasks.transcribe:Transcribe",
 }
 
@@ -24,5 +25,5 @@ def load_task(name: str) -> Any:
 
 
 def default_tokenizers() -> dict[str, str]:
-    """Return the tokenizer that each task uses unless told otherwise."""
+    """Return the tokenizer that each task uses unless told otherwise; empty for one that writes no text."""
     return {name: load_task(name).tokenizer for name in registry.names(TASKS, ENTRY_POINTS)}

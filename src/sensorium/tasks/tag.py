@@ -77,6 +77,8 @@ class Tag:
             row_N = np.arange(start, min(start + _CHECKED_ROWS, corpus.num_rows))
             batch, _ = corpus.load(row_N)
             media = batch.inputs[name]
+            if media.list_SK is not None:
+                raise ModelError(f"input '{name}' lists several texts", advice="tags are those of one")
             if media.mask_UT is None or batch.mask_BT is None:
                 raise ModelError(f"input '{name}' has no positions to tag", advice="tag a text input")
             length_U = torch.cat([media.mask_UT.sum(1), torch.zeros(1, dtype=torch.int64)])

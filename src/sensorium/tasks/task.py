@@ -50,6 +50,7 @@ class Task(Protocol):
 
     name: str
     tokenizer: str
+    """Of the targets, unless the config names one; empty for a task that writes no text."""
     metrics: tuple[str, ...]
     many_references: bool
     """Rows with equal inputs are one request with several references (captions)."""
@@ -66,6 +67,14 @@ class Decodes(Protocol):
     def decode(self, model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> Sequence[Prediction]:
         """Answer every row of `batch`."""
         ...
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """A task that finds, among other rows, what means the same as an input; it writes no text."""
+
+    num_found: int
+    """How many are shown unless asked otherwise."""
 
 
 @runtime_checkable

@@ -143,6 +143,8 @@ def silence(batch: Batch) -> list[bool]:
         real_UTF = media.values.float() * media.mask_UT[..., None]
         is_quiet_U = (real_UTF.abs().flatten(1).amax(1) < SILENT) if real_UTF.numel() else media.row_B[:0] == 0
         quiet = np.append(is_quiet_U.cpu().numpy(), True)  # the last stands for a missing input, row -1
+        if media.list_SK is not None:
+            quiet = np.append(quiet[media.list_SK.cpu().numpy()].all(1), True)
         is_silent_B &= quiet[media.row_B.cpu().numpy()]
     return [bool(quiet) for quiet in is_silent_B]
 

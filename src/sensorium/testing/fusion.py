@@ -23,12 +23,12 @@ from sensorium.core.types import Conditioning, Encoded
 
 MakeFusion = Callable[[Sequence[str], int], Fusion]
 
-_NAMES = ("sound", "photo", "note")
-_LENGTHS = {"sound": 5, "photo": 3, "note": 4}
+_NAMES = ("sound", "photo", "note", "clip")
+_LENGTHS = {"sound": 5, "photo": 3, "note": 4, "clip": 3}
 
 
 def check_fusion(make_fusion: MakeFusion, *, width: int = 16, tolerance: float = 1e-4, seed: int = 0) -> None:
-    """Assert everything that scorers and training rely on, for one, two and three inputs.
+    """Assert everything that scorers and training rely on, for one to four inputs.
 
     Args:
         make_fusion: makes a fresh fusion, an nn.Module, of the inputs named, at a width.
@@ -41,7 +41,7 @@ def check_fusion(make_fusion: MakeFusion, *, width: int = 16, tolerance: float =
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for num_parts in (3, 2, 1):
+        for num_parts in (4, 3, 2, 1):
             names = _NAMES[:num_parts]
             suite = _Suite(make_fusion, names, width, tolerance)
             with torch.no_grad():
@@ -89,7 +89,7 @@ class _Suite:
 def make_part(present_B: Tensor, length: int, width: int) -> Encoded:
     """Make an encoding of random rows of different lengths; absent ones share one absent token."""
     num_rows = len(present_B)
-    length_B = torch.where(present_B, 1 + torch.arange(num_rows) % length, 1)
+    length_B = torch.where(present_B, 1 + (1 + torch.arange(num_rows)) % length, 1)
     mask_BT = torch.arange(length) < length_B[:, None]
     x_BTD = torch.where(present_B[:, None, None], torch.randn(num_rows, length, width), torch.randn(width))
     return Encoded(torch.where(mask_BT[..., None], x_BTD, 0), mask_BT, present_B)
@@ -145,6 +145,25 @@ def _check_every_part_counts(suite: _Suite) -> None:
             assert changed or not present[k], f"'{name}' counts where present {suite.setting}"
 
 
+def _check_absent_parts(suite: _Suite) -> None:
+    """What stands for an absent part changes nothing, or is read, as the fusion says."""
+    ignores = getattr(suite.fusion, "ignores_absent", False)
+    some_present_B = torch.tensor([any(row) for row in suite.presence])
+    changed = False
+    for part_name, part in suite.parts.items():
+        absent_B11 = ~part.present_B[:, None, None]
+        x_BTD = torch.where(
+            part.mask_BT[..., None] & absent_B11, part.x_BTD + 10 * torch.randn(suite.width), part.x_BTD
+        )
+        cond = suite.fuse({**suite.parts, part_name: Encoded(x_BTD, part.mask_BT, part.present_B)})
+        for row in range(cond.num_rows):
+            if part.present_B[row] or (ignores and some_present_B[row]):
+                suite.same(_real(cond, row), _real(suite.cond, row), f"an absent '{part_name}' changes nothing")
+            else:
+                changed |= not torch.allclose(_real(cond, row), _real(suite.cond, row), atol=suite.tolerance)
+    assert changed or ignores, f"some absent token is read {suite.setting}, or say ignores_absent = True"
+
+
 def _check_missing_part(suite: _Suite) -> None:
     first, *rest = suite.names
     for parts in ({name: suite.parts[name] for name in rest}, {**suite.parts, "stranger": suite.parts[first]}):
@@ -177,6 +196,7 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_rows_independent,
     _check_order,
     _check_every_part_counts,
+    _check_absent_parts,
     _check_missing_part,
     _check_round_trip,
     _check_autocast,
@@ -204,6 +224,10 @@ def _check_gradients(suite: _Suite) -> None:
         assert not (reached_BT & ~part.mask_BT).any(), f"padding of '{name}' gets no gradient {suite.setting}"
         wanted_BT = part.mask_BT & part.present_B[:, None]
         assert reached_BT[wanted_BT].all(), f"every real position of '{name}' gets a gradient {suite.setting}"
+        if getattr(suite.fusion, "ignores_absent", False):
+            some_B = torch.tensor([any(row) for row in suite.presence])
+            ignored_BT = (~part.present_B & some_B)[:, None] & part.mask_BT
+            assert not reached_BT[ignored_BT].any(), f"an absent '{name}' gets no gradient {suite.setting}"
 
 
 def with_garbage(part: Encoded, before: int, after: int, garbage: float) -> Encoded:

@@ -42,6 +42,9 @@ class TrainingConfig(Section):
         validate_every: steps between validations, or "epoch".
         patience: validations without a new best before the run ends; None = never.
         refit_counts: after the weights are fitted on the validation rows, count these rows too.
+        task_weights: in a run of several tasks, weigh their losses as configured ("fixed"), or by learned
+            uncertainty as well (Kendall et al. 2018).
+        task_temperature: draw batches in proportion to n^(1/T), n the size of a task's table.
         refit_share: share of the budget that is then spent on a second descent, on training and validation rows.
         log_every: steps between lines of metrics.jsonl; None = about two lines a second.
     """
@@ -66,6 +69,8 @@ class TrainingConfig(Section):
     log_every: Count | None = None
     refit_counts: bool = False
     refit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    task_weights: Literal["fixed", "uncertainty"] = "fixed"
+    task_temperature: Annotated[float, Field(ge=1, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _some_budget(self) -> Self:

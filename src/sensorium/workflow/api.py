@@ -16,27 +16,40 @@ import numpy as np
 
 from sensorium.core.config import Source
 from sensorium.core.errors import UsageError
+from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
+from sensorium.evaluation.missing import PatternResult, evaluate_missing
 from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.explain.maps import METHODS
+from sensorium.explain.row import RowExplanation
 from sensorium.explain.scorers import Explanation
+from sensorium.explain.shapley import Contributions
+from sensorium.model.multitask import MultiTaskLM
 from sensorium.model.saving import save_model
-from sensorium.tasks.task import Prediction
+from sensorium.model.saving_tasks import save_tasks
+from sensorium.tasks.task import Finds, Prediction
 from sensorium.training.progress import Progress
-from sensorium.workflow.config import RunConfig, load_config, parse
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.explaining import explain_answer, mean_over, write_explanation
 from sensorium.workflow.lessons import Lesson, write_lessons
-from sensorium.workflow.predictor import Predictor
+from sensorium.workflow.predictor import Predictor, chosen, load_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
-from sensorium.workflow.train import RunResult, train
+from sensorium.workflow.searching import Found, retrieve
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
+from sensorium.workflow.tasks_train import TasksResult, train_any
+from sensorium.workflow.train import RunResult
 
 
 class Sensorium:
     """A multimodal language model: configured, fitted, asked, saved."""
 
-    def __init__(self, config: RunConfig | None = None, predictor: Predictor | None = None) -> None:
+    def __init__(
+        self, config: AnsweringConfig | None = None, predictors: Mapping[str, Predictor] | None = None
+    ) -> None:
         self.config = config
-        self.result: RunResult | None = None
-        self._predictor = predictor
+        self.result: RunResult | TasksResult | None = None
+        self._predictors = dict(predictors or {})
 
     @classmethod
     def from_config(cls, config: str | Path | Mapping[str, Any], folder: str | Path = ".") -> Self:
@@ -46,46 +59,81 @@ class Sensorium:
             ConfigError: an unknown key or a value out of range, with its place.
         """
         if isinstance(config, Mapping):
-            return cls(parse(config, Source(), folder=Path(folder), name="run"))
-        return cls(load_config(Path(config)))
+            return cls(parse_answering(config, Source(), folder=Path(folder), name="run"))
+        return cls(load_answering(Path(config)))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Load a saved model or a finished run.  Raises ModelError."""
         path = Path(path)
-        config = load_config(path / "config.toml") if (path / "model").is_dir() else None
-        return cls(config, Predictor.load(path))
+        config = load_answering(path / "config.toml") if (path / "model").is_dir() else None
+        return cls(config, load_predictors(path))
 
     def fit(self, out: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None) -> Self:
         """Train into a run folder (`out`, or the next `runs/NAME-NNN`); `self.result` says how it went."""
         if self.config is None:
             raise UsageError("a model loaded without its run has no config to fit by")
-        self.result = train(self.config, out=None if out is None else Path(out), resume=resume, progress=progress)
-        prepared = self.result.prepared
-        self._predictor = Predictor(prepared.model, prepared.answers, self.result.decoding)
+        out = None if out is None else Path(out)
+        self.result = train_any(self.config, out=out, resume=resume, progress=progress)
+        results = self.result.tasks if isinstance(self.result, TasksResult) else {"": self.result}
+        self._predictors = {
+            name: Predictor(one.prepared.model, one.prepared.answers, one.decoding) for name, one in results.items()
+        }
         return self
 
     @property
     def predictor(self) -> Predictor:
-        """Return what answers.  Raises UsageError before `fit` or `load`."""
-        if self._predictor is None:
+        """Return what answers.  Raises UsageError before `fit` or `load`, or where there are several tasks."""
+        return self.predictor_of(None)
+
+    def predictor_of(self, task: str | None) -> Predictor:
+        """Return what answers a task; None = the only one.  Raises UsageError before `fit` or `load`."""
+        if not self._predictors:
             raise UsageError("not fitted yet", advice="call fit() first, or sensorium.load(path)")
-        return self._predictor
+        return chosen(self._predictors, task)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]] | None = None, /, **inputs: Any) -> Any:
-        """Answer one row given by keyword (returns a Prediction), or a list of rows (returns a list)."""
-        if rows is not None:
-            return self.predictor.predict(rows)
-        return self.predictor.predict([inputs])[0]
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Name the tasks of a model of several; empty if there is one."""
+        return tuple(name for name in self._predictors if name)
 
-    def generate(self, **inputs: Any) -> str:
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]] | None = None, /, *, task: str | None = None, **inputs: Any
+    ) -> Any:
+        """Answer one row given by keyword (returns a Prediction), or a list of rows (returns a list).
+
+        Args:
+            task: which one, of a model that has several.  (An input of this name goes into a list of rows.)
+        """
+        predictor = self.predictor_of(task)
+        return predictor.predict([inputs])[0] if rows is None else predictor.predict(rows)
+
+    def generate(self, *, task: str | None = None, **inputs: Any) -> str:
         """Answer one row with text alone."""
-        prediction: Prediction = self.predict(**inputs)
+        prediction: Prediction = self.predict(task=task, **inputs)
         return prediction.text
 
-    def score(self, target: str, **inputs: Any) -> float:
+    def score(self, target: str, *, task: str | None = None, **inputs: Any) -> float:
         """Return log P(target | inputs) in nats, end of text included."""
-        return self.predictor.score([inputs], [target])[0]
+        return self.predictor_of(task).score([inputs], [target])[0]
+
+    def retrieve(
+        self,
+        *,
+        among: Table | str | Path,
+        find: str | None = None,
+        top: int = 5,
+        task: str | None = None,
+        **inputs: Any,
+    ) -> list[Found]:
+        """Find what means the same as one row, given by keyword, among the rows of a table, best first.
+
+        Args:
+            find: the input to be found; None = the one aligned input that is not given.
+        """
+        finding = {n: one for n, one in self._predictors.items() if isinstance(one.task, Finds)}
+        predictor = chosen(finding, None) if task is None and len(finding) == 1 else self.predictor_of(task)
+        return retrieve(predictor, inputs, among, find=find, top=top)
 
     def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
         """Count texts with the training texts, at once; `save` keeps them.  See `Predictor.teach`."""
@@ -104,43 +152,126 @@ class Sensorium:
         """Say whose word each token is: of `target`, or of what the model answers to this row."""
         return self.predictor.explain([inputs], None if target is None else [target])[0]
 
+    def explain_row(
+        self,
+        row: Mapping[str, Any],
+        target: str | None = None,
+        *,
+        methods: Sequence[str] = tuple(METHODS),
+        value: str = "log_p",
+        out: str | Path | None = None,
+    ) -> RowExplanation:
+        """Say what each input gave, and which regions, spans and words: of `target`, or of what is answered.
+
+        Args:
+            methods: of maps: occlusion, integrated_gradients, rollout; none for inputs and scorers alone.
+            value: what the inputs share out, "log_p" or "probability".
+            out: a folder to write numbers and pictures to.
+        """
+        explanation = explain_answer(self.predictor, row, target, methods=methods, value=value)
+        if out is not None:
+            write_explanation(explanation, Path(out))
+        return explanation
+
+    def contributions(
+        self, table: str | Path | None = None, *, value: str = "log_p", max_rows: int | None = None
+    ) -> Contributions:
+        """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
+        predictor, _, corpus = self._judged_rows(table, None)
+        return mean_over(predictor.model, corpus, value=value, max_rows=max_rows)
+
     def evaluate(
-        self, table: str | Path | None = None, *, max_rows: int | None = None, only: Sequence[str] | None = None
+        self,
+        table: str | Path | None = None,
+        *,
+        max_rows: int | None = None,
+        only: Sequence[str] | None = None,
+        task: str | None = None,
     ) -> Evaluation:
         """Judge on a table, or on the run's own test (else validation) rows.
 
         Args:
             only: hide every input but these.
+            task: which one, of a model that has several; "retrieve" judges how any model's aligned inputs find
+                each other.
 
         Raises:
             UsageError: a model loaded without its run, whose columns are therefore unknown.
         """
+        predictor, config, corpus = self._judged_rows(table, task)
+        return evaluate(
+            predictor.model,
+            predictor.task,
+            corpus,
+            answers=predictor.answers,
+            decoding=predictor.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=max_rows or config.evaluation.max_rows,
+            only=None if only is None else frozenset(only),
+            vectors=config.word_vectors(),
+        )
+
+    def evaluate_missing(
+        self, table: str | Path | None = None, *, max_rows: int | None = None, task: str | None = None
+    ) -> list[PatternResult]:
+        """Judge the same rows under each of the 2^m sets of inputs they may show, all of them first.
+
+        Raises:
+            UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
+        """
+        predictor, config, corpus = self._judged_rows(table, task)
+        return evaluate_missing(
+            predictor.model,
+            predictor.task,
+            corpus,
+            answers=predictor.answers,
+            decoding=predictor.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=max_rows or config.evaluation.max_rows,
+            vectors=config.word_vectors(),
+        )
+
+    def _judged_rows(self, table: str | Path | None, task: str | None) -> tuple[Predictor, RunConfig, Corpus]:
+        """Return what answers, its config, and the rows of a table, or the run's test (else validation) rows."""
         if self.config is None:
             raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
-        quarantine = Quarantine(self.config.data.max_bad_fraction)
+        predictor, config = self._judged(task), self._config_of(task)
+        quarantine = Quarantine(config.data.max_bad_fraction)
         if table is None:
-            parts = open_parts(self.config, quarantine)
+            parts = open_parts(config, quarantine)
             part = parts.get("test", parts["validation"])
         else:
             opened = Table.open(str(table), Path(), quarantine=quarantine)
             part = Part(opened, np.arange(len(opened)))
-        corpus = build_corpus(self.config, self.predictor.model, part, quarantine=quarantine)
-        return evaluate(
-            self.predictor.model,
-            self.predictor.task,
-            corpus,
-            answers=self.predictor.answers,
-            decoding=self.predictor.decoding,
-            batch_rows=self.config.evaluation.batch_rows,
-            max_rows=max_rows or self.config.evaluation.max_rows,
-            only=None if only is None else frozenset(only),
-            vectors=self.config.word_vectors(),
-        )
+        return predictor, config, build_corpus(config, predictor.model, part, quarantine=quarantine)
+
+    def _config_of(self, task: str | None) -> RunConfig:
+        if not isinstance(self.config, TasksConfig):
+            assert self.config is not None
+            return self.config
+        return self.config.tasks[task or next(iter(self.config.tasks))]
+
+    def _judged(self, task: str | None) -> Predictor:
+        """Return the predictor of a task, which is retrieval where a model of one task aligns its inputs."""
+        only = None if self.tasks else self.predictor_of(None)
+        if only is not None and task == "retrieve" and only.aligned_inputs() and not isinstance(only.task, Finds):
+            return only.for_task(task)
+        return self.predictor_of(task)
 
     def save(self, folder: str | Path) -> Path:
         """Commit the model, and what it was taught, to `folder`; `load` reads it.  Raises DiskError."""
         card = "A model made by Sensorium.\n"
+        if self.tasks:
+            return self._save_tasks(Path(folder), card)
         save_model(self.predictor.model, Path(folder), answers=self.predictor.answers, card=card)
         if self.predictor.lessons:
             write_lessons(self.predictor.lessons, Path(folder))
         return Path(folder)
+
+    def _save_tasks(self, folder: Path, card: str) -> Path:
+        model = MultiTaskLM({name: one.model for name, one in self._predictors.items()})
+        save_tasks(model, folder, answers={name: one.answers for name, one in self._predictors.items()}, card=card)
+        for name, one in self._predictors.items():
+            if one.lessons:
+                write_lessons(one.lessons, folder / "tasks" / name)
+        return folder

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.baselines import majority_metrics
 from sensorium.evaluation.registry import load_metric
+from sensorium.evaluation.retrieval import judge_chance
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import GuessesMajority
+from sensorium.tasks.task import Finds, GuessesMajority
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.budget import reduced_budget
@@ -48,17 +51,27 @@ def measure_baselines(
     """Measure the majority answer, each scorer and each input on `corpus`; none if the config says so."""
     if not config.evaluation.baselines:
         return []
+    if isinstance(prepared.task, Finds):
+        return [chance_baseline(config, prepared, corpus)]
     found = [majority_baseline(config, prepared, corpus)] if prepared.task.metrics else []
     if len(prepared.model.parts) > 1:
         for name in prepared.model.parts:
             say(f"baseline: {name} alone")
             found.append(single_scorer_baseline(config, prepared, corpus, name))
-    if len(config.model.inputs) > 1 and prepared.model.learns:
+    if len(config.model.read_inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
-        for name in config.model.inputs if chosen is None else chosen:
+        for name in config.model.read_inputs if chosen is None else chosen:
             say(f"baseline: {name} only")
             found.append(single_input_baseline(config, prepared, corpus, name, progress=progress))
     return found
+
+
+def chance_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:
+    """Judge an order by chance of what is to be found."""
+    started = time.perf_counter()
+    rows = np.arange(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
+    metrics = judge_chance(prepared.model, corpus, rows)
+    return Baseline("chance", len(rows), metrics, time.perf_counter() - started)
 
 
 def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sensorium.model.config import ModelConfig
 from sensorium.version import __version__
 from sensorium.workflow.config import PretrainingConfig, RunConfig
 
@@ -63,15 +64,24 @@ def write_card(config: RunConfig, summary: Mapping[str, Any] | None) -> str:
             for name, choice in model.inputs.items()
         ),
         "",
-        f"Fusion: {model.fusion.features}, width {model.fusion.width}.  "
-        f"Scorers: {', '.join(model.scorers)} ({model.language.mix}).",
+        *_made_of(model),
         "",
-        f"Fitted on `{config.data.train}`, target column `{model.target.column}`.",
+        f"Fitted on `{config.data.train}`"
+        + (f", target column `{model.target.column}`." if model.target.column else "."),
         "Any subset of the inputs may be given.",
     ]
     if summary is not None:
         lines += ["", *_measured(summary)]
     return "\n".join(lines) + "\n"
+
+
+def _made_of(model: ModelConfig) -> list[str]:
+    if not model.scorers:
+        return [f"Inputs are aligned as unit vectors, width {model.fusion.width}; nothing is written."]
+    return [
+        f"Fusion: {model.fusion.features}, width {model.fusion.width}.  "
+        f"Scorers: {', '.join(model.scorers)} ({model.language.mix})."
+    ]
 
 
 def _measured(summary: Mapping[str, Any]) -> list[str]:

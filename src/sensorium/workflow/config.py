@@ -144,15 +144,6 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     return parse(override(values, assignments), source, folder=path.parent, name=path.stem)
 
 
-def load_any_config(path: Path, assignments: Sequence[str] = ()) -> PretrainingConfig:
-    """Read a config file as `load_config`; one without a target, but with objectives, is a pretraining run's."""
-    values, source = read_toml(path)
-    values = override(values, assignments)
-    if model_config.is_without_target(values):
-        return parse_pretraining(values, source, folder=path.parent, name=path.stem)
-    return parse(values, source, folder=path.parent, name=path.stem)
-
-
 def config_from_text(text: str, folder: Path, name: str = "config") -> RunConfig:
     """Validate a config given as TOML text."""
     values, source = parse_toml(text, name)
@@ -166,7 +157,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
         advice = 'add a [target], or begin from the finished run: encoder = "run:FOLDER#INPUT"'
         what = "has objectives and no [target], so it pretrains, and nothing is written"
         raise ConfigError(what, where=source.name, advice=advice)
-    values = _with_absolute_paths(values, folder)
+    values = with_absolute_paths(values, folder)
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
     _require_known_folds(model, sections["training"], source)
     run = sections.pop("run")
@@ -187,7 +178,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
     if "decoding" in values:
         raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
     sections = _sections(values, source)
-    model = model_config.parse_without_target(_with_absolute_paths(values, folder), source)
+    model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
     run = sections.pop("run")
     del sections["decoding"]
     return PretrainingConfig(
@@ -221,7 +212,8 @@ def _require_known_folds(model: ModelConfig, training: Section, source: Source) 
         )
 
 
-def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Let the files and runs that inputs and the fusion begin with start at the config's folder."""
     absolute = {"inputs": _with_absolute_files, "fusion": _with_absolute_run}
     return {key: absolute[key](value, folder) if key in absolute else value for key, value in values.items()}
 

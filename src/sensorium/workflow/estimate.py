@@ -10,6 +10,27 @@ from sensorium.training.dry_run import dry_run
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import device, make_loader
 from sensorium.workflow.prepare import Say, prepare, quiet
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
+from sensorium.workflow.tasks_fitting import mixed_loader
+from sensorium.workflow.tasks_prepare import prepare_tasks
+
+
+def estimate_any(config: AnsweringConfig, *, say: Say = quiet) -> dict[str, Any]:
+    """Estimate a run of one task, or of several.  Raises as `estimate`."""
+    return estimate_tasks(config, say=say) if isinstance(config, TasksConfig) else estimate(config, say=say)
+
+
+def estimate_tasks(config: TasksConfig, *, say: Say = quiet) -> dict[str, Any]:
+    """Do as `estimate` for a run of several tasks; nothing is counted."""
+    prepared = prepare_tasks(config, say=say)
+    facts: dict[str, Any] = {
+        "train_rows": sum(task.train.num_rows for task in prepared.tasks.values()),
+        "parameters": num_parameters(prepared.model),
+    }
+    if prepared.model.learns:
+        with mixed_loader(config, prepared) as mixed:
+            facts |= dataclasses.asdict(dry_run(prepared.model, mixed, config.training, device=device()))
+    return facts
 
 
 def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
@@ -24,7 +45,8 @@ def estimate(config: RunConfig, *, say: Say = quiet) -> dict[str, Any]:
         "parameters": num_parameters(prepared.model),
         "vocabulary": len(prepared.model.vocab),
     }
-    prepared.model.fit_counts(prepared.train.targets())
+    if prepared.model.parts:
+        prepared.model.fit_counts(prepared.train.targets())
     if prepared.model.learns:
         with make_loader(config, prepared.train) as loader:
             facts |= dataclasses.asdict(dry_run(prepared.model, loader, config.training, device=device()))

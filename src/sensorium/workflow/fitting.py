@@ -61,27 +61,61 @@ def fit_model(
     progress: Progress | None = None,
 ) -> Fitted:
     """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
-    seconds = {}
-    started = time.perf_counter()
-    model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
-    model.fit_encoders(lambda: batches(train, config.training.batch_rows))
-    seconds["counting"] = time.perf_counter() - started
-    started = time.perf_counter()
-    if begin_with_learned(model, train, cache_folder(config)):
-        seconds["word vectors"] = time.perf_counter() - started
+    seconds = count(config, model, train, frozenset(model.config.inputs))
     report = None
     if model.learns:
-        if config.model.language.train == "through":
-            started = time.perf_counter()
-            model.through = through_counts(model, train, config.evaluation.batch_rows)
-            seconds["counting by folds"] = time.perf_counter() - started
         started = time.perf_counter()
         try:
             report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
         finally:
             model.through = None
         seconds["training"] = time.perf_counter() - started
+    weights, seconds_after = weigh(config, model, train, validation)
+    seconds |= seconds_after
+    if refits(config.training):
+        started = time.perf_counter()
+        _refit(config, model, train, validation, run, resume=resume, progress=progress)
+        seconds["refitting"] = time.perf_counter() - started
+    return Fitted(report, weights, seconds)
+
+
+def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozenset[str]) -> dict[str, float]:
+    """Fit what is fitted before anything descends, encoders of `inputs` too; returns the seconds by way."""
+    seconds = {}
+    started = time.perf_counter()
+    if model.parts:
+        model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
+    model.fit_encoders(lambda: batches(train, config.training.batch_rows), inputs)
+    seconds["counting"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if begin_with_learned(model, train, cache_folder(config), inputs):
+        seconds["word vectors"] = time.perf_counter() - started
+    if model.learns and config.model.language.train == "through":
+        started = time.perf_counter()
+        model.through = through_counts(model, train, config.evaluation.batch_rows)
+        seconds["counting by folds"] = time.perf_counter() - started
+    return seconds
+
+
+def rebalance(model: MultimodalLM, train: Corpus, validation: Corpus, batch_rows: int) -> None:
+    """Let the weights of inputs follow what they gain and overfit, if the config says so.
+
+    As many training rows are measured as there are validation rows, at equal distances.
+    """
+    if model.balance is None or not model.balance.adapts or not model.learns:
+        return
+    num_rows = min(train.num_rows, validation.num_rows)
+    row_N = np.linspace(0, train.num_rows - 1, num_rows).astype(np.int64)
+    some = (train.batch(row_N[start : start + batch_rows]) for start in range(0, num_rows, batch_rows))
+    model.balance.follow(model.losses_by_input(some), model.losses_by_input(batches(validation, batch_rows)))
+
+
+def weigh(
+    config: RunConfig, model: MultimodalLM, train: Corpus, validation: Corpus
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit what is fitted when all has descended; returns the mixture's weights, and the seconds by way."""
     model.eval()
+    seconds = {}
     started = time.perf_counter()
     rows = config.evaluation.batch_rows
     if model.fit_memories(batches(train, rows), batches(validation, rows)):
@@ -89,11 +123,7 @@ def fit_model(
     started = time.perf_counter()
     weights = fit_weights(model, validation, config.evaluation.batch_rows)
     seconds["weights"] = time.perf_counter() - started
-    if refits(config.training):
-        started = time.perf_counter()
-        _refit(config, model, train, validation, run, resume=resume, progress=progress)
-        seconds["refitting"] = time.perf_counter() - started
-    return Fitted(report, weights, seconds)
+    return weights, seconds
 
 
 def _descend(
@@ -106,13 +136,14 @@ def _descend(
     resume: bool,
     progress: Progress | None,
 ) -> FitReport:
+    rebalance(model, train, validation, config.evaluation.batch_rows)
     with make_loader(config, train) as loader:
         return fit(
             model,
             loader,
             first_budget(config.training),
             run,
-            validate=lambda: _validate(model, validation, config.evaluation.batch_rows),
+            validate=lambda: validate(model, train, validation, config.evaluation.batch_rows),
             resume=resume,
             progress=progress,
             device=device(),
@@ -120,8 +151,9 @@ def _descend(
         )
 
 
-def _validate(model: MultimodalLM, validation: Corpus, batch_rows: int) -> float:
-    """Return nats a token; where training goes through the weights, they are fitted anew before."""
+def validate(model: MultimodalLM, train: Corpus, validation: Corpus, batch_rows: int) -> float:
+    """Return nats a token; weights that training goes by are fitted anew before."""
+    rebalance(model, train, validation, batch_rows)
     if model.through is not None:
         model.fit_weights(batches(validation, batch_rows))
     return mean_nll(model, validation, batch_rows)
@@ -156,7 +188,7 @@ def _refit(
 
 def fit_weights(model: MultimodalLM, validation: Corpus, batch_rows: int) -> dict[str, float]:
     """Fit the mixture's weights on held-out rows; empty if there is one scorer."""
-    if len(model.parts) == 1:
+    if len(model.parts) < 2:
         return {}
     model.fit_weights(batches(validation, batch_rows))
     return dict(zip(model.parts, model.scorer.weights, strict=True))
@@ -174,7 +206,10 @@ def make_loader(config: PretrainingConfig, corpus: Corpus) -> Loader:
 
 
 def best_order(training: TrainingConfig, corpus: Corpus) -> BatchOrder:
-    """Choose by which input's media, if any, rows are grouped: the one that needs the fewest encodings a batch."""
+    """Choose by which input's media, if any, rows are grouped: the one that needs the fewest encodings a batch.
+
+    Rows without targets learn from each other, by contrast, and are not grouped: the more media, the more contrast.
+    """
     media = [name for name in corpus.inputs if corpus.is_media(name)]
 
     def order(group: str | None) -> BatchOrder:
@@ -185,6 +220,8 @@ def best_order(training: TrainingConfig, corpus: Corpus) -> BatchOrder:
         batches = list(itertools.islice(order(group).batches(0), TRIED_BATCHES))
         return sum(len(np.unique(corpus.group_N(name)[row_N])) for name in media for row_N in batches)
 
+    if not corpus.has_targets:
+        return order(None)
     ungrouped = num_encodings(None)
     grouped = {name: num_encodings(name) for name in media}
     best = min(grouped, key=lambda name: grouped[name], default=None)

@@ -16,16 +16,17 @@ import torch
 
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
-from sensorium.core.types import Batch, Item, Media, Sample
-from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.core.types import Batch, Item, Items, Media, Sample
+from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import load_model
+from sensorium.model.saving_tasks import holds_tasks, load_tasks
 from sensorium.tasks.registry import default_tokenizers, load_task
-from sensorium.tasks.task import Prediction, Task, predict
+from sensorium.tasks.task import Finds, Prediction, Task, predict
 from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
-from sensorium.workflow.run_folder import model_folder, read_decoding
+from sensorium.workflow.run_folder import model_folder, read_decoding, read_task_decoding
 
 
 class Predictor:
@@ -55,23 +56,25 @@ class Predictor:
         if lessons:
             self._learn(lessons)
         self.task: Task = load_task(model.config.target.task)
-        self._specs = {
-            name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()
-        }
+        read = model.config.read_inputs
+        self._specs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
 
     @classmethod
-    def load(cls, path: Path) -> Predictor:
+    def load(cls, path: Path, task: str | None = None, *, finds: bool = False) -> Predictor:
         """Load a run folder or a model folder.
+
+        Args:
+            task: which one, of a model that has several; None = the only one.
+            finds: None then means the only one that finds rows.
 
         Raises:
             ModelError: there is no whole model.
+            UsageError: no such task, or it is not clear which is meant.
         """
-        folder = model_folder(path)
-        model, answers = load_model(folder, default_tokenizer=default_tokenizers())
-        decoding = DecodingConfig()
-        if folder != path and (path / "config.toml").exists():
-            decoding = read_decoding(path)
-        return cls(model, answers, decoding, lessons=read_lessons(folder))
+        predictors = load_predictors(path)
+        if finds and task is None and len(predictors) > 1:
+            predictors = {n: one for n, one in predictors.items() if isinstance(one.task, Finds)} or predictors
+        return chosen(predictors, task)
 
     def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
         """Count texts as if they had stood `weight` times in the training data; nothing is trained.
@@ -109,6 +112,12 @@ class Predictor:
         decoding = self.decoding.model_copy(update={"ctc": ctc})
         return Predictor(self.model, self.answers, decoding, self.folder, self.lessons)
 
+    def for_task(self, task: str) -> Predictor:
+        """Return the same model, asked for another kind of task.  Raises ConfigError: there is no such kind."""
+        other = Predictor(self.model, self.answers, self.decoding, self.folder, self.lessons)
+        other.task = load_task(task)
+        return other
+
     def audio_input(self) -> str:
         """Name the one input that hears.  Raises UsageError: there is none, or there are several."""
         names = [name for name, preparer in self.model.preparers.items() if preparer.modality == "audio"]
@@ -117,12 +126,16 @@ class Predictor:
         return names[0]
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """Answer each row, a mapping from input names to a path, bytes, Media or text.
+        """Answer each row, a mapping from input names to a path, bytes, Media or text, or a list of them.
 
         Raises:
-            UsageError: an unknown input name, or a row without any input.
+            UsageError: an unknown input name, a row without any input, or a list where an input has none.
+            DataError: more media than the model's rows may have.
             MediaError: a medium that cannot be decoded.
         """
+        if isinstance(self.task, Finds):
+            advice = "ask it with: sensorium retrieve RUN --input NAME=VALUE --among TABLE"
+            raise UsageError(f"task '{self.task.name}' finds rows and writes nothing", advice=advice)
         if not rows:
             return []
         return predict(self.model, self.batch(rows), self.answers, self.decoding, self.task)
@@ -165,15 +178,25 @@ class Predictor:
         ids = [answer.token_ids or answer_ids(self.model, answer.text) for answer in answers]
         return explain(self.model, self.batch(rows), [answer.text for answer in answers], ids)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Return the table column that each input is read from, by input."""
+        return {name: spec.column for name, spec in self._specs.items()}
+
+    def aligned_inputs(self) -> tuple[str, ...]:
+        """Name the inputs that find each other; none if the model aligns nothing."""
+        return self.model.alignment.names if self.model.alignment is not None else ()
+
     def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
         """Prepare rows as one batch."""
         samples = [
             Sample(str(i), self._inputs(row), None if targets is None else targets[i]) for i, row in enumerate(rows)
         ]
         corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
+        corpus = corpus.with_absent({name: self.model.preparers[name] for name in self.model.config.unread})
         return corpus.batch(np.arange(len(samples)))
 
-    def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item]:
+    def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item | Items]:
         for name in row:
             if name not in self._specs:
                 raise UsageError(f"no input '{name}'", advice=nearest(name, list(self._specs)))
@@ -182,9 +205,61 @@ class Predictor:
             raise UsageError("a row without any input", advice=f"inputs: {', '.join(self._specs)}")
         return inputs
 
-    def _item(self, name: str, value: Any) -> Item:
+    def _item(self, name: str, value: Any) -> Item | Items:
+        several = self._specs[name].several
+        if several is None:
+            if isinstance(value, list | tuple):
+                advice = "give one, or train with 'several = true' in its section"
+                raise UsageError(f"'{name}' is one medium a row, not a list", advice=advice)
+            return self._one(name, value)
+        values = several.split(value) if isinstance(value, str) else value
+        items = (self._one(name, one) for one in (values if isinstance(values, list | tuple) else [values]))
+        return tuple(item for item in items if item is not None) or None
+
+    def _one(self, name: str, value: Any) -> Item:
         if value is None or isinstance(value, Media):
             return value
         if isinstance(value, bytes):
             return Media(data=value)
         return self._specs[name].preparer.item(str(value), self.folder)
+
+
+def load_predictors(path: Path) -> dict[str, Predictor]:
+    """Load a run folder or a model folder: a Predictor for each of its tasks, by name; "" where there is one.
+
+    Raises:
+        ModelError: there is no whole model.
+    """
+    folder = model_folder(path)
+    has_run = folder != path and (path / "config.toml").exists()
+    if not holds_tasks(folder):
+        model, answers = load_model(folder, default_tokenizer=default_tokenizers())
+        decoding = read_decoding(path) if has_run else DecodingConfig()
+        return {"": Predictor(model, answers, decoding, lessons=read_lessons(folder))}
+    tasks, answers_of = load_tasks(folder, default_tokenizer=default_tokenizers())
+    return {
+        name: Predictor(
+            model,
+            answers_of[name],
+            read_task_decoding(path, name) if has_run else DecodingConfig(),
+            lessons=read_lessons(folder / "tasks" / name),
+        )
+        for name, model in tasks.models.items()
+    }
+
+
+def chosen(predictors: Mapping[str, Predictor], task: str | None) -> Predictor:
+    """Return the predictor of a task; None = the only one.
+
+    Raises:
+        UsageError: no such task, or it is not clear which is meant.
+    """
+    names = [name or predictors[name].task.name for name in predictors]
+    if task is None and len(predictors) == 1:
+        return next(iter(predictors.values()))
+    if task is None:
+        advice = f"say which with --task, one of {', '.join(names)}"
+        raise UsageError(f"this model has {len(names)} tasks", advice=advice)
+    if task not in names:
+        raise UsageError(f"no task '{task}' in this model", advice=nearest(task, names))
+    return list(predictors.values())[names.index(task)]

@@ -6,9 +6,11 @@ pure function of the config, its seed and the tables, so that a resumed run sees
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,11 @@ import numpy as np
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item, Media
-from sensorium.data.corpus import Corpus, InputSpec, TargetSpec
+from sensorium.data.corpus import Corpus, TargetSpec
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column, split_by_hash
 from sensorium.data.table import Table
-from sensorium.model.config import ConditionerConfig
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
@@ -78,40 +80,73 @@ def prepare(
     """
     quarantine = quarantine or Quarantine(config.data.max_bad_fraction, None if run is None else run / BAD_ROWS)
     parts = open_parts(config, quarantine)
-    _require_columns(config, parts)
-    task: Task = load_task(config.model.target.task)
-    preparers = fitted_preparers(config, parts["train"])
-    tokenizer = build_tokenizer(config.model).fit(filter(None, parts["train"].cells(config.model.target.column)))
+    require_columns(config, parts)
+    preparers, tokenizer = fit_preparation(config, parts["train"])
     seed_everything(config.training.seed)
     model = MultimodalLM(config.model, preparers, tokenizer)
     model.load_pretrained()
+    return with_corpora(config, model, parts, quarantine, say=say)
+
+
+def with_corpora(
+    config: RunConfig,
+    model: MultimodalLM,
+    parts: Mapping[str, Part],
+    quarantine: Quarantine,
+    *,
+    say: Say = quiet,
+    label: str = "",
+) -> Prepared:
+    """Prepare the rows for a model; `label` comes before each line that is said."""
+    task: Task = load_task(config.model.target.task)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
-    say_counts(corpora, say)
+    say_counts(corpora, say, label)
     answers = _answers(config, task, corpora["train"])
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
 
-def fitted_preparers(config: PretrainingConfig, train: Part) -> dict[str, Preparer]:
-    """Fit each input's preparer on the training rows, or load what it learned in the run it is taken from.
+def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:
+    """Tell how many rows each part has, and what was left out of it; `label` comes before each line."""
+    for name, corpus in corpora.items():
+        dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
+        say(f"{label}{name}: {corpus.num_rows:,} rows{dropped}")
+
+
+def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer], Tokenizer]:
+    """Fit the preparer of every input, and the target's tokenizer, on training rows.
+
+    Raises:
+        DataError: a column is missing, or holds nothing to learn from.
+        ModelError: a run that an input is taken from has changed.
+    """
+    require_columns(config, {"train": train})
+    preparers = {name: fit_preparer(name, [(config, train)]) for name in config.model.inputs}
+    return preparers, fit_tokenizer(config, train)
+
+
+def fit_preparer(name: str, readers: Sequence[tuple[PretrainingConfig, Part]]) -> Preparer:
+    """Fit an input's preparer on the training rows of all that read it, or load what it learned in a run.
+
+    Args:
+        readers: each config that reads the input, and its training rows; the first one says how.
 
     Raises:
         DataError: nothing to fit it on.
-        ModelError: the run it is taken from has changed.
+        ModelError: the run that the input is taken from has changed.
     """
-    preparers = build_preparers(config.model, config.media)
-    for name, choice in config.model.inputs.items():
-        if choice.section.taken_from is not None:
-            load_preparer(preparers[name], choice.section, f"inputs.{name}")
-        else:
-            preparers[name].fit(_items(train, choice.column, preparers[name], config))
-    return preparers
+    first, _ = readers[0]
+    preparer, section = build_preparers(first.model, first.media)[name], first.model.inputs[name].section
+    if section.taken_from is not None:
+        return load_preparer(preparer, section, f"inputs.{name}")
+    return preparer.fit(chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers))
 
 
-def say_counts(corpora: Mapping[str, Corpus], say: Say) -> None:
-    """Tell how many rows each part has, and what was left out of it."""
-    for name, corpus in corpora.items():
-        dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
-        say(f"{name}: {corpus.num_rows:,} rows{dropped}")
+def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
+    """Fit the target's tokenizer; of a task that writes nothing, on nothing."""
+    column = config.model.target.column
+    tokenizer: Tokenizer = build_tokenizer(config.model)
+    tokenizer.fit(() if column is None else filter(None, train.cells(column)))
+    return tokenizer
 
 
 def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, Part]:
@@ -150,17 +185,21 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     """Prepare the rows of `part` for `model`; bad ones, and those its task cannot use, go to `quarantine`."""
     task = load_task(config.model.target.task)
     target = config.model.target
-    inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
+    read = config.model.read_inputs
+    inputs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
+    column = target.column
     corpus = Corpus.build(
         part.table,
         part.row_N,
         inputs,
-        TargetSpec(target.column, model.tokenizer, target.max_tokens),
+        None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens),
         folder=media_root(config, part.table),
         cache=cache_folder(config),
         workers=config.training.workers,
         quarantine=quarantine,
     )
+    if config.model.unread:
+        corpus = corpus.with_absent({name: model.preparers[name] for name in config.model.unread})
     return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
 
 
@@ -205,20 +244,13 @@ def reads_media(preparer: Preparer) -> bool:
 def _shared_column(config: PretrainingConfig) -> str | None:
     """Rows that share a medium must not fall on both sides: group by the first medium's column."""
     preparers = build_preparers(config.model)
-    return next((c.column for name, c in config.model.inputs.items() if reads_media(preparers[name])), None)
+    return next((c.column for name, c in config.model.read_inputs.items() if reads_media(preparers[name])), None)
 
 
-def _require_columns(config: RunConfig, parts: dict[str, Part]) -> None:
-    require_columns(parts, config.model, {"target": config.model.target.column})
-
-
-def require_columns(
-    parts: dict[str, Part], model: ConditionerConfig, more: Mapping[str, str] | None = None
-) -> None:
-    """Check that every table has the columns that inputs, and `more` sections, read.  Raises DataError."""
-    wanted = {f"inputs.{name}": choice.column for name, choice in model.inputs.items()} | dict(more or {})
+def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:
+    """Raise DataError where a table lacks a column that the config reads."""
     for part in parts.values():
-        for key, column in wanted.items():
+        for key, column in config.model.columns.items():
             if column not in part.table.columns:
                 raise DataError(
                     f"has no column '{column}', which [{key}] reads",
@@ -227,12 +259,17 @@ def require_columns(
                 )
 
 
-def _items(part: Part, column: str, preparer: Preparer, config: PretrainingConfig) -> Iterator[Item]:
-    root = media_root(config, part.table)
-    return (item for cell in part.cells(column) if (item := preparer.item(cell, root)) is not None)
+def input_items(config: PretrainingConfig, part: Part, name: str, preparer: Preparer) -> Iterator[Item]:
+    """Go through what the rows of `part` have for one input; cells that cannot be read are quarantined later."""
+    spec, root = config.model.inputs[name].spec(preparer), media_root(config, part.table)
+    for cell in part.cells(spec.column):
+        with contextlib.suppress(DataError):
+            yield from spec.items(cell, root)
 
 
 def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:
+    if config.model.target.column is None:
+        return None
     counts = Counter(text for i in range(train.num_rows) if (text := train.target_text(i)) is not None)
     closed = config.model.target.closed
     if closed is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.pretrainer import Pretrainer
 from sensorium.model.saving import save_pretrained
@@ -31,7 +31,7 @@ from sensorium.workflow.prepare import (
     Part,
     Say,
     cache_folder,
-    fitted_preparers,
+    fit_preparer,
     media_root,
     open_parts,
     quiet,
@@ -102,7 +102,7 @@ def pretrain(
     with run_lock(run):
         settle_config(config.dump(), run, resume)
         quarantine = Quarantine(config.data.max_bad_fraction, run / BAD_ROWS)
-        model, corpora = _prepare(config, quarantine, say)
+        model, corpora = prepare_pretraining(config, quarantine, say=say)
         train, validation = corpora["train"], corpora["validation"]
         started = time.perf_counter()
         with make_loader(config, train) as loader:
@@ -133,10 +133,18 @@ def pretrain(
     return result
 
 
-def _prepare(config: PretrainingConfig, quarantine: Quarantine, say: Say) -> tuple[Pretrainer, dict[str, Corpus]]:
+def prepare_pretraining(
+    config: PretrainingConfig, quarantine: Quarantine, *, say: Say = quiet
+) -> tuple[Pretrainer, dict[str, Corpus]]:
+    """Open the tables and build everything up to the first step: the model, and its corpora.
+
+    Raises:
+        DataError: a table or column is missing, no rows are left, or too many are bad.
+        ConfigError, ModelError: parts of the model do not fit.
+    """
     parts = {name: part for name, part in open_parts(config, quarantine).items() if name != "test"}
-    require_columns(parts, config.model)
-    preparers = fitted_preparers(config, parts["train"])
+    require_columns(config, parts)
+    preparers = {name: fit_preparer(name, [(config, parts["train"])]) for name in config.model.inputs}
     seed_everything(config.training.seed)
     model = Pretrainer(config.model, preparers)
     model.load_pretrained()
@@ -146,7 +154,7 @@ def _prepare(config: PretrainingConfig, quarantine: Quarantine, say: Say) -> tup
 
 
 def _corpus(config: PretrainingConfig, model: Pretrainer, part: Part, quarantine: Quarantine) -> Corpus:
-    inputs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in config.model.inputs.items()}
+    inputs = {name: choice.spec(model.preparers[name]) for name, choice in config.model.inputs.items()}
     return Corpus.build(
         part.table,
         part.row_N,

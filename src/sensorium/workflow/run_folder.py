@@ -7,6 +7,7 @@ checkpoints/       what --resume continues from
 model/             what answers (see `sensorium.model.saving`)
 evaluation.json    what was measured, beside the baselines
 bad_rows.jsonl     the quarantined rows, if any
+tasks/NAME/        what is one task's alone, in a run of several: its tuned decoding.toml
 """
 
 from __future__ import annotations
@@ -115,6 +116,26 @@ def model_folder(path: Path) -> Path:
     raise ModelError("is not a run folder or a model folder", where=str(path), advice="look in runs/")
 
 
+def task_folder(run: Path, task: str) -> Path:
+    """Return the folder of what is one task's alone, in a run of several."""
+    return run / "tasks" / task
+
+
+def lessons_folder(path: Path, task: str | None) -> Path:
+    """Return where a run or model folder keeps what a task was taught; None = its only task.
+
+    Raises:
+        ModelError: neither a run folder nor a model folder.
+        UsageError: no such task, or it is not clear which is meant.
+    """
+    folder = model_folder(path)
+    tasks = sorted(one.name for one in (folder / "tasks").iterdir()) if (folder / "tasks").is_dir() else []
+    if tasks and task not in tasks:
+        advice = f"say which with --task, one of {', '.join(tasks)}"
+        raise UsageError(f"this model has {len(tasks)} tasks", where=str(path), advice=advice)
+    return folder / "tasks" / str(task) if tasks else folder
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all.  Raises DiskError."""
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8"))
@@ -133,6 +154,16 @@ def read_decoding(run: Path) -> DecodingConfig:
         return DecodingConfig.parse(*read_toml(run / DECODING))
     values, source = read_toml(run / "config.toml")
     return DecodingConfig.parse(values.get("decoding", {}), source, "decoding")
+
+
+def read_task_decoding(run: Path, task: str) -> DecodingConfig:
+    """Return how a task of a run of several decodes: as tuned, else as configured.  Raises ConfigError."""
+    tuned = task_folder(run, task) / DECODING
+    if tuned.exists():
+        return DecodingConfig.parse(*read_toml(tuned))
+    values, source = read_toml(run / "config.toml")
+    own = values["tasks"][task].get("decoding", {})
+    return DecodingConfig.parse(own, source, f"tasks.{task}.decoding")
 
 
 def _numbered(name: str) -> list[tuple[Path, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,14 @@ _ALGORITHM = "strips 1"  # part of the digest: change it with what training does
 _UNITS_AT_ONCE = 4096
 
 
-def begin_with_learned(model: MultimodalLM, train: Corpus, cache: Path | None) -> dict[str, int]:
+def begin_with_learned(
+    model: MultimodalLM, train: Corpus, cache: Path | None, inputs: Collection[str] | None = None
+) -> dict[str, int]:
     """Learn vectors for every input that asks for them and begin its embedding with them.
 
     Args:
         cache: where they are kept for the next run; None = nowhere.
+        inputs: those that are looked at; None = all.
 
     Returns how many words of each such input have a vector.
 
@@ -47,7 +50,7 @@ def begin_with_learned(model: MultimodalLM, train: Corpus, cache: Path | None) -
     found = {}
     for name, choice in model.config.inputs.items():
         training = getattr(choice.options, "learned_vectors", None)
-        if training is None:
+        if training is None or (inputs is not None and name not in inputs):
             continue
         encoder: Any = model.encoders[name]
         config = WordVectorConfig(**training.model_dump(), width=encoder.embed.embedding_dim)

@@ -1,0 +1,66 @@
+"""`sensorium compare CONFIG`: which fusion does this data want?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sensorium.cli.output import number, print_json, print_table, say
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="A TOML config with two inputs or more.")],
+    fusions: Annotated[str, typer.Option(help="Names joined by ','; default: every fusion there is.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 3,
+    seconds: Annotated[float | None, typer.Option(help="Budget of each; default: the config's.")] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=0, help="Processes side by side; 0 = in this process.")
+    ] = 1,
+    out: Annotated[Path | None, typer.Option(help="Where results are kept; default runs/NAME-compare.")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set a.b=c.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Compare fusions with each input alone and with late fusion, at one budget; go on where it stopped."""
+    from sensorium.workflow.compare import compare as compare_fusions
+    from sensorium.workflow.config import load_config
+
+    changes = list(assignments or [])
+    if seconds is not None:
+        changes.append(f"training.seconds={seconds}")
+    names = [name.strip() for name in fusions.split(",") if name.strip()]
+    found = compare_fusions(load_config(config, changes), names, num_seeds=seeds, jobs=jobs, out=out, say=say)
+    print_json(found.facts()) if as_json else print_comparison(found.facts())
+
+
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Print the table, best first, and the verdict."""
+    metric = facts["metric"]
+    rows = []
+    for line in facts["contenders"]:
+        stats = line["metrics"][metric]
+        rows.append(
+            [
+                line["name"],
+                number(stats["mean"]),
+                number(stats["spread"]),
+                "" if line["difference"] is None else f"{line['difference']:+.4f}",
+                "" if line["p"] is None else f"{line['p']:.2g}",
+                f"{line['parameters']:,}",
+                f"{line['ms_per_row']:.3g}",
+                "" if line["peak_mib"] is None else f"{line['peak_mib']:,.0f}",
+                f"{line['steps']:,.0f}",
+            ]
+        )
+    if metric in facts["majority"]:
+        rows.append(["majority", number(facts["majority"][metric]), *[""] * 7])
+    header = [metric, "mean", "std", "gain", "p", "parameters", "ms/row", "MiB", "steps"]
+    print(
+        f"judged on {facts['rows']:,} {facts['judged_on']} rows; "
+        f"gain: what a row scores more than with {facts['reference']}"
+    )
+    print_table(header, rows)
+    for name, why in facts["failures"].items():
+        print(f"{name} could not be measured: {why}")
+    print(f"\n{facts['verdict']}\n\nresults: {facts['folder']}")

@@ -1,0 +1,104 @@
+"""Every part reads from the others, all at once and in all directions.
+
+    y_k = x_k + attention(LN(x_k), LN([x_j : j != k]))       attention = softmax(Q K' / sqrt(d)) V
+    x_k = TRM_k(y_k + MLP(LN(y_k)))                          repeated `layers` times, all k from the same x
+    memory = LN([x_1; ...; x_K])
+
+TRM_k is a Transformer layer within the part: the two blocks of Lu et al. 2019 (ViLBERT, section 3.1), for any
+number of parts; parallel co-attention (Lu et al. 2016, section 3.3) is its ancestor.  A part that is absent from a
+row is neither read nor part of the memory; a part that is alone reads itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.core.config import Section
+from sensorium.core.types import Conditioning, Encoded
+from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
+from sensorium.fusion.parts import conditioning, lined_up, ordered
+
+
+class CoAttention(nn.Module):
+    """Let the positions of each part attend to those of all others.
+
+    Args:
+        config: sizes.
+        names: the inputs.
+        width: D, a multiple of the heads.
+
+    Raises:
+        ConfigError: `heads` does not divide `width`.
+    """
+
+    ignores_absent = True
+
+    class Config(Section):
+        """Options of `co_attention`."""
+
+        layers: int = Field(1, ge=1, le=64)
+        heads: int = Field(4, ge=1, le=128)
+        dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.width = width
+        require_heads(width, config.heads)
+        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.layers = nn.ModuleList(
+            CoAttentionLayer(len(self.names), width, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
+        """Fuse: (B, sum of T, D).  Raises ModelError on a missing part."""
+        chosen = ordered(parts, self.names)
+        x_BMD, mask_BM, lengths = lined_up(chosen, self.kind_KD)
+        for layer in self.layers:
+            x_BMD = layer(x_BMD, mask_BM, lengths)
+        x_BMD = torch.where(mask_BM[..., None], self.norm(x_BMD), 0)
+        return conditioning(x_BMD, mask_BM, parts)
+
+
+class CoAttentionLayer(nn.Module):
+    """Attention from each part to all others, then attention within each part.
+
+    Args:
+        num_parts: K.
+        width: D.
+        num_heads: H.
+        dropout: chance that a value of a branch is dropped.
+    """
+
+    def __init__(self, num_parts: int, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_keys = nn.LayerNorm(width)
+        self.across = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
+        self.inside: Any = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
+
+    def forward(self, x_BMD: Tensor, mask_BM: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return (B, M, D), parts in the same places; `lengths` are their T."""
+        key_BMD = self.norm_keys(x_BMD)
+        x = []
+        start = 0
+        for across, inside, length in zip(self.across, self.inside, lengths, strict=True):
+            own = slice(start, start + length)
+            x_BTD = across(x_BMD[:, own], key_BMD, _readable(mask_BM, own))
+            # A row that lacks this part still needs a key; what it computes is masked in the end.
+            mask_BT = mask_BM[:, own]
+            x.append(inside.within(x_BTD, mask_BT | ~mask_BT.any(1, keepdim=True)))
+            start += length
+        return torch.cat(x, dim=1)
+
+
+def _readable(mask_BM: Tensor, own: slice) -> Tensor:
+    """Return which keys a part reads (B, M): those of others, or its own where a row has no other."""
+    others_BM = mask_BM.clone()
+    others_BM[:, own] = False
+    return torch.where(others_BM.any(1, keepdim=True), others_BM, mask_BM)

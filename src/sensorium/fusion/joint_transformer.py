@@ -1,0 +1,81 @@
+"""One Transformer over the positions of all parts: early fusion, in which everything may read everything.
+
+    x_kt = x_kt + e_k + g_k p_t            e_k: which part; p_t: which place in it (sines, Vaswani et al. 2017, 3.5)
+    x = x + attention(LN(x), LN(x))        over all parts at once
+    x = x + MLP(LN(x))                     repeated `layers` times
+    memory = LN(x)
+
+The single stream of Chen et al. 2020 (UNITER, section 3.1), with the layers of a Transformer that normalises first.
+Encoders may have told positions already; g_k, one learned number a part, says how much they are told again.  Absent
+parts are masked out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.core.config import Section
+from sensorium.core.types import Conditioning, Encoded
+from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
+from sensorium.fusion.parts import conditioning, lined_up, ordered
+
+
+class JointTransformer(nn.Module):
+    """Let all positions of all parts attend to each other.
+
+    Args:
+        config: sizes.
+        names: the inputs.
+        width: D, a multiple of the heads.
+
+    Raises:
+        ConfigError: `heads` does not divide `width`.
+    """
+
+    ignores_absent = True
+
+    class Config(Section):
+        """Options of `joint_transformer`."""
+
+        layers: int = Field(2, ge=1, le=64)
+        heads: int = Field(4, ge=1, le=128)
+        dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.width = width
+        require_heads(width, config.heads)
+        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.position_gain_K = nn.Parameter(torch.full((len(self.names),), 0.1))
+        self.blocks: Any = nn.ModuleList(
+            CrossAttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
+        """Fuse: (B, sum of T, D).  Raises ModelError on a missing part."""
+        chosen = ordered(parts, self.names)
+        x_BMD, mask_BM, lengths = lined_up(chosen, self.kind_KD)
+        # Counted over real positions, so that padding in front does not move anything.
+        rank_BM = torch.cat([part.mask_BT.cumsum(1) - 1 for part in chosen], dim=1)
+        gain_M = torch.cat([gain.expand(num) for gain, num in zip(self.position_gain_K, lengths, strict=True)])
+        x_BMD = x_BMD + gain_M[:, None] * sines(rank_BM, self.width).to(x_BMD.dtype)
+        for block in self.blocks:
+            x_BMD = block.within(x_BMD, mask_BM)
+        return conditioning(torch.where(mask_BM[..., None], self.norm(x_BMD), 0), mask_BM, parts)
+
+
+def sines(position_BT: Tensor, width: int) -> Tensor:
+    """Return sin(t w_i), then cos(t w_i), w_i = 10000^(-i / (D/2)); float32 (B, T, D), a zero more if D is odd."""
+    half = width // 2
+    rate_H = torch.exp(-math.log(10_000.0) / max(half, 1) * torch.arange(half, device=position_BT.device))
+    angle_BTH = position_BT[..., None] * rate_H
+    odd_BT1 = torch.zeros_like(angle_BTH[..., :1]) if half else position_BT[..., None] * 0.0
+    return torch.cat([angle_BTH.sin(), angle_BTH.cos(), odd_BT1], dim=-1)[..., :width]

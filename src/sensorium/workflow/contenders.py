@@ -1,0 +1,232 @@
+"""One contender of a comparison: a fusion, an input alone, or late fusion; fitted with one seed, and judged.
+
+Enters: a RunConfig, who contends, a seed.  Leaves: an `Outcome`: metrics, a score of every row, and the cost.
+
+All contenders see the same rows and the same budget: what late fusion may spend in seconds is divided among its
+models, one an input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from sensorium.core.config import Source
+from sensorium.data.corpus import Corpus
+from sensorium.evaluation.registry import LOWER_IS_BETTER, load_metric
+from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.model.config_fusion import FusionSection
+from sensorium.model.late_fusion import LateFusion
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import num_parameters
+from sensorium.tasks.task import predict
+from sensorium.training.progress import Silent
+from sensorium.training.seeding import seed_everything
+from sensorium.version import __version__
+from sensorium.workflow.baselines import majority_baseline
+from sensorium.workflow.config import RunConfig, parse
+from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
+from sensorium.workflow.prepare import Prepared, prepare
+from sensorium.workflow.train import judged_corpus
+
+Kind = Literal["fusion", "input", "late"]
+LATE = "late fusion"
+TIMED_ROWS = 256
+TIMED_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who takes part: a fusion by its name in the registry, an input by its name, or late fusion."""
+
+    kind: Kind
+    of: str
+
+    @property
+    def name(self) -> str:
+        """Return what tables call it."""
+        return {"fusion": self.of, "input": f"{self.of} only", "late": LATE}[self.kind]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one contender did with one seed.
+
+    Attributes:
+        judged_on: "test" or "validation" rows.
+        metrics: by name.
+        majority: the same metrics for the commonest training target.
+        row_scores: of every judged request, in table order; more is better.
+        parameters: how many numbers training changes.
+        ms_per_row: milliseconds to answer a row, in batches of up to 256.
+        peak_mib: the most memory the process ever held; None where it is shared with other work.
+        steps: updates of the weights.
+        seconds: of fitting.
+        weights: late fusion's exponents, or the scorers' weights.
+    """
+
+    contender: str
+    kind: Kind
+    seed: int
+    judged_on: str
+    metrics: dict[str, float]
+    majority: dict[str, float]
+    row_scores: list[float] = field(repr=False)
+    parameters: int
+    ms_per_row: float
+    peak_mib: float | None
+    steps: int
+    seconds: float
+    weights: dict[str, float]
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values, as a file keeps them."""
+        return asdict(self)
+
+
+def key_of(config: RunConfig, contender: Contender, seed: int) -> str:
+    """Name this very measurement: equal keys mean equal config, tables, contender and seed."""
+    values = _with_fusion(config, contender.of).dump() if contender.kind == "fusion" else config.dump()
+    values["training"]["seed"] = seed
+    for ignored in ("run", "evaluation"):
+        values[ignored] = {k: v for k, v in values[ignored].items() if k in ("batch_rows", "max_rows")}
+    if contender.kind != "fusion":  # fusions have no say in a model of one input
+        values["fusion"] = {k: v for k, v in values["fusion"].items() if k == "width" or k.startswith("input_")}
+    tables = [_identity(values["data"].get(part)) for part in ("train", "validation", "test")]
+    text = json.dumps([__version__, contender.kind, contender.of, values, tables], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
+
+
+def _identity(spec: str | None) -> list[Any] | None:
+    """Name a table file's present content by size and time of change; what a reader makes has its spec alone."""
+    if spec is None or not Path(spec).is_file():
+        return None
+    status = Path(spec).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: bool = False) -> Outcome:
+    """Fit the contender and judge it on the run's test (else validation) rows.
+
+    Raises:
+        DataError, ModelError, OutOfMemoryError: as their names say.
+    """
+    config = config.replace(training=config.training.model_copy(update={"seed": seed, "checkpoint_every": None}))
+    if contender.kind == "fusion":
+        config = _with_fusion(config, contender.of)
+    prepared = prepare(config)
+    corpus, judged_on = judged_corpus(prepared)
+    started = time.perf_counter()
+    model, fits, weights = _fitted(config, contender, prepared)
+    seconds = time.perf_counter() - started
+    evaluation = evaluate(
+        model,
+        prepared.task,
+        corpus,
+        answers=prepared.answers,
+        decoding=config.decoding,
+        batch_rows=config.evaluation.batch_rows,
+        max_rows=config.evaluation.max_rows,
+    )
+    return Outcome(
+        contender=contender.name,
+        kind=contender.kind,
+        seed=seed,
+        judged_on=judged_on,
+        metrics=evaluation.metrics,
+        majority=majority_baseline(config, prepared, corpus).metrics if prepared.task.metrics else {},
+        row_scores=row_scores(evaluation, model, corpus),
+        parameters=num_parameters(model),
+        ms_per_row=_ms_per_row(config, prepared, model, corpus),
+        peak_mib=peak_mib() if own_process else None,
+        steps=sum(fitted.report.num_steps for fitted in fits if fitted.report is not None),
+        seconds=seconds,
+        weights=weights,
+    )
+
+
+def _fitted(
+    config: RunConfig, contender: Contender, prepared: Prepared
+) -> tuple[MultimodalLM, list[Fitted], dict[str, float]]:
+    if contender.kind == "fusion":
+        fitted = _fit(config, prepared.model, prepared)
+        return prepared.model, [fitted], fitted.weights
+    if contender.kind == "input":
+        model, fitted = _single(config, contender.of, prepared)
+        return model, [fitted], fitted.weights
+    names = list(config.model.inputs)
+    training = config.training
+    if training.seconds is not None:
+        training = training.model_copy(update={"seconds": training.seconds / len(names)})
+    singles = {name: _single(config.replace(training=training), name, prepared) for name in names}
+    late = LateFusion({name: model for name, (model, _) in singles.items()}).eval()
+    weights = fit_weights(late, prepared.validation, config.evaluation.batch_rows)
+    return late, [fitted for _, fitted in singles.values()], weights
+
+
+def _single(config: RunConfig, name: str, prepared: Prepared) -> tuple[MultimodalLM, Fitted]:
+    alone = config.replace(model=config.model.only([name]))
+    seed_everything(config.training.seed)
+    model = MultimodalLM(alone.model, {name: prepared.model.preparers[name]}, prepared.model.tokenizer)
+    return model, _fit(alone, model, prepared)
+
+
+def _fit(config: RunConfig, model: MultimodalLM, prepared: Prepared) -> Fitted:
+    with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
+        return fit_model(config, model, prepared.train, prepared.validation, Path(scratch), progress=Silent())
+
+
+def _with_fusion(config: RunConfig, name: str) -> RunConfig:
+    """Return the same run with another fusion; its own options only if the config is about that fusion."""
+    values = config.dump()
+    if name != values["fusion"]["features"]:
+        values["fusion"] = {k: v for k, v in values["fusion"].items() if k in FusionSection.model_fields}
+    values["fusion"]["features"] = name
+    return parse(values, Source(), folder=config.folder, name=config.name)
+
+
+def row_scores(evaluation: Evaluation, model: MultimodalLM, corpus: Corpus) -> list[float]:
+    """Return the first metric of every request by itself, more = better.
+
+    Of an accuracy it is whether the row is right.  A task without metrics is judged by nats a token.
+    """
+    if not evaluation.predictions:
+        found: list[float] = []
+        with torch.inference_mode():
+            for start in range(0, evaluation.num_rows, TIMED_ROWS):
+                rows = np.arange(start, min(start + TIMED_ROWS, evaluation.num_rows))
+                nll_B, num_tokens_B = model.losses(corpus.batch(rows))
+                found += (-nll_B / num_tokens_B.clamp_min(1)).tolist()
+        return found
+    name = next(iter(evaluation.metrics))
+    metric, sign = load_metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
+    return [sign * float(metric([p.text], [references])) for _, p, references in evaluation.predictions]
+
+
+def _ms_per_row(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> float:
+    batch = corpus.batch(np.arange(min(corpus.num_rows, TIMED_ROWS)))
+    fastest = float("inf")
+    for _ in range(TIMED_RUNS):
+        started = time.perf_counter()
+        predict(model, batch, prepared.answers, config.decoding, prepared.task)
+        fastest = min(fastest, time.perf_counter() - started)
+    return 1000 * fastest / max(batch.num_rows, 1)
+
+
+def peak_mib() -> float | None:
+    """Return the most memory this process has held so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10

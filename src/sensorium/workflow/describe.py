@@ -1,0 +1,229 @@
+"""Describe a model: its parts, their parameters and shapes, and a diagram of how they meet.
+
+Enters: a config, or a finished run.  Leaves: a `Description`.  Shapes are those of a dummy row, computed by the
+model itself: one picture, one second of sound, a text of five words.
+
+A config's vocabularies are learned from its training rows, so its texts are read, but no medium is unless an input
+makes words of its media.  Where the rows cannot be read, the description says what is not known.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import wave
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sensorium.core.errors import DataError
+from sensorium.core.protocols import Preparer
+from sensorium.core.types import Batch, Item, Media, Sample
+from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.quarantine import Quarantine
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import build_preparers, build_tokenizer, load_model
+from sensorium.tasks.registry import default_tokenizers
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.diagram import diagram
+from sensorium.workflow.prepare import fit_preparation, open_parts
+from sensorium.workflow.run_folder import model_folder
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a model.
+
+    Attributes:
+        role: "input", "fusion", "alignment", "scorer" or "mix".
+        name: its name in the config.
+        kind: its name in the registry.
+        shape_in, shape_out: axes of one row, without B; None where only fitting tells.
+        learned, frozen: numbers that training may change, and numbers that it may not.
+        counted: numbers in buffers, such as counted tables and running means.
+    """
+
+    role: str
+    name: str
+    kind: str
+    shape_in: tuple[int, ...] | None
+    shape_out: tuple[int, ...] | None
+    learned: int
+    frozen: int
+    counted: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model's parts, first to last, what is not known of them, and a Mermaid flowchart."""
+
+    task: str
+    layout: str
+    width: int
+    vocabulary: int
+    components: Sequence[Component]
+    unknown: Sequence[str]
+    mermaid: str
+
+    def total(self, what: str) -> int:
+        """Add up "learned", "frozen" or "counted" numbers."""
+        return sum(getattr(component, what) for component in self.components)
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values."""
+        totals = {what: self.total(what) for what in ("learned", "frozen", "counted")}
+        return asdict(self) | {"total": totals}
+
+
+def describe_run(path: Path) -> Description:
+    """Describe a run folder or a model folder.  Raises ModelError: there is no whole model."""
+    model, _ = load_model(model_folder(path), default_tokenizer=default_tokenizers())
+    return describe(model)
+
+
+def describe_config(config: RunConfig) -> Description:
+    """Describe what a config would train; see the module on what is read.  Raises ModelError."""
+    unknown = []
+    try:
+        train = open_parts(config, Quarantine(1.0))["train"]
+        preparers, tokenizer = fit_preparation(config, train)
+    except DataError as error:
+        unknown.append(f"vocabularies, and the parameters that grow with them: {error}")
+        preparers = build_preparers(config.model)
+        try:
+            for preparer in preparers.values():
+                preparer.fit([_dummy(preparer.modality)])
+        except DataError:  # an input of a form that no dummy has: there is no telling without the rows
+            raise error from None
+        tokenizer = build_tokenizer(config.model).fit([TEXT])
+    model = MultimodalLM(config.model, preparers, tokenizer).eval()
+    unknown += [f"what '{name}' counts" for name, part in model.parts.items() if part.fitted_by == "counting"]
+    unfitted = [n for n, e in model.encoders.items() if getattr(e, "fitted_by", "gradient") == "counting"]
+    unknown += [f"what the encoder of '{name}' counts, and its shape" for name in unfitted]
+    return describe(model, unfitted=unfitted, unknown=unknown)
+
+
+@torch.inference_mode()
+def describe(model: MultimodalLM, *, unfitted: Sequence[str] = (), unknown: Sequence[str] = ()) -> Description:
+    """Describe a model.
+
+    Args:
+        model: in evaluation mode.
+        unfitted: inputs whose encoders cannot run yet.
+        unknown: what cannot be told.
+    """
+    batch = dummy_batch(model, without=unfitted).to(model.device)
+    cond = model.condition(batch)
+    strange = [n for n, media in batch.inputs.items() if n not in unfitted and bool((media.row_B < 0).any())]
+    components = []
+    for name, choice in model.config.inputs.items():
+        is_known = name not in unfitted and name not in strange
+        shape_in = tuple(batch.inputs[name].values.shape[1:]) if is_known else None
+        shape_out = tuple(cond.parts[name].x_BTD.shape[1:]) if is_known else None
+        kind = f"{choice.section.modality}.{choice.section.encoder}"
+        components.append(_component("input", name, kind, shape_in, shape_out, model.encoders[name]))
+    if model.fusion is not None:
+        kind = model.config.fusion.features
+        out = None if unfitted or strange else tuple(cond.memory.x_BTD.shape[1:])
+        components.append(_component("fusion", kind, kind, None, out, model.fusion))
+    if model.alignment is not None:
+        kind = model.alignment.loss
+        components.append(_component("alignment", "alignment", kind, None, None, model.alignment))
+    for name, part in model.parts.items():
+        kind = model.config.scorers[name].kind
+        components.append(_component("scorer", name, kind, None, (len(model.vocab),), part))
+    if len(model.parts) > 1:
+        own = _without(model.scorer, list(model.parts.values()))
+        components.append(Component("mix", model.config.language.mix, "mix", None, (len(model.vocab),), *own))
+    shapes = {c.name: c.shape_out for c in components if c.role == "input"}
+    memory = next((c.shape_out for c in components if c.role == "fusion"), None)
+    fusion = model.config.fusion
+    return Description(
+        model.config.target.task,
+        fusion.layout,
+        fusion.width,
+        len(model.vocab),
+        components,
+        [*unknown, *(f"the shape of '{name}', whose form no dummy has" for name in strange)],
+        diagram(model, shapes, memory),
+    )
+
+
+def dummy_batch(model: MultimodalLM, *, without: Sequence[str] = ()) -> Batch:
+    """Return a batch of one row that has a dummy of every input that takes one, but for those in `without`."""
+    specs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()}
+    inputs = {name: None if name in without else _taken(spec.preparer) for name, spec in specs.items()}
+    return Corpus.from_samples([Sample("dummy", inputs)], specs, None).batch(np.arange(1))
+
+
+def _component(
+    role: str,
+    name: str,
+    kind: str,
+    shape_in: tuple[int, ...] | None,
+    shape_out: tuple[int, ...] | None,
+    module: nn.Module,
+) -> Component:
+    return Component(role, name, kind, shape_in, shape_out, *_sizes(module.named_parameters(), module.state_dict()))
+
+
+def _sizes(parameters: Any, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
+    """Count learned, frozen and counted numbers."""
+    named = dict(parameters)
+    learned = sum(p.numel() for p in named.values() if p.requires_grad)
+    frozen = sum(p.numel() for p in named.values() if not p.requires_grad)
+    return learned, frozen, sum(t.numel() for name, t in tensors.items() if name not in named)
+
+
+def _without(module: nn.Module, parts: Sequence[nn.Module]) -> tuple[int, int, int]:
+    """Count what a composition has beside its parts."""
+    sizes = [_sizes(m.named_parameters(), m.state_dict()) for m in (module, *parts)]
+    first, *rest = sizes
+    learned, frozen, counted = (max(0, first[i] - sum(part[i] for part in rest)) for i in range(3))
+    return learned, frozen, counted
+
+
+TEXT = "one two three four five"
+
+
+def _taken(preparer: Preparer) -> Item:
+    """Return a dummy if the preparer takes it, else None: a text may have to be of a certain form."""
+    item = _dummy(preparer.modality)
+    try:
+        if item is not None:
+            preparer(item)
+    except DataError:
+        return None
+    return item
+
+
+def _dummy(modality: str) -> Item:
+    """Return an item of a modality; None for one that others added, which then stays absent."""
+    make = _DUMMIES.get(modality)
+    return make() if make else None
+
+
+def _picture() -> Media:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 120, 150)).save(data, "PNG")
+    return Media(data=data.getvalue())
+
+
+def _sound() -> Media:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        tone_N = 8_000 * np.sin(2 * math.pi * 440 * np.arange(16_000) / 16_000)
+        file.writeframes(tone_N.astype("<i2").tobytes())
+    return Media(data=data.getvalue())
+
+
+_DUMMIES: Mapping[str, Callable[[], Item]] = {"text": lambda: TEXT, "image": _picture, "audio": _sound}

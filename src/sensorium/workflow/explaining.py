@@ -1,0 +1,140 @@
+"""Explanations as whole jobs: of one row, of a table's rows on average, and as files in a folder.
+
+Enters: a `Predictor` and a row, or a corpus.  Leaves: `RowExplanation`, mean `Contributions`; with a folder:
+
+explanation.json          everything but the maps' numbers
+inputs.csv .png .svg      each input's Shapley value, and the value with every subset of inputs
+tokens.csv                each token: log p, every scorer's share, every input's contribution
+INPUT.METHOD.csv .png .svg        a map: one line a place, one column a token
+INPUT.METHOD.curves.csv           its deletion and insertion curves, beside random orders
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium.core.commit import disk_error
+from sensorium.core.errors import UsageError
+from sensorium.core.protocols import Preparer
+from sensorium.core.types import Media
+from sensorium.core.vocabulary import BOS
+from sensorium.data.corpus import Corpus
+from sensorium.data.table import Table
+from sensorium.explain.maps import METHODS
+from sensorium.explain.pictures import draw_contributions, draw_map
+from sensorium.explain.row import RowExplanation, explain_row
+from sensorium.explain.scorers import answer_ids
+from sensorium.explain.shapley import Contributions, contributions, mean_contributions, rows_at_once
+from sensorium.explain.tables import curve_rows, input_rows, map_rows, token_rows, write_csv
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.tasks.task import Prediction
+from sensorium.workflow.predictor import Predictor
+from sensorium.workflow.run_folder import write_json
+
+
+def explain_answer(
+    predictor: Predictor,
+    row: Mapping[str, Any],
+    target: str | None = None,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    value: str = "log_p",
+) -> RowExplanation:
+    """Explain what the model answers to a row, or why it gives `target` the probability that it does.
+
+    Raises:
+        UsageError: an unknown input, or a row without any.
+        ConfigError: an unknown method or value.
+    """
+    answer = predictor.predict([row])[0] if target is None else Prediction(target, math.nan)
+    whole = Predictor(predictor.model.thawed(), predictor.answers, predictor.decoding, predictor.folder)
+    ids = answer.token_ids or answer_ids(whole.model, answer.text)
+    blind = typed_inputs(whole.model)
+    return explain_row(whole.model, whole.batch([row]), answer.text, ids, methods=methods, value=value, blind=blind)
+
+
+def mean_over(
+    model: MultimodalLM, corpus: Corpus, *, value: str = "log_p", max_rows: int | None = None
+) -> Contributions:
+    """Average what each input gives to the targets of a corpus.  Raises UsageError: no row has a target."""
+    num_rows = corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows)
+    step = rows_at_once(len(model.preparers))
+
+    def rows() -> Iterator[Contributions]:
+        for start in range(0, num_rows, step):
+            batch = corpus.batch(np.arange(start, min(start + step, num_rows)))
+            if batch.token_BT is None or batch.mask_BT is None:
+                raise UsageError("these rows have no targets to explain")
+            ids = [
+                [i for i, real in zip(tokens, mask, strict=True) if real and i != BOS]
+                for tokens, mask in zip(batch.token_BT.tolist(), batch.mask_BT.tolist(), strict=True)
+            ]
+            yield from contributions(model, batch, ids, value)
+
+    return mean_contributions(rows())
+
+
+def typed_inputs(model: MultimodalLM) -> list[str]:
+    """Name the inputs whose cells hold text, rather than name media."""
+    return [name for name, preparer in model.preparers.items() if not _reads_media(preparer)]
+
+
+def _reads_media(preparer: Preparer) -> bool:
+    return isinstance(preparer.item("probe", Path()), Media)
+
+
+def table_row(predictor: Predictor, spec: str) -> tuple[dict[str, Any], str]:
+    """Read `TABLE:N`, the row that other commands call by that line; returns its inputs and its place.
+
+    Raises:
+        UsageError: not of that form, or the table has no such line.
+    """
+    name, _, line = spec.rpartition(":")
+    if not name or not line.isdigit():
+        raise UsageError("expected TABLE:LINE", where=f"--row {spec}")
+    table = Table.open(name, Path())
+    found = next((i for i in range(len(table)) if table.where(i).endswith(f":{line}")), None)
+    if found is None:
+        raise UsageError(f"has no row at line {line}", where=table.name, advice=f"the first is {table.where(0)}")
+    predictor.folder = table.folder
+    cells = table.row(found)
+    columns = {name: choice.column for name, choice in predictor.model.config.inputs.items()}
+    return {name: cells.get(column) or None for name, column in columns.items()}, table.where(found)
+
+
+def write_explanation(explanation: RowExplanation, folder: Path) -> list[Path]:
+    """Write an explanation's numbers and pictures into `folder`; returns the files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        DiskError: no room, or no permission.
+    """
+    _make(folder)
+    write_json(folder / "explanation.json", explanation.facts())
+    files = [folder / "explanation.json", *write_contributions(explanation.inputs, folder, explanation.blind)]
+    files.append(write_csv(folder / "tokens.csv", token_rows(explanation.scorers, explanation.inputs)))
+    for found in explanation.maps:
+        stem = f"{found.name}.{found.method}"
+        files.append(write_csv(folder / f"{stem}.csv", map_rows(found)))
+        files.append(write_csv(folder / f"{stem}.curves.csv", curve_rows(found)))
+        files += draw_map(found, folder / stem)
+    return files
+
+
+def write_contributions(given: Contributions, folder: Path, blind: float) -> list[Path]:
+    """Write Shapley values and all patterns' values into `folder`; returns the files.  Raises as above."""
+    _make(folder)
+    table = write_csv(folder / "inputs.csv", input_rows(given, blind))
+    return [table, *draw_contributions(given, blind, folder / "inputs")]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error

@@ -1,0 +1,130 @@
+"""Search a table by example: the rows whose photo, sound or text means what the query says.
+
+Enters: a predictor whose model aligns inputs, a table, and a query of one input or more.  Leaves: `Found`, best
+first.  A query of several inputs is the normalised mean of their unit vectors; an item that several rows share is
+found once, at its first row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sensorium.core.errors import DataError, ModelError, UsageError
+from sensorium.core.registry import nearest
+from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.table import Table
+from sensorium.evaluation.retrieval import embed_units
+from sensorium.workflow.predictor import Predictor
+
+_ITEMS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing found: its cell, its cosine with the query (-1..1), and the first row that has it."""
+
+    cell: str
+    cosine: float
+    where: str
+    row: int
+
+
+class Gallery:
+    """The distinct items of one column of a table, as unit vectors.
+
+    Args:
+        predictor: whose model aligns the input.
+        table: the rows that are searched.
+        find: the input that is found; the table has its column.
+
+    Raises:
+        DataError: the table lacks the column, or no row has such an item.
+        ModelError: the model does not align this input.
+    """
+
+    def __init__(self, predictor: Predictor, table: Table, find: str) -> None:
+        column = predictor.columns[find]
+        if column not in table.columns:
+            advice = f"columns: {', '.join(table.columns)}"
+            raise DataError(
+                f"has no column '{column}', which is searched for '{find}'", where=table.name, advice=advice
+            )
+        spec = InputSpec(column, predictor.model.preparers[find])
+        corpus = Corpus.build(table, range(len(table)), {find: spec}, None, store="memory")
+        unit_N = corpus.group_N(find)
+        unit_K, first_K = np.unique(unit_N, return_index=True)
+        unit_K, first_K = unit_K[unit_K >= 0], first_K[unit_K >= 0]
+        if not len(unit_K):
+            raise DataError(f"no row has a '{find}'", where=table.name)
+        self._table, self._column = table, column
+        self._row_K = [corpus.row_number(int(i)) for i in first_K]
+        self._vector_KD = embed_units(predictor.model, corpus, find, unit_K.astype(np.int64), _ITEMS_AT_ONCE)
+
+    def __len__(self) -> int:
+        return len(self._row_K)
+
+    def search(self, query_D: Tensor, top: int) -> list[Found]:
+        """Return the `top` items whose vectors lie nearest to a unit vector, best first; ties in table order."""
+        cosine_K = self._vector_KD @ query_D
+        best = torch.argsort(cosine_K, descending=True, stable=True)[:top].tolist()
+        return [self._found(k, float(cosine_K[k])) for k in best]
+
+    def _found(self, k: int, cosine: float) -> Found:
+        row = self._row_K[k]
+        return Found(self._table.row(row)[self._column], cosine, self._table.where(row), row)
+
+
+def retrieve(
+    predictor: Predictor, query: Mapping[str, Any], among: Table | str | Path, *, find: str | None, top: int
+) -> list[Found]:
+    """Return what means the same as `query` among the rows of a table, best first.
+
+    Args:
+        query: inputs by name, as for `predict`.
+        find: the input to be found; None = the one aligned input that the query does not give.
+
+    Raises:
+        UsageError: the query does not say what is to be found.
+        ModelError: the model does not align these inputs.
+    """
+    table = among if isinstance(among, Table) else Table.open(str(among), Path())
+    return Gallery(predictor, table, found_input(predictor, query, find)).search(embed_query(predictor, query), top)
+
+
+def found_input(predictor: Predictor, query: Mapping[str, Any], find: str | None) -> str:
+    """Say which input is searched for.
+
+    Raises:
+        UsageError: it is not clear which.
+        ModelError: the model aligns nothing.
+    """
+    aligned = predictor.aligned_inputs()
+    if not aligned:
+        advice = 'train one with task = "retrieve", or with [fusion.alignment]'
+        raise ModelError("the inputs of this model are not aligned with each other", advice=advice)
+    if find is not None:
+        if find not in aligned:
+            raise UsageError(f"'{find}' is no aligned input", advice=nearest(find, list(aligned)))
+        return find
+    others = [name for name in aligned if name not in query]
+    if len(others) != 1:
+        advice = f"say which with --find, one of {', '.join(others or aligned)}"
+        raise UsageError("it is not clear which input is to be found", advice=advice)
+    return others[0]
+
+
+def embed_query(predictor: Predictor, query: Mapping[str, Any]) -> Tensor:
+    """Return the unit vector of a query, float32 (D,): the direction between its inputs."""
+    given = {name: value for name, value in query.items() if value is not None}
+    batch = predictor.batch([given])
+    with torch.inference_mode():
+        vector_D = torch.stack([predictor.model.embed(name, batch.inputs[name])[0].cpu() for name in given]).sum(0)
+    return functional.normalize(vector_D, dim=0)

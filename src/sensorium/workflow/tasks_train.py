@@ -1,0 +1,153 @@
+"""Train one model of several tasks: count, descend on all, weigh, save, judge each; in one run folder.
+
+Enters: a TasksConfig.  Leaves: a run folder with one model that answers every task, and `TasksResult`.
+A run of one task goes its own way (`workflow.train`); `train_any` takes either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.runner import evaluate
+from sensorium.model.saving_tasks import save_tasks
+from sensorium.training.lock import run_lock
+from sensorium.training.progress import Progress
+from sensorium.workflow.baselines import measure_baselines
+from sensorium.workflow.card import write_card
+from sensorium.workflow.prepare import Prepared, Say, quiet
+from sensorium.workflow.rescoring import tuned
+from sensorium.workflow.run_folder import (
+    new_run,
+    resumable_run,
+    settle_config,
+    task_folder,
+    write_decoding,
+    write_json,
+)
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
+from sensorium.workflow.tasks_fitting import FittedTasks, fit_tasks
+from sensorium.workflow.tasks_prepare import PreparedTasks, prepare_tasks
+from sensorium.workflow.train import RunResult, judged_corpus, train
+
+
+@dataclass(frozen=True)
+class TasksResult:
+    """What a finished run of several tasks reports: a `RunResult` for each."""
+
+    run: Path
+    fitted: FittedTasks
+    tasks: Mapping[str, RunResult]
+    prepared: PreparedTasks = field(repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plain facts, as written to `evaluation.json`; metrics are named TASK/METRIC."""
+        tasks = {name: result.summary() for name, result in self.tasks.items()}
+        metrics = {f"{name}/{metric}": v for name, task in tasks.items() for metric, v in task["metrics"].items()}
+        return {
+            "task": ", ".join(tasks),
+            "metrics": metrics,
+            "tasks": tasks,
+            "loss_weights": self.fitted.loss_weights,
+            "seconds": {"training": self.fitted.seconds},
+            "quarantined": len(self.prepared.quarantine),
+            "run": str(self.run),
+        }
+
+
+def train_any(
+    config: AnsweringConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say = quiet,
+) -> RunResult | TasksResult:
+    """Train a run of one task, or of several, as `train` and `train_tasks` do."""
+    if isinstance(config, TasksConfig):
+        return train_tasks(config, out=out, resume=resume, progress=progress, say=say)
+    return train(config, out=out, resume=resume, progress=progress, say=say)
+
+
+def train_tasks(
+    config: TasksConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say = quiet,
+) -> TasksResult:
+    """Train by `config` into a new run folder, or continue one.
+
+    Raises:
+        UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
+        DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
+    """
+    run = resumable_run(config.name, out) if resume else new_run(config.name, out)
+    say(f"run folder: {run}")
+    with run_lock(run):
+        settle_config(config.dump(), run, resume)
+        prepared = prepare_tasks(config, run, say=say)
+        fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
+        decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}
+        answers = {name: task.answers for name, task in prepared.tasks.items()}
+        save_tasks(prepared.model, run / "model", answers=answers, card=_card(config, {}))
+        tasks = {
+            name: _judged(config, name, task, decoding[name], fitted, run, progress, say)
+            for name, task in prepared.tasks.items()
+        }
+        result = TasksResult(run, fitted, tasks, prepared)
+        summary = result.summary()
+        write_json(run / "evaluation.json", summary)
+        save_tasks(prepared.model, run / "model", answers=answers, card=_card(config, summary["tasks"]))
+    return result
+
+
+def _decoding(config: TasksConfig, name: str, task: Prepared, run: Path) -> DecodingConfig:
+    """Tune how a task's texts are written, where its config asks for it, and keep that."""
+    own = config.tasks[name].decoding
+    is_closed = task.answers is not None
+    decoding = tuned(own, task.model, task.task, task.validation, is_closed=is_closed)
+    if decoding.rescore is not None:
+        folder = task_folder(run, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_decoding(folder, decoding)
+    return decoding
+
+
+def _judged(
+    config: TasksConfig,
+    name: str,
+    task: Prepared,
+    decoding: DecodingConfig,
+    fitted: FittedTasks,
+    run: Path,
+    progress: Progress | None,
+    say: Say,
+) -> RunResult:
+    own = config.tasks[name].replace(decoding=decoding)
+    corpus, judged_on = judged_corpus(task)
+    evaluation = evaluate(
+        task.model,
+        task.task,
+        corpus,
+        answers=task.answers,
+        decoding=decoding,
+        batch_rows=own.evaluation.batch_rows,
+        max_rows=own.evaluation.max_rows,
+        vectors=own.word_vectors(),
+    )
+    found = measure_baselines(own, task, corpus, progress=progress, say=lambda line: say(f"{name} {line}"))
+    return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding)
+
+
+def _card(config: TasksConfig, summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return one card a task, below each other."""
+    cards = [
+        write_card(task.replace(name=f"{config.name}: {name}"), summaries.get(name))
+        for name, task in config.tasks.items()
+    ]
+    return "\n".join(cards)
