@@ -66,7 +66,8 @@ class MediaBatch:
     def absent(self) -> MediaBatch:
         """Return as many rows, of which none has this input: no medium is left to be encoded."""
         mask = None if self.mask_UT is None else self.mask_UT[:0]
-        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1))
+        lists = None if self.list_SK is None else self.list_SK[:0]
+        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1), lists)
 
     def to(self, device: torch.device) -> MediaBatch:
         """Return the same media on `device`."""
