@@ -63,6 +63,8 @@ TESTED_ELSEWHERE = {
     "lines:": "in test_readers_lines",
     "windows:": "in test_readers_windows",
     "spoken-captions:": "in test_readers_spoken_captions.py",
+    "av_digits:": "in test_readers_pairs",
+    "nlvr:": "in test_readers_pairs",
 }
 
 
