@@ -16,6 +16,7 @@ from sensorium.cli.main import app
 from sensorium.core.errors import ConfigError
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import PretrainingConfig, RunConfig, config_from_text
+from sensorium.workflow.contenders import Contender, measure
 from sensorium.workflow.pretraining import pretrain
 from sensorium.workflow.tasks_config import TasksConfig, any_from_text
 from sensorium.workflow.tasks_train import train_any
@@ -175,6 +176,13 @@ def test_a_taken_fusion_has_baselines_of_single_inputs(folder, tmp_path):
     text = (SHARED + TAKEN + LANGUAGE).replace("baselines = false", "baseline_budget = 0.5")
     result = train(config_from_text(text + '[target]\ncolumn = "answer"\n', folder), out=tmp_path / "run")
     assert {"photos only", "question only"} <= {baseline.name for baseline in result.baselines}
+
+
+def test_a_taken_fusion_is_compared_with_others(folder):
+    config = config_from_text(SHARED + TAKEN + LANGUAGE + '[target]\ncolumn = "answer"\n', folder)
+    contenders = [Contender("fusion", "concat"), Contender("fusion", "gated"), Contender("input", "question")]
+    found = [measure(config, contender, 0) for contender in contenders]
+    assert all("accuracy" in one.metrics for one in found)
 
 
 def test_objectives_beside_a_layout_and_balance(folder, tmp_path):
