@@ -43,15 +43,16 @@ class Curve:
     label: str = ""
 
 
+NO_REFIT = ("training.refit_counts=false", "training.refit_share=0")
 CURVES = {
     "letters": Curve(
         "tinyshakespeare",
         "Shakespeare, letter by letter",
         "perplexity",
-        "ngram",
+        "infinigram",
         "transformer",
         (0.01, 0.03, 0.1, 0.3, 1.0),
-        ("training.seconds=90", "training.patience=3", "language.mix='linear'"),
+        ("training.seconds=90", "training.patience=3", "language.mix='linear'", *NO_REFIT),
         "windows of 256 letters",
         "perplexity of a letter (less is better)",
     ),
@@ -71,7 +72,7 @@ CURVES = {
         "Film reviews, for or against",
         "accuracy",
         "naive_bayes",
-        "transformer",
+        "readout",
         (0.02, 0.06, 0.2, 0.5, 1.0),
         ("data.validation_fraction=0.2", "training.patience=3"),
         "reviews",

@@ -1,4 +1,4 @@
-"""Nats a character on tinyshakespeare's last tenth: n-gram alone, Transformer alone, linear mixture, gate.
+"""Nats a character on tinyshakespeare's last tenth: n-gram, infinite-gram, Transformer, their mixture, their gate.
 
     python benchmarks/tinyshakespeare.py            trains recipes/tinyshakespeare.toml, then reads the last tenth
 
@@ -26,13 +26,16 @@ import torch
 
 import sensorium
 from sensorium.core.types import Conditioning
-from sensorium.core.vocabulary import BOS
+from sensorium.core.vocabulary import BOS, EOS
 from sensorium.data.readers_windows import WINDOW, part_of
 from sensorium.language.mixture import Mixture
+from sensorium.language.ngram import Ngram
+from sensorium.model.multimodal import MultimodalLM
 from sensorium.training.console import console_progress
 from sensorium.workflow.config import load_config
 from sensorium.workflow.train import train
 
+ORDER = 7  # of the n-gram that is judged alone
 CONTEXT, STRIDE = 3 * WINDOW // 4, WINDOW // 4
 TEXT = record.ROOT / ".." / "shared" / "data" / "text" / "tinyshakespeare.txt"
 
@@ -70,6 +73,13 @@ def nats(scorer: torch.nn.Module, ids: list[int]) -> float:
     return total / count
 
 
+def training_rows(model: MultimodalLM, text: Path) -> list[list[int]]:
+    """Return the whole training part as the recipe counts it: a row of ids for each window."""
+    letters = part_of(text / "train")
+    windows = (letters[start : start + WINDOW] for start in range(0, len(letters), WINDOW))
+    return [[BOS, *model.tokenizer.encode(window), EOS] for window in windows]
+
+
 def main() -> None:
     """Train, judge every part alone and all together, write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,16 +92,18 @@ def main() -> None:
             text.write_text(part_of(TEXT / "train"), encoding="utf-8")
         tables = {"train": "fit", "validation": "held-out", "test": "validation"}
         changes = [f"data.{name}='windows:{text.resolve()}/{part}'" for name, part in tables.items()]
-        config = load_config(record.ROOT / "recipes" / "tinyshakespeare.toml", [*changes, *args.changes])
+        changes += ["evaluation.baselines=false", *args.changes]
+        config = load_config(record.ROOT / "recipes" / "tinyshakespeare.toml", changes)
         started = time.perf_counter()
         result = train(config, out=Path(folder) / "run", progress=console_progress(), say=print)
         whole_s = time.perf_counter() - started - result.evaluation.seconds
         model = sensorium.load(result.run).predictor.model
-        ids = model.tokenizer.encode(part_of(text / "validation"))
+        ids, counted = model.tokenizer.encode(part_of(text / "validation")), training_rows(model, text)
         # A gate's linear shares were fitted before its network, and before the parts were refitted on those rows.
     weights = model.scorer.log_weight_K.exp().tolist()
     mixture = Mixture(list(model.parts.values())).eval().set_weights(weights)
-    scorers = {**model.parts, "linear": mixture, config.model.language.mix: model.scorer}
+    ngram = Ngram(Ngram.Config(order=ORDER), model.vocab, width=1).fit(counted)
+    scorers = {"ngram": ngram, **model.parts, "linear": mixture, config.model.language.mix: model.scorer}
     facts = {
         "nats_a_character": {name: nats(scorer, ids) for name, scorer in scorers.items()},
         "characters": len(ids),

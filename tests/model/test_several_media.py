@@ -218,6 +218,15 @@ def test_no_media_at_all(encoder):
         lists(cnn, MediaBatch(media.values, None, media.row_B))
 
 
+def test_hidden_lists_are_encoded_as_absent(encoder):
+    cnn, lists = encoder
+    values = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    media = MediaBatch(values, None, torch.tensor([0, -1]), torch.tensor([[0, 1]]))
+    found, hidden = lists(cnn, media), lists(cnn, media.absent())
+    assert hidden.present_B.tolist() == [False, False]
+    torch.testing.assert_close(hidden.mean_BD()[0], found.mean_BD()[1])
+
+
 def test_words_of_several_texts_follow_each_other():
     mask_UT = torch.tensor([[True, True], [True, False]])
     media = MediaBatch(

@@ -10,7 +10,11 @@ import typer
 from sensorium.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sensorium.data.corpus import Corpus
     from sensorium.data.quarantine import Quarantine
+    from sensorium.model.pretrainer import Pretrainer
     from sensorium.workflow.prepare import Prepared
 
 
@@ -41,7 +45,9 @@ def check(
 
 def _check_config(path: Path) -> tuple[dict[str, Any], Quarantine]:
     from sensorium.data.quarantine import Quarantine
+    from sensorium.workflow.config import RunConfig
     from sensorium.workflow.prepare import prepare
+    from sensorium.workflow.pretraining import prepare_pretraining
     from sensorium.workflow.tasks_config import TasksConfig, load_any
     from sensorium.workflow.tasks_prepare import prepare_tasks
 
@@ -52,8 +58,10 @@ def _check_config(path: Path) -> tuple[dict[str, Any], Quarantine]:
     if isinstance(config, TasksConfig):
         for name, task in prepare_tasks(config, None, quarantine=quarantine).tasks.items():
             facts |= {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
-    else:
+    elif isinstance(config, RunConfig):
         facts |= _prepared_facts(prepare(config, None, quarantine=quarantine))
+    else:
+        facts |= _pretraining_facts(*prepare_pretraining(config, quarantine))
     return facts, quarantine
 
 
@@ -73,6 +81,14 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     for name, count in prepared.train.counts.items():
         facts[f"train: {name}"] = count
     return facts
+
+
+def _pretraining_facts(model: Pretrainer, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+    from sensorium.model.saving import num_parameters
+
+    facts: dict[str, Any] = {"task": "pretrain", "parameters": num_parameters(model)}
+    facts |= {f"{name} rows": corpus.num_rows for name, corpus in corpora.items()}
+    return facts | {f"train: {name}": count for name, count in corpora["train"].counts.items()}
 
 
 def _check_table(spec: str) -> tuple[dict[str, Any], Quarantine]:

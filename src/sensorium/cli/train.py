@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sensorium.cli.output import number, print_json, print_table, say
+from sensorium.core.errors import UsageError
 
 
 def train(
@@ -21,11 +22,16 @@ def train(
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds; report mean and spread.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Train a model: CONFIG in, a run folder with model, metrics and baselines out."""
+    """Train a model: CONFIG in, a run folder with model, metrics and baselines out.
+
+    A CONFIG with [objectives] and no [target] pretrains encoders and fusion, for others to begin from.
+    """
     from sensorium.training.console import console_progress
+    from sensorium.workflow.config import RunConfig
     from sensorium.workflow.estimate import estimate_any
+    from sensorium.workflow.pretraining import pretrain
     from sensorium.workflow.seeds import train_seeds
-    from sensorium.workflow.tasks_config import load_any
+    from sensorium.workflow.tasks_config import TasksConfig, load_any
     from sensorium.workflow.tasks_train import train_any
 
     changes = list(assignments or [])
@@ -34,6 +40,12 @@ def train(
     if no_baselines:
         changes.append("evaluation.baselines=false")
     parsed = load_any(config, changes)
+    if not isinstance(parsed, RunConfig | TasksConfig):
+        if dry_run or seeds > 1:
+            raise UsageError("--dry-run and --seeds are of runs with a target", where=str(config))
+        found = pretrain(parsed, out=out, resume=resume, progress=console_progress(), say=say).summary()
+        print_json(found) if as_json else _print_pretraining(found)
+        return
     if dry_run:
         facts = estimate_any(parsed, say=say)
         print_json(facts) if as_json else _print_estimate(facts)
@@ -84,6 +96,19 @@ def _print_task(title: str, summary: dict[str, Any]) -> None:
     print_table(["", "rows", *names, "seconds"], rows)
     if summary["mixture_weights"]:
         print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
+
+
+def _print_pretraining(summary: dict[str, Any]) -> None:
+    rows = [
+        [name, measure, number(value), number(summary["alone"].get(name, {}).get(measure))]
+        for name, measures in summary["objectives"].items()
+        for measure, value in measures.items()
+    ]
+    print(f"\nobjectives, judged on {summary['rows']:,} validation rows:")
+    print_table(["", "", "with the other inputs", "alone"], rows)
+    if summary["quarantined"]:
+        print(f"bad rows quarantined: {summary['quarantined']} (list: {summary['run']}/bad_rows.jsonl)")
+    print(f'\nrun folder: {summary["run"]}\nbegin from it: encoder = "run:{summary["run"]}#INPUT"')
 
 
 def _print_estimate(facts: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -71,13 +71,18 @@ def _first_error(error: ValidationError, cls: type[Section], source: Source, pre
 
 def known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
     """List the keys of the section that `path` leads to."""
+    names_entry = False  # the key of a dict of sections is the user's own
     for part in path:
+        if names_entry:
+            names_entry = False
+            continue
         known = cls.model_fields.get(part)
         choices = (known.annotation, *get_args(known.annotation)) if known else ()  # Section, or Section | None
         sections = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
         if not sections:
             return []
         cls = sections[0]
+        names_entry = known is not None and get_origin(known.annotation) is dict
     return [info.alias or name for name, info in cls.model_fields.items()]
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from sensorium.core.types import Conditioning, Encoded, Item, MediaBatch
+from sensorium.core.types import Conditioning, Encoded, Hidden, Item, MediaBatch
 from sensorium.core.vocabulary import Vocab
 
 
@@ -107,6 +107,28 @@ class CountingEncoder(Protocol):
 
     def fit(self, examples: Iterable[tuple[MediaBatch, Tensor]]) -> Self:
         """Count training media, each batch with the target ids (B, T) of its rows, BOS to EOS, padded."""
+        ...
+
+
+class Masking(Protocol):
+    """Hide pieces of one input's media, and judge what is predicted in their place.
+
+    An input's section that has `masking(preparer, span)` can be modelled by what is hidden of it.
+    """
+
+    num_outputs: int  # numbers predicted a piece
+    num_coordinates: int
+
+    def hide(self, media: MediaBatch, rate: float) -> Hidden:
+        """Hide about `rate` of each medium's pieces, one at least, drawn by torch's generator."""
+        ...
+
+    def coordinates(self, num_pieces: int) -> Tensor:
+        """Return where the pieces are, (P, num_coordinates) float, neighbours 1 apart."""
+        ...
+
+    def loss(self, output_UPO: Tensor, hidden: Hidden) -> Tensor:
+        """Return the mean loss over each medium's hidden pieces, (U,); 0 where none is hidden."""
         ...
 
 

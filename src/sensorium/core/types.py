@@ -66,7 +66,8 @@ class MediaBatch:
     def absent(self) -> MediaBatch:
         """Return as many rows, of which none has this input: no medium is left to be encoded."""
         mask = None if self.mask_UT is None else self.mask_UT[:0]
-        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1))
+        lists = None if self.list_SK is None else self.list_SK[:0]
+        return MediaBatch(self.values[:0], mask, torch.full_like(self.row_B, -1), lists)
 
     def to(self, device: torch.device) -> MediaBatch:
         """Return the same media on `device`."""
@@ -74,6 +75,21 @@ class MediaBatch:
         lists = None if self.list_SK is None else self.list_SK.to(device, non_blocking=True)
         row_B = self.row_B.to(device, non_blocking=True)
         return MediaBatch(self.values.to(device, non_blocking=True), mask, row_B, lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Media of which pieces were hidden, and what stood there: U media of P patches, runs of frames or words.
+
+    Attributes:
+        media: the media without their hidden pieces.
+        target: (U, P, ...) what each piece held.
+        hidden_UP: (U, P) bool, True = to be predicted.
+    """
+
+    media: MediaBatch
+    target: Tensor
+    hidden_UP: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,13 @@ class Batch:
             None if self.mask_BT is None else self.mask_BT.to(device, non_blocking=True),
             self.task,
         )
+
+    def rows(self, row_R: Tensor) -> Batch:
+        """Return the rows `row_R`, (R,) int64 or (B,) bool; distinct media stay as they are."""
+        inputs = {name: replace(media, row_B=media.row_B[row_R]) for name, media in self.inputs.items()}
+        token_RT = None if self.token_BT is None else self.token_BT[row_R]
+        mask_RT = None if self.mask_BT is None else self.mask_BT[row_R]
+        return Batch(self.row_id_B[row_R], inputs, token_RT, mask_RT, self.task)
 
     def only(self, names: frozenset[str]) -> Batch:
         """Return the same rows with every input outside `names` marked absent, and its media left out."""
@@ -149,6 +172,10 @@ class Encoded:
     x_BTD: Tensor
     mask_BT: Tensor
     present_B: Tensor
+
+    def rows(self, row_R: Tensor) -> Encoded:
+        """Return the rows `row_R`, (R,) int64 or (B,) bool."""
+        return Encoded(self.x_BTD[row_R], self.mask_BT[row_R], self.present_B[row_R])
 
     def mean_BD(self) -> Tensor:
         """Average over real positions; a row without any gives zeros.  Returns (B, D)."""

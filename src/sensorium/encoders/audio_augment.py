@@ -15,13 +15,15 @@ Draws come from torch's generator, whose state a checkpoint holds: a resumed run
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.encoders.audio_input import AudioInput
+from sensorium.core.types import MediaBatch
+from sensorium.encoders.audio_input import AudioInput, clean_frames
 from sensorium.media.log_mel import hz_to_mel, mel_to_hz
 
 
@@ -40,6 +42,11 @@ class AugmentedAudioInput(AudioInput):
     """In training, hide a band of up to so many mel bins of each clip."""
     mask_frames: int = Field(0, ge=0, le=10_000)
     """In training, hide up to so many frames in a row, at most a fifth of a clip."""
+
+    @property
+    def augments(self) -> bool:
+        """Say whether training changes anything."""
+        return any((self.warp, self.shift_bins, self.speed, self.noise, self.mask_bins, self.mask_frames))
 
     @model_validator(mode="after")
     def _leaves_some_bins(self) -> Self:
@@ -64,8 +71,15 @@ class SpectrumAugment(nn.Module):
 
     def forward(self, x_UTF: Tensor, mask_UT: Tensor) -> tuple[Tensor, Tensor]:
         """Return (U, T', F) and the mask (U, T'); T' differs from T only with `speed`.  Padding stays zero."""
-        if not self.training:
-            return x_UTF, mask_UT
+        return self.changed(x_UTF, mask_UT) if self.training else (x_UTF, mask_UT)
+
+    def media(self, media: MediaBatch) -> MediaBatch:
+        """Return media changed as in training."""
+        x_UTF, mask_UT = self.changed(*clean_frames(media.values, media.mask_UT, torch.float32))
+        return replace(media, values=x_UTF, mask_UT=mask_UT)
+
+    def changed(self, x_UTF: Tensor, mask_UT: Tensor) -> tuple[Tensor, Tensor]:
+        """Change every clip; see `forward`."""
         options, num = self.options, len(x_UTF)
         if options.warp:
             x_UTF = warped(x_UTF, _around_one(num, options.warp, x_UTF), options.rate_hz)

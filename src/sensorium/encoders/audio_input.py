@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorium.core.config import Section
+from sensorium.core.protocols import Preparer
 from sensorium.data.log_mel_preparer import LogMelPreparer, Normalize
+from sensorium.encoders.masking import FrameMasking
 
 
 class AudioInput(Section):
@@ -35,6 +37,10 @@ class AudioInput(Section):
             max_seconds=self.max_seconds,
             normalize=self.normalize,
         )
+
+    def masking(self, preparer: Preparer, span: int | None = None) -> FrameMasking:
+        """Say how runs of `span` frames are hidden; by default 8."""
+        return FrameMasking(self.num_mels, 8 if span is None else span)
 
 
 def clean_frames(values_UTF: Tensor, mask_UT: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from sensorium.data.codebook_preparer import CodebookPreparer
 from sensorium.encoders.audio_input import AudioInput, clean_frames, stack_frames
 from sensorium.encoders.code_words import CodeWords, CodeWordsInput
+from sensorium.encoders.masking import TokenMasking
+from sensorium.encoders.text_input import VocabPreparer, token_masking
 
 
 class AudioWords(CodeWords):
@@ -28,6 +30,10 @@ class AudioWords(CodeWords):
             """Make the (unfitted) preparer of these sounds."""
             describe = Stretches(self.stack, self.stride)
             return CodebookPreparer(super().preparer(), describe, num_codes=self.codes, max_items=self.fitted_on)
+
+        def masking(self, preparer: VocabPreparer, span: int | None = None) -> TokenMasking:  # type: ignore[override]
+            """Say how codes are hidden, one by one.  Raises ConfigError: a `span`."""
+            return token_masking(preparer, span)
 
     modality = "audio"
 

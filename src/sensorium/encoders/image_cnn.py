@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.image_input import ImageInput, Normalise, to_positions
+from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
+from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
 
 
@@ -26,7 +27,7 @@ class ImageCNN(nn.Module):
         width: D of the result.
     """
 
-    class Config(ImageInput):
+    class Config(AugmentedImageInput):
         """Options of `image.cnn`."""
 
         size: int = Field(64, ge=8, le=1024)
@@ -41,6 +42,7 @@ class ImageCNN(nn.Module):
     def __init__(self, config: Config, preparer: Preparer, width: int) -> None:
         super().__init__()
         self.width = width
+        self.augment = ImageAugment(config)
         self.normalise = Normalise()
         ins = (3, *config.channels)
         stages = [_stage(n_in, n_out, config.norm) for n_in, n_out in zip(ins, config.channels, strict=False)]
@@ -50,7 +52,7 @@ class ImageCNN(nn.Module):
 
     def features(self, values_UCHW: Tensor, mask_UT: Tensor | None = None) -> Features:
         """Return the grid (U, grid², channels) and None: every position is real."""
-        return to_positions(self.trunk(self.normalise(values_UCHW))), None
+        return to_positions(self.trunk(self.normalise(self.augment(values_UCHW)))), None
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, grid², width)."""

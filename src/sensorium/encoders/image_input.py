@@ -11,7 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
+from sensorium.core.protocols import Preparer
 from sensorium.data.image_preparer import ImagePreparer, Resize
+from sensorium.encoders.masking import PatchMasking
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
@@ -26,6 +28,12 @@ class ImageInput(Section):
     def preparer(self) -> ImagePreparer:
         """Make the (unfitted) preparer of these images."""
         return ImagePreparer(size=self.size, resize=self.resize)
+
+    def masking(self, preparer: Preparer, span: int | None = None) -> PatchMasking:
+        """Say how patches are hidden, `span` pixels a side; by default 8 x 8 patches, or as near as divides."""
+        fitting = [side for side in range(1, self.size + 1) if self.size % side == 0]
+        span = min(fitting, key=lambda side: abs(side - self.size / 8)) if span is None else span
+        return PatchMasking(self.size, span, MEAN_RGB, STD_RGB)
 
 
 class Normalise(nn.Module):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.image_input import ImageInput, Normalise, to_positions
+from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
+from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.pretrained import load_trunk
 
@@ -30,7 +31,7 @@ class ImageResNet(nn.Module):
         width: D of the result.
     """
 
-    class Config(ImageInput):
+    class Config(AugmentedImageInput):
         """Options of the residual networks."""
 
         size: int = Field(224, ge=64, le=4096)
@@ -45,6 +46,7 @@ class ImageResNet(nn.Module):
         super().__init__()
         self.width = width
         self.weights = config.weights
+        self.augment = ImageAugment(config)
         self.normalise = Normalise()
         self.trunk = ResNet(self.block, self.depths)
         self.feature_width = self.trunk.width
@@ -59,7 +61,7 @@ class ImageResNet(nn.Module):
 
     def features(self, values_UCHW: Tensor, mask_UT: Tensor | None = None) -> Features:
         """Return the last grid (U, positions, channels) and None: every position is real."""
-        return to_positions(self.trunk.grid(self.normalise(values_UCHW))), None
+        return to_positions(self.trunk.grid(self.normalise(self.augment(values_UCHW)))), None
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, positions, width)."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.image_input import ImageInput, Normalise, to_positions
+from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
+from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.pretrained import load_trunk
 
@@ -31,7 +32,7 @@ class ImageVGG16(nn.Module):
         width: D of the result.
     """
 
-    class Config(ImageInput):
+    class Config(AugmentedImageInput):
         """Options of `image.vgg16`."""
 
         size: int = Field(224, ge=32, le=4096)
@@ -44,6 +45,7 @@ class ImageVGG16(nn.Module):
         super().__init__()
         self.width = width
         self.weights = config.weights
+        self.augment = ImageAugment(config)
         self.normalise = Normalise()
         self.trunk = VGG16()
         self.feature_width = STAGES[-1][-1]
@@ -57,7 +59,7 @@ class ImageVGG16(nn.Module):
 
     def features(self, values_UCHW: Tensor, mask_UT: Tensor | None = None) -> Features:
         """Return the last grid (U, positions, 512) and None: every position is real."""
-        return to_positions(self.trunk.features(self.normalise(values_UCHW))), None
+        return to_positions(self.trunk.features(self.normalise(self.augment(values_UCHW)))), None
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, positions, width)."""

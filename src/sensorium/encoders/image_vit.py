@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.encoders.image_input import ImageInput, Normalise, to_positions
+from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
+from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.pretrained import assign, read_weights
 from sensorium.encoders.self_attention import EncoderBlock
@@ -36,7 +37,7 @@ class ImageViT(nn.Module):
         width: D of the result.
     """
 
-    class Config(ImageInput):
+    class Config(AugmentedImageInput):
         """Options of `image.vit`."""
 
         size: int = Field(224, ge=8, le=4096)
@@ -63,6 +64,7 @@ class ImageViT(nn.Module):
         super().__init__()
         self.width = width
         self.weights = config.weights
+        self.augment = ImageAugment(config)
         self.normalise = Normalise()
         self.trunk = ViT(config)
         self.feature_width = config.hidden
@@ -79,7 +81,7 @@ class ImageViT(nn.Module):
 
     def features(self, values_UCHW: Tensor, mask_UT: Tensor | None = None) -> Features:
         """Return (U, 1 + patches, hidden) and None: every position is real."""
-        return self.trunk.tokens(self.normalise(values_UCHW)), None
+        return self.trunk.tokens(self.normalise(self.augment(values_UCHW))), None
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, 1 + patches, width)."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
 
 class TextBag(nn.Module):
@@ -42,6 +42,7 @@ class TextBag(nn.Module):
         self.width = width
         self.feature_width = config.hidden
         self.vocab, self.vectors = preparer.vocab, config.vectors
+        self.augment = WordDropout(config.word_dropout)
         self.embed = nn.Embedding(len(preparer.vocab), config.hidden)
         self.outlet = Outlet(config.hidden, width, norm=self.normalises)
 
@@ -52,6 +53,7 @@ class TextBag(nn.Module):
     def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the sums (U, 1, hidden), and (U, 1) whether a text has any token."""
         mask_UT = full_mask(token_UT, mask_UT)
+        token_UT = self.augment(token_UT)
         weight_UT = torch.where(mask_UT, self.weights(token_UT, mask_UT), 0)
         x_UF = torch.einsum("ut,utf->uf", weight_UT, self.embed(token_UT))
         return x_UF[:, None], mask_UT.any(1, keepdim=True)

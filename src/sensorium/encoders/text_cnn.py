@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.types import Encoded, MediaBatch
-from sensorium.core.vocabulary import UNK
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
 Kernel = Annotated[int, Field(ge=1, le=64)]
 
@@ -46,8 +45,6 @@ class TextCNN(nn.Module):
         """Of the responses."""
         embedding_dropout: float = Field(0.0, ge=0.0, lt=1.0)
         """Of the numbers of a word's vector."""
-        word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-        """Chance, in training, that a word is read as unknown: without it the unknown word is never met."""
 
     modality = "text"
 
@@ -55,7 +52,8 @@ class TextCNN(nn.Module):
         super().__init__()
         self.width = width
         self.feature_width = config.channels * len(config.kernels)
-        self.vocab, self.vectors, self.word_dropout = preparer.vocab, config.vectors, config.word_dropout
+        self.vocab, self.vectors = preparer.vocab, config.vectors
+        self.augment = WordDropout(config.word_dropout)
         self.embed = nn.Embedding(len(preparer.vocab), config.embedding)
         nn.init.uniform_(self.embed.weight, -0.25, 0.25)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
@@ -68,9 +66,7 @@ class TextCNN(nn.Module):
     def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the largest responses (U, 1, channels * kernels), and (U, 1) whether a text has any token."""
         mask_UT = full_mask(token_UT, mask_UT)
-        if self.training and self.word_dropout:
-            is_hidden_UT = torch.rand(token_UT.shape, device=token_UT.device) < self.word_dropout
-            token_UT = torch.where(is_hidden_UT, UNK, token_UT)
+        token_UT = self.augment(token_UT)
         x_UTF = self.embedding_dropout(self.embed(token_UT)) * mask_UT[..., None]
         peak_UF = torch.cat([largest_response(cast(nn.Conv1d, conv), x_UTF, mask_UT) for conv in self.trunk], 1)
         return self.dropout(peak_UF)[:, None], mask_UT.any(1, keepdim=True)

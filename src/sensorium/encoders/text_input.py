@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -15,11 +16,14 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
+from sensorium.core.errors import ConfigError
 from sensorium.core.protocols import Preparer
-from sensorium.core.vocabulary import Vocab
+from sensorium.core.types import MediaBatch
+from sensorium.core.vocabulary import UNK, Vocab
 from sensorium.data.text_preparer import TextPreparer
 from sensorium.data.word_vectors import WordVectors
 from sensorium.data.word_vectors_training import WordVectorTraining
+from sensorium.encoders.masking import TokenMasking
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,10 @@ class TextInput(Section):
         """Make the (unfitted) preparer of these texts.  Raises ConfigError: an option that there is not."""
         return TextPreparer(tokenizer=self.tokenizer, max_tokens=self.max_tokens, **self.tokenizer_options)
 
+    def masking(self, preparer: VocabPreparer, span: int | None = None) -> TokenMasking:
+        """Say how words are hidden, one by one.  Raises ConfigError: a `span`."""
+        return token_masking(preparer, span)
+
 
 class EmbeddingInput(TextInput):
     """How a text is prepared, and what its word embedding begins with; else that is random."""
@@ -43,9 +51,17 @@ class EmbeddingInput(TextInput):
     vectors: Path | None = None
     """A file of word vectors (word2vec, GloVe, fastText) that the word embedding begins with."""
 
+    word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Chance, in training, that a word is read as unknown: without it the unknown word is never met."""
+
     learned_vectors: WordVectorTraining | None = None
     """Learn vectors from the training rows' own texts before anything descends, and begin with them; `true`
     takes the defaults."""
+
+    @property
+    def augments(self) -> bool:
+        """Say whether training changes anything."""
+        return self.word_dropout > 0
 
     @field_validator("learned_vectors", mode="before")
     @classmethod
@@ -59,12 +75,46 @@ class EmbeddingInput(TextInput):
         return self
 
 
+class WordDropout(nn.Module):
+    """Read words as unknown in training (Iyyer et al. 2015, section 4, drops them whole); nothing outside training.
+
+    Args:
+        rate: chance of each word.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, token_UT: Tensor) -> Tensor:
+        """Return ids (U, T)."""
+        return self.changed(token_UT) if self.training else token_UT
+
+    def media(self, media: MediaBatch) -> MediaBatch:
+        """Return texts changed as in training."""
+        return replace(media, values=self.changed(media.values))
+
+    def changed(self, token_UT: Tensor) -> Tensor:
+        """Read each word as unknown by chance; padding may be, too, and stays padding by its mask."""
+        if not self.rate:
+            return token_UT
+        is_hidden_UT = torch.rand(token_UT.shape, device=token_UT.device) < self.rate
+        return torch.where(is_hidden_UT, UNK, token_UT)
+
+
 class VocabPreparer(Preparer, Protocol):
     """A preparer that has learned a vocabulary, and in how many texts each token stands."""
 
     vocab: Vocab
     document_counts: Sequence[int]
     num_documents: int
+
+
+def token_masking(preparer: VocabPreparer, span: int | None) -> TokenMasking:
+    """Hide tokens of the preparer's vocabulary one by one.  Raises ConfigError: a `span`."""
+    if span is not None:
+        raise ConfigError("words are hidden one by one", advice="leave 'span' out")
+    return TokenMasking(len(preparer.vocab))
 
 
 def load_vectors(embed: nn.Embedding, vocab: Vocab, path: Path | None) -> None:

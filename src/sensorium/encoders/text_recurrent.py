@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.recurrence import Cell, Recurrence
-from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
 
 class TextRecurrent(nn.Module):
@@ -43,6 +43,7 @@ class TextRecurrent(nn.Module):
         self.width = width
         self.feature_width = config.hidden
         self.vocab, self.vectors = preparer.vocab, config.vectors
+        self.augment = WordDropout(config.word_dropout)
         self.embed = nn.Embedding(len(preparer.vocab), config.embedding)
         self.dropout = nn.Dropout(config.dropout)
         self.trunk = Recurrence(
@@ -53,6 +54,7 @@ class TextRecurrent(nn.Module):
     def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the hidden states (U, T, hidden) and their mask."""
         mask_UT = full_mask(token_UT, mask_UT)
+        token_UT = self.augment(token_UT)
         return self.trunk(self.dropout(self.embed(token_UT)), mask_UT), mask_UT
 
     def load_pretrained(self) -> Self:

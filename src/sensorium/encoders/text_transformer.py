@@ -14,7 +14,7 @@ from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import EncoderBlock
-from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, full_mask, load_vectors
+from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
 
 class TextTransformer(nn.Module):
@@ -47,6 +47,7 @@ class TextTransformer(nn.Module):
         self.width = width
         self.feature_width = config.hidden
         self.vocab, self.vectors = preparer.vocab, config.vectors
+        self.augment = WordDropout(config.word_dropout)
         self.embed = nn.Embedding(len(preparer.vocab), config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = Rotary(config.hidden // config.heads)
@@ -59,6 +60,7 @@ class TextTransformer(nn.Module):
     def features(self, token_UT: Tensor, mask_UT: Tensor | None) -> Features:
         """Return contextual vectors (U, T, hidden) and their mask."""
         mask_UT = full_mask(token_UT, mask_UT)
+        token_UT = self.augment(token_UT)
         turn = self.rotary(token_UT.shape[1])
         x_UTF = self.dropout(self.embed(token_UT))
         for block in self.trunk:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from sensorium.core.errors import DataError, UsageError
-from sensorium.core.types import MediaBatch
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.metrics_ranking import ranking_metrics, ranks
 from sensorium.model.multimodal import MultimodalLM
@@ -51,19 +50,21 @@ def judge_chance(model: MultimodalLM, corpus: Corpus, rows: Units, seed: int = 0
 
 
 def embed_units(model: MultimodalLM, corpus: Corpus, name: str, unit_K: Units, batch_rows: int) -> Tensor:
-    """Return the unit vectors of some distinct items of an input, float32 (K, D) on the CPU.
+    """Return the unit vectors of some distinct items of an input, or lists of them, float32 (K, D) on the CPU.
 
     Raises:
         ModelError: the model does not align this input.
         MediaError: an item that cannot be prepared.
     """
+    known_U, first_U = np.unique(corpus.group_N(name), return_index=True)
+    row_K = first_U[np.searchsorted(known_U, unit_K)]
     vectors = [torch.zeros(0, model.config.fusion.width)]
     with torch.inference_mode():
         for start in range(0, len(unit_K), batch_rows):
-            fetched = corpus.inputs[name].store.fetch(unit_K[start : start + batch_rows])
-            for position, reason in fetched.failures.items():
-                raise DataError(reason, where=f"{name} {corpus.inputs[name].items[int(unit_K[start + position])]}")
-            media = MediaBatch(fetched.values, fetched.mask, torch.arange(len(fetched.values)))
+            row_N = row_K[start : start + batch_rows]
+            media, failures = corpus.inputs[name].fetch(row_N)
+            for position, reason in failures.items():
+                raise DataError(reason, where=f"{name} of {corpus.place(corpus.row_number(int(row_N[position])))}")
             vectors.append(model.embed(name, media).cpu())
     return torch.cat(vectors)
 

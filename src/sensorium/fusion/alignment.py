@@ -70,6 +70,10 @@ class Alignment(nn.Module):
         """Return the unit vector of one input, (B, D)."""
         return functional.normalize(self.pools[name](part).float(), dim=-1)
 
+    def scores(self, u_BD: Tensor, v_BD: Tensor) -> Tensor:
+        """Return how well each row of u finds each row of v, scale u_i' v_j, (B, B)."""
+        return self.log_scale.exp().clamp_max(_SCALE_MAX) * (u_BD @ v_BD.T)
+
     def forward(self, parts: Mapping[str, Encoded], media: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted loss of each row, float32 (B,): the mean over its pairs of inputs.
 
@@ -89,7 +93,7 @@ class Alignment(nn.Module):
         has_both_B = (medium_a_B >= 0) & (medium_b_B >= 0)
         both_BB = has_both_B[:, None] & has_both_B
         same_BB = (medium_a_B[:, None] == medium_a_B) | (medium_b_B[:, None] == medium_b_B)
-        score_BB = self.log_scale.exp().clamp_max(_SCALE_MAX) * (u_BD @ v_BD.T)
+        score_BB = self.scores(u_BD, v_BD)
         if self.bias is None:
             loss_B = (_infonce(score_BB, same_BB & both_BB) + _infonce(score_BB.T, same_BB & both_BB)) / 2
         else:

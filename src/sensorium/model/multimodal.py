@@ -9,13 +9,12 @@ The scorer is one Scorer, or a Mixture or Product of several; nothing here knows
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
@@ -26,31 +25,20 @@ from sensorium.core.protocols import (
     RememberingScorer,
     TeachableScorer,
 )
-from sensorium.core.types import Batch, Conditioning, Encoded, MediaBatch, words_by_row
+from sensorium.core.types import Batch, Conditioning, words_by_row
 from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
-from sensorium.fusion.alignment import Alignment
 from sensorium.fusion.balance import Balance
 from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
+from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
-from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
-from sensorium.model.media_list import MediaList
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
 
 
-class Shared(NamedTuple):
-    """What models of several tasks have in common: encoders and their preparers by input, and the fusion."""
-
-    encoders: dict[str, nn.Module]
-    preparers: dict[str, Preparer]
-    fusion: Any = None
-    lists: Mapping[str, nn.Module] = {}
-
-
-class MultimodalLM(nn.Module):
+class MultimodalLM(Conditioner):
     """Encoders, a fusion and a scorer, wired as the config says; without a scorer, encoders that are aligned.
 
     Args:
@@ -67,32 +55,12 @@ class MultimodalLM(nn.Module):
         tokenizer: Tokenizer,
         shared: Shared | None = None,
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, preparers, shared)
+        self.config: ModelConfig
         self.tokenizer = tokenizer
-        self.fusion: Any
-        self.preparers: dict[str, Preparer] = dict(preparers)
         width = config.fusion.width
-        self.encoders = nn.ModuleDict()
-        for name, choice in config.inputs.items():
-            if shared is not None and name in shared.encoders:
-                self.encoders[name], self.preparers[name] = shared.encoders[name], shared.preparers[name]
-                continue
-            encoder = choice.encoder(choice.options, preparers[name], width)
-            if choice.section.frozen:
-                self.preparers[name] = FeaturePreparer(preparers[name], encoder, name)
-                encoder = FrozenEncoder(encoder, width)
-            self.encoders[name] = encoder
-        several = {n: MediaList(c.section.max_media, width) for n, c in config.inputs.items() if c.section.several}
-        self.lists = nn.ModuleDict({**several, **({} if shared is None else shared.lists)})
-        self.fusion = config.make_fusion() if config.scorers else None
-        if shared is not None and shared.fusion is not None and self.fusion is not None:
-            self.fusion = shared.fusion
-        alignment = config.fusion.alignment
-        self.alignment = None if alignment is None else Alignment(alignment, width)
         balanced = config.fusion.balance if self.fusion is not None and len(config.read_inputs) > 1 else None
         self.balance = None if balanced is None else Balance(balanced, list(config.read_inputs))
-        self.input_dropout = config.input_dropout
         self.vocab = tokenizer.vocab
         parts = [self._part(name, c.scorer(c.options, self.vocab, width)) for name, c in config.scorers.items()]
         self.through: Through | None = None
@@ -101,17 +69,6 @@ class MultimodalLM(nn.Module):
         for part in self._memories():
             part.read(self.parts[part.reads])
         self.taught: Taught = ()
-
-    def load_pretrained(self) -> None:
-        """Load the published weights of every input whose config names a file.
-
-        Raises:
-            ModelError: a file that cannot be read, or of another network.
-        """
-        for name, choice in self.config.inputs.items():
-            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
-                encoder: Any = self.encoders[name]
-                (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
 
     def _part(self, name: str, scorer: Any) -> Any:
         share = self.config.language.internal.get(name)
@@ -142,60 +99,16 @@ class MultimodalLM(nn.Module):
         view.config = self.config.scored_by(name)
         return view
 
-    def thawed(self) -> MultimodalLM:
-        """Return a view of this model, sharing every tensor, whose frozen encoders read media again."""
-        view = copy.copy(self)
-        frozen = {name: encoder for name, encoder in self.encoders.items() if isinstance(encoder, FrozenEncoder)}
-        whole = {name: WholeEncoder(encoder) for name, encoder in frozen.items()}
-        view._modules = {**self._modules, "encoders": nn.ModuleDict({**self.encoders, **whole})}
-        opened = {n: p.preparer for n, p in self.preparers.items() if isinstance(p, FeaturePreparer)}
-        view.preparers = {**self.preparers, **opened}
-        return view
-
-    @property
-    def device(self) -> torch.device:
-        """Return where the model computes; batches are brought there."""
-        return next(itertools.chain(self.parameters(), self.buffers())).device
-
     @property
     def learns(self) -> bool:
         """Say whether anything that answers is fitted by gradient (else training is counting alone)."""
         return not self.parts or any(part.fitted_by == "gradient" for part in self.parts.values())
 
-    @property
-    def rate_factors(self) -> dict[str, float]:
-        """Return what the learning rate is multiplied by, by the beginning of the parameters' names."""
-        return {f"encoders.{name}.": choice.section.rate_factor for name, choice in self.config.inputs.items()}
-
     def condition(self, batch: Batch) -> Conditioning:
-        """Encode and fuse one batch: B rows of memory, empty where the model has no inputs."""
+        """Encode and fuse one batch, with the words that scorers may count."""
         batch = batch.to(self.device)
-        if not self.encoders:
-            return Conditioning.empty(batch.num_rows, self.config.fusion.width, self.device)
-        cond: Conditioning = self.fusion(self._encoded(batch))
+        cond = super().condition(batch)
         return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
-
-    def _encoded(self, batch: Batch) -> dict[str, Encoded]:
-        return {name: self.encode(name, batch.inputs[name]) for name in self.encoders}
-
-    def encode(self, name: str, media: MediaBatch) -> Encoded:
-        """Encode one input's media, on the model's device, for their rows: (B, T, D)."""
-        encoder: Any = self.encoders[name]
-        encoded: Encoded = self.lists[name](encoder, media) if name in self.lists else encoder(media)
-        return encoded
-
-    def embed(self, name: str, media: MediaBatch) -> Tensor:
-        """Return the unit vectors by which rows find what means the same, float32 (B, D).
-
-        Raises:
-            ModelError: the model does not align this input.
-        """
-        if self.alignment is None or name not in self.alignment.names:
-            aligned = "none" if self.alignment is None else ", ".join(self.alignment.names)
-            advice = f'aligned inputs: {aligned}; train with task = "retrieve", or with [fusion.alignment]'
-            raise ModelError(f"input '{name}' is not aligned with any other", advice=advice)
-        vector_BD: Tensor = self.alignment.embed(name, self.encode(name, media.to(self.device)))
-        return vector_BD
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
         """Return the words of every input that has them, if a scorer counts them."""
@@ -216,13 +129,13 @@ class MultimodalLM(nn.Module):
 
         In training inputs are hidden by chance, and only scorers fitted by gradient take part, each for
         itself (counts are held fixed and have no gradient), or together with counts that leave the rows out
-        where `through` is set; inputs answer alone too, and their alignment is added, if configured.  In
-        evaluation it is the composed scorer's likelihood.  A model without a scorer has its alignment alone, which
-        counts as one token.
+        where `through` is set; inputs answer alone too, and their alignment and other objectives are added, if
+        configured.  In evaluation it is the composed scorer's likelihood.  A model without a scorer has its
+        alignment alone, which counts as one token.
         """
         batch = batch.to(self.device)
         if not self.parts:
-            return self._misalignment(self._encoded(batch), batch), torch.ones_like(batch.row_id_B)
+            return self.misalignment(self.encode_all(batch), batch), torch.ones_like(batch.row_id_B)
         if self.training and self.input_dropout:
             batch = self.input_dropout(batch)
         token_BT, mask_BT = _target(batch)
@@ -233,13 +146,11 @@ class MultimodalLM(nn.Module):
         if self.balance is not None:
             nll_B = self.balance(self._alone(batch), nll_B)
         if self.alignment is not None:
-            nll_B = nll_B + self._misalignment(cond.parts, batch)
+            nll_B = nll_B + self.misalignment(cond.parts, batch)
+        if self.objectives is not None:
+            for term in self.objectives(batch, self, cond.parts).values():
+                nll_B = nll_B + term.loss_B
         return nll_B, num_tokens_B
-
-    def _misalignment(self, parts: Mapping[str, Encoded], batch: Batch) -> Tensor:
-        assert self.alignment is not None
-        loss_B: Tensor = self.alignment(parts, {n: media.row_B for n, media in batch.inputs.items()})
-        return loss_B
 
     def _learned(self, batch: Batch) -> tuple[Tensor, Conditioning]:
         """Return each row's loss, (B,), by what learns, and what it was conditioned on."""
@@ -396,14 +307,6 @@ class MultimodalLM(nn.Module):
         self.scorer.fit_weights(rows)
         total = sum(float(self.scorer.score(*row).double().sum()) for row in rows)
         return total / max(1, sum(int(mask_BT[:, 1:].sum()) for _, mask_BT, _ in rows))
-
-    def train(self, mode: bool = True) -> MultimodalLM:
-        """Set training mode; frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        for encoder in self.encoders.values():
-            if isinstance(encoder, FrozenEncoder):
-                encoder.encoder.eval()
-        return self
 
 
 def has_words(preparer: Preparer) -> bool:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch
+from sensorium.model.conditioner import Shared
 from sensorium.model.config import ModelConfig
-from sensorium.model.multimodal import MultimodalLM, Shared
+from sensorium.model.multimodal import MultimodalLM
 
 _SHARED = ("encoders", "fusion")
 

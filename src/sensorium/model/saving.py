@@ -25,8 +25,18 @@ from sensorium.core.commit import committed_folder, verify
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
-from sensorium.model.config import ModelConfig, parse
+from sensorium.model.conditioner import Conditioner
+from sensorium.model.config import (
+    ConditionerConfig,
+    ModelConfig,
+    is_without_target,
+    parse,
+    parse_without_target,
+)
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.pretrainer import Pretrainer
+
+WEIGHTS = "weights.safetensors"
 
 
 def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, card: str) -> None:
@@ -38,16 +48,28 @@ def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, 
         DiskError: no space or no permission.
     """
     with committed_folder(folder) as draft:
-        (draft / "config.toml").write_text(write_toml(model.config.dump()), encoding="utf-8")
-        for name, preparer in model.preparers.items():
-            (draft / "inputs" / name).mkdir(parents=True)
-            preparer.save(draft / "inputs" / name)
+        _save_conditioner(model, draft, card)
         (draft / "target").mkdir()
         model.tokenizer.save(draft / "target")
         if answers is not None:
             (draft / "answers.json").write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
-        save_file(_fitted_tensors(model), draft / "weights.safetensors")
-        (draft / "README.md").write_text(card, encoding="utf-8")
+        save_file(_fitted_tensors(model), draft / WEIGHTS)
+
+
+def save_pretrained(model: Pretrainer, folder: Path, *, card: str) -> None:
+    """Commit a model without a target to `folder`: its config, preparers and weights.  Raises DiskError."""
+    with committed_folder(folder) as draft:
+        _save_conditioner(model, draft, card)
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+        save_file(tensors, draft / WEIGHTS)
+
+
+def _save_conditioner(model: Conditioner, draft: Path, card: str) -> None:
+    (draft / "config.toml").write_text(write_toml(model.config.dump()), encoding="utf-8")
+    for name, preparer in model.preparers.items():
+        (draft / "inputs" / name).mkdir(parents=True)
+        preparer.save(draft / "inputs" / name)
+    (draft / "README.md").write_text(card, encoding="utf-8")
 
 
 def _fitted_tensors(model: MultimodalLM) -> dict[str, torch.Tensor]:
@@ -74,23 +96,43 @@ def load_model(
     if check:
         verify(folder)
     values, source = read_toml(folder / "config.toml")
+    if is_without_target(values):
+        advice = 'fine-tune from it: encoder = "run:FOLDER#INPUT", or features = "run:FOLDER"'
+        raise ModelError("is a pretrained model, which writes nothing", where=str(folder), advice=advice)
     config = parse(values, source, default_tokenizer=default_tokenizer)
-    preparers = build_preparers(config)
-    for name, preparer in preparers.items():
-        preparer.load(folder / "inputs" / name)
+    preparers = _load_preparers(config, folder)
     tokenizer = build_tokenizer(config).load(folder / "target")
     model = MultimodalLM(config, preparers, tokenizer)
-    try:
-        tensors = load_file(folder / "weights.safetensors")
-        model.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"weights do not fit: {error}", where=str(folder)) from None
+    _load_weights(model, folder)
     path = folder / "answers.json"
     answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     return model.eval(), answers
 
 
-def build_preparers(config: ModelConfig, policy: Any = None) -> dict[str, Preparer]:
+def load_pretrainer(folder: Path) -> Pretrainer:
+    """Load what `save_pretrained` wrote, in evaluation mode.  Raises ModelError: as `load_model`."""
+    verify(folder)
+    values, source = read_toml(folder / "config.toml")
+    config = parse_without_target(values, source)
+    model = Pretrainer(config, _load_preparers(config, folder))
+    _load_weights(model, folder)
+    model.eval()
+    return model
+
+
+def _load_preparers(config: ConditionerConfig, folder: Path) -> dict[str, Preparer]:
+    preparers = build_preparers(config)
+    return {name: preparer.load(folder / "inputs" / name) for name, preparer in preparers.items()}
+
+
+def _load_weights(model: Conditioner, folder: Path) -> None:
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"weights do not fit: {error}", where=str(folder)) from None
+
+
+def build_preparers(config: ConditionerConfig, policy: Any = None) -> dict[str, Preparer]:
     """Make the unfitted preparer of every input; media preparers obey `policy`, if one is given."""
     preparers = {name: choice.options.preparer() for name, choice in config.inputs.items()}  # type: ignore[attr-defined]
     for preparer in preparers.values():

@@ -20,6 +20,7 @@ from torch import nn
 from sensorium.core import registry
 from sensorium.core.config import Source, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.model import taking
 from sensorium.model.config import ModelConfig, parse
 
 TASK_KEYS = ("inputs", "target", "language", "alignment", "data", "decoding", "weight")
@@ -60,6 +61,10 @@ def expand(
             raise ConfigError(
                 f"with [tasks], each task has its own '{key}'", where=source.where(key), advice=advice
             )
+    if "objectives" in values:
+        advice = 'pretrain with them in a run without [tasks], then begin from it: encoder = "run:FOLDER#INPUT"'
+        what = "[objectives] have no place beside [tasks]"
+        raise ConfigError(what, where=source.where("objectives"), advice=advice)
     raw_tasks, inputs = _section(values, "tasks", source), _section(values, "inputs", source)
     fusion = _section(values, "fusion", source)
     tasks = {name: _own(name, raw_tasks[name], source) for name in raw_tasks}
@@ -72,6 +77,8 @@ def expand(
     for name in inputs:
         if not any(name in read for read in columns.values()):
             raise ConfigError(f"no task reads input '{name}'", where=source.where(f"inputs.{name}"))
+    if writing and taking.is_run(fusion.get("features")):  # tasks without a fusion need its width, too
+        fusion = taking.taken_fusion(fusion, fused, source.where("fusion.features"))
     expanded = {}
     for name, own in tasks.items():
         known = fused if name in writing else list(columns[name])

@@ -36,7 +36,7 @@ from sensorium.workflow.lessons import Lesson, write_lessons
 from sensorium.workflow.predictor import Predictor, chosen, load_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
 from sensorium.workflow.searching import Found, retrieve
-from sensorium.workflow.tasks_config import AnyConfig, TasksConfig, load_any, parse_any
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
 from sensorium.workflow.tasks_train import TasksResult, train_any
 from sensorium.workflow.train import RunResult
 
@@ -44,7 +44,9 @@ from sensorium.workflow.train import RunResult
 class Sensorium:
     """A multimodal language model: configured, fitted, asked, saved."""
 
-    def __init__(self, config: AnyConfig | None = None, predictors: Mapping[str, Predictor] | None = None) -> None:
+    def __init__(
+        self, config: AnsweringConfig | None = None, predictors: Mapping[str, Predictor] | None = None
+    ) -> None:
         self.config = config
         self.result: RunResult | TasksResult | None = None
         self._predictors = dict(predictors or {})
@@ -57,14 +59,14 @@ class Sensorium:
             ConfigError: an unknown key or a value out of range, with its place.
         """
         if isinstance(config, Mapping):
-            return cls(parse_any(config, Source(), folder=Path(folder), name="run"))
-        return cls(load_any(Path(config)))
+            return cls(parse_answering(config, Source(), folder=Path(folder), name="run"))
+        return cls(load_answering(Path(config)))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Load a saved model or a finished run.  Raises ModelError."""
         path = Path(path)
-        config = load_any(path / "config.toml") if (path / "model").is_dir() else None
+        config = load_answering(path / "config.toml") if (path / "model").is_dir() else None
         return cls(config, load_predictors(path))
 
     def fit(self, out: str | Path | None = None, *, resume: bool = False, progress: Progress | None = None) -> Self:

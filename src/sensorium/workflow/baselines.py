@@ -106,6 +106,7 @@ def single_input_baseline(
     alone = config.replace(model=model_config, training=training)
     seed_everything(training.seed)
     model = MultimodalLM(model_config, {name: prepared.model.preparers[name]}, prepared.model.tokenizer)
+    model.load_pretrained()
     with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
         fit_model(alone, model, prepared.train, prepared.validation, Path(scratch), progress=progress)
     seconds = time.perf_counter() - started

@@ -12,7 +12,46 @@ from typing import Any
 
 from sensorium.model.config import ModelConfig
 from sensorium.version import __version__
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig, RunConfig
+
+
+def write_pretraining_card(config: PretrainingConfig, summary: Mapping[str, Any]) -> str:
+    """Return the card of a model without a target, as Markdown; `summary` is what `evaluation.json` holds."""
+    rows = [
+        f"| {name} | {measure} | {_number(value)} | {_number(summary['alone'].get(name, {}).get(measure))} |"
+        for name, measures in summary["objectives"].items()
+        for measure, value in measures.items()
+    ]
+    return "\n".join(
+        [
+            f"# {config.name}",
+            "",
+            f"Encoders and a fusion pretrained by Sensorium {__version__}, to begin others from:",
+            "",
+            *(f'    [inputs.{name}]  encoder = "run:THIS#{name}"' for name in config.model.inputs),
+            '    [fusion]  features = "run:THIS"',
+            "",
+            *_inputs_and_fusion(config),
+            "",
+            f"Fitted on `{config.data.train}`, without a target; validation rows: {summary['rows']:,}.",
+            "",
+            "| objective | | with the other inputs | alone |",
+            "|---|---|---:|---:|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _inputs_and_fusion(config: PretrainingConfig) -> list[str]:
+    model = config.model
+    return [
+        "| input | modality | encoder |",
+        "|---|---|---|",
+        *(f"| {name} | {c.section.modality} | {c.section.encoder} |" for name, c in model.inputs.items()),
+        "",
+        f"Fusion: {model.fusion.features}, width {model.fusion.width}.",
+    ]
 
 MODALITY_HINT = {"image": '"photo.jpg"', "audio": '"sound.wav"', "video": '"clip.mp4"'}
 

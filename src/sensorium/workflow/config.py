@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -20,7 +20,8 @@ from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.media.policy import MediaPolicy
 from sensorium.model import config as model_config
-from sensorium.model.config import ModelConfig
+from sensorium.model.config import ConditionerConfig, ModelConfig
+from sensorium.model.taking import absolute_spec, is_run
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.training.config import TrainingConfig
 
@@ -66,21 +67,20 @@ class RunSection(Section):
     name: str | None = None
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything a run needs, validated."""
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig:
+    """Everything a run without a target needs, validated; a run with one needs a little more."""
 
     name: str
     folder: Path
     data: DataConfig
-    model: ModelConfig
+    model: ConditionerConfig
     training: TrainingConfig
-    decoding: DecodingConfig
     evaluation: EvaluationConfig
     media: MediaPolicy
 
     def dump(self) -> dict[str, Any]:
-        """Return nested plain dicts that `parse` reads back; paths are absolute."""
+        """Return nested plain dicts that are read back to an equal config; paths are absolute."""
         data = self.data.model_dump(exclude_none=True)
         for key in ("train", "validation", "test", "folder", "cache"):
             if data.get(key):
@@ -93,7 +93,6 @@ class RunConfig:
             "data": data,
             **self.model.dump(),
             "training": self.training.model_dump(mode="json", exclude_none=True),
-            "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
             "evaluation": evaluation,
             "media": self.media.model_dump(mode="json", exclude_none=True),
         }
@@ -105,14 +104,26 @@ class RunConfig:
             prefix, colon, path = "", "", spec
         return f"{prefix}{colon}{(self.folder / Path(path).expanduser()).resolve()}"
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(PretrainingConfig):
+    """Everything a run needs, validated."""
+
+    model: ModelConfig
+    decoding: DecodingConfig
+
+    def dump(self) -> dict[str, Any]:
+        """Return nested plain dicts that `parse` reads back; paths are absolute."""
+        return super().dump() | {"decoding": self.decoding.model_dump(mode="json", exclude_none=True)}
+
     def word_vectors(self) -> WordVectors | None:
         """Read the vectors that texts are judged with, if any are named.  Raises DataError."""
         named = self.evaluation.vectors
         return None if named is None else WordVectors.read((self.folder / named).expanduser())
-
-    def replace(self, **changes: Any) -> RunConfig:
-        """Return a copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
 
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -143,6 +154,44 @@ def config_from_text(text: str, folder: Path, name: str = "config") -> RunConfig
 
 def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> RunConfig:
     """Validate nested dicts; `folder` is where relative paths start, `name` the run's default name."""
+    sections = _sections(values, source)
+    if model_config.is_without_target(values):
+        advice = 'add a [target], or begin from the finished run: encoder = "run:FOLDER#INPUT"'
+        what = "has objectives and no [target], so it pretrains, and nothing is written"
+        raise ConfigError(what, where=source.name, advice=advice)
+    values = with_absolute_paths(values, folder)
+    model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
+    _require_known_folds(model, sections["training"], source)
+    run = sections.pop("run")
+    return RunConfig(
+        name=run.name or name,  # type: ignore[attr-defined]
+        folder=folder.resolve(),
+        model=model,
+        **sections,  # type: ignore[arg-type]
+    )
+
+
+def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> PretrainingConfig:
+    """Validate nested dicts of a run without a target, as `parse`.
+
+    Raises:
+        ConfigError: as `parse`; a section that needs a target.
+    """
+    if "decoding" in values:
+        raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
+    sections = _sections(values, source)
+    model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
+    run = sections.pop("run")
+    del sections["decoding"]
+    return PretrainingConfig(
+        name=run.name or name,  # type: ignore[attr-defined]
+        folder=folder.resolve(),
+        model=model,
+        **sections,  # type: ignore[arg-type]
+    )
+
+
+def _sections(values: Mapping[str, Any], source: Source) -> dict[str, Section]:
     known = [*_SECTIONS, *model_config.SECTIONS]
     for key in values:
         if key not in known:
@@ -153,17 +202,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
         if not isinstance(raw, Mapping):
             raise ConfigError(f"'{key}' must be a section", where=source.where(key))
         sections[key] = cls.parse(raw, source, key)
-    run = sections.pop("run")
-    if "inputs" in values:
-        values = {**values, "inputs": _with_absolute_files(values["inputs"], folder)}
-    model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
-    _require_known_folds(model, sections["training"], source)
-    return RunConfig(
-        name=run.name or name,  # type: ignore[attr-defined]
-        folder=folder.resolve(),
-        model=model,
-        **sections,  # type: ignore[arg-type]
-    )
+    return sections
 
 
 def _require_known_folds(model: ModelConfig, training: Section, source: Source) -> None:
@@ -175,6 +214,20 @@ def _require_known_folds(model: ModelConfig, training: Section, source: Source) 
         )
 
 
+def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Let the files and runs that inputs and the fusion begin with start at the config's folder."""
+    absolute = {"inputs": _with_absolute_files, "fusion": _with_absolute_run}
+    return {key: absolute[key](value, folder) if key in absolute else value for key, value in values.items()}
+
+
+def _with_absolute_run(fusion: Any, folder: Path) -> Any:
+    """Let the run that a fusion is taken from start at the config's folder."""
+    if not isinstance(fusion, Mapping):
+        return fusion
+    found = {key: value for key, value in fusion.items() if key in ("features", "taken_from") and is_run(value)}
+    return {**fusion, **{key: absolute_spec(value, folder) for key, value in found.items()}}
+
+
 def _with_absolute_files(inputs: Any, folder: Path) -> Any:
     """Let an input's `weights` and `vectors` start at the config's folder, as every path of a config does."""
     if not isinstance(inputs, Mapping):
@@ -182,6 +235,8 @@ def _with_absolute_files(inputs: Any, folder: Path) -> Any:
 
     def absolute(key: str, value: Any) -> Any:
         names_file = key in ("weights", "vectors") and isinstance(value, str)
+        if key in ("encoder", "taken_from") and is_run(value):
+            return absolute_spec(value, folder)
         return str((folder / value).resolve()) if names_file else value
 
     return {

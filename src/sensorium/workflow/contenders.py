@@ -24,10 +24,11 @@ from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.registry import LOWER_IS_BETTER, load_metric
 from sensorium.evaluation.runner import Evaluation, evaluate
-from sensorium.model.config import FusionSection
+from sensorium.model.config_fusion import FusionSection
 from sensorium.model.late_fusion import LateFusion
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import num_parameters
+from sensorium.model.taking import TakenSection
 from sensorium.tasks.task import predict
 from sensorium.training.progress import Silent
 from sensorium.training.seeding import seed_everything
@@ -177,6 +178,7 @@ def _single(config: RunConfig, name: str, prepared: Prepared) -> tuple[Multimoda
     alone = config.replace(model=config.model.only([name]))
     seed_everything(config.training.seed)
     model = MultimodalLM(alone.model, {name: prepared.model.preparers[name]}, prepared.model.tokenizer)
+    model.load_pretrained()
     return model, _fit(alone, model, prepared)
 
 
@@ -186,10 +188,11 @@ def _fit(config: RunConfig, model: MultimodalLM, prepared: Prepared) -> Fitted:
 
 
 def _with_fusion(config: RunConfig, name: str) -> RunConfig:
-    """Return the same run with another fusion; its own options only if the config is about that fusion."""
+    """Return the same run with another fusion; its own options and weights only if the config is about that one."""
     values = config.dump()
     if name != values["fusion"]["features"]:
-        values["fusion"] = {k: v for k, v in values["fusion"].items() if k in FusionSection.model_fields}
+        kept = FusionSection.model_fields.keys() - TakenSection.model_fields.keys()
+        values["fusion"] = {k: v for k, v in values["fusion"].items() if k in kept}
     values["fusion"]["features"] = name
     return parse(values, Source(), folder=config.folder, name=config.name)
 

@@ -10,12 +10,12 @@ from sensorium.training.dry_run import dry_run
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import device, make_loader
 from sensorium.workflow.prepare import Say, prepare, quiet
-from sensorium.workflow.tasks_config import AnyConfig, TasksConfig
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
 from sensorium.workflow.tasks_fitting import mixed_loader
 from sensorium.workflow.tasks_prepare import prepare_tasks
 
 
-def estimate_any(config: AnyConfig, *, say: Say = quiet) -> dict[str, Any]:
+def estimate_any(config: AnsweringConfig, *, say: Say = quiet) -> dict[str, Any]:
     """Estimate a run of one task, or of several.  Raises as `estimate`."""
     return estimate_tasks(config, say=say) if isinstance(config, TasksConfig) else estimate(config, say=say)
 

@@ -23,7 +23,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig, RunConfig
 from sensorium.workflow.left_out import through_counts
 from sensorium.workflow.prepare import cache_folder
 from sensorium.workflow.refitting import (
@@ -200,7 +200,7 @@ def batches(corpus: Corpus, batch_rows: int) -> Iterator[Batch]:
     return (corpus.batch(row_N) for row_N in order.batches(0))
 
 
-def make_loader(config: RunConfig, corpus: Corpus) -> Loader:
+def make_loader(config: PretrainingConfig, corpus: Corpus) -> Loader:
     """Load training batches; rows that share a medium travel together, so that it is encoded once."""
     return Loader(corpus, best_order(config.training, corpus), workers=config.training.workers)
 

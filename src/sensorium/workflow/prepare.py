@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,11 @@ from sensorium.data.table import Table
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
+from sensorium.model.taking import load_preparer
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import ChecksRows, Task
 from sensorium.training.seeding import seed_everything
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig, RunConfig
 
 Say = Callable[[str], None]
 BAD_ROWS = "bad_rows.jsonl"
@@ -114,11 +116,16 @@ def with_corpora(
     """Prepare the rows for a model; `label` comes before each line that is said."""
     task: Task = load_task(config.model.target.task)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
+    say_counts(corpora, say, label)
+    answers = _answers(config, task, corpora["train"])
+    return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
+
+
+def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:
+    """Tell how many rows each part has, and what was left out of it; `label` comes before each line."""
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
         say(f"{label}{name}: {corpus.num_rows:,} rows{dropped}")
-    answers = _answers(config, task, corpora["train"])
-    return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
 
 def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer], Tokenizer]:
@@ -126,12 +133,28 @@ def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer]
 
     Raises:
         DataError: a column is missing, or holds nothing to learn from.
+        ModelError: a run that an input is taken from has changed.
     """
     require_columns(config, {"train": train})
-    preparers = build_preparers(config.model, config.media)
-    for name, preparer in preparers.items():
-        preparer.fit(input_items(config, train, name, preparer))
+    preparers = {name: fit_preparer(name, [(config, train)]) for name in config.model.inputs}
     return preparers, fit_tokenizer(config, train)
+
+
+def fit_preparer(name: str, readers: Sequence[tuple[PretrainingConfig, Part]]) -> Preparer:
+    """Fit an input's preparer on the training rows of all that read it, or load what it learned in a run.
+
+    Args:
+        readers: each config that reads the input, and its training rows; the first one says how.
+
+    Raises:
+        DataError: nothing to fit it on.
+        ModelError: the run that the input is taken from has changed.
+    """
+    first, _ = readers[0]
+    preparer, section = build_preparers(first.model, first.media)[name], first.model.inputs[name].section
+    if section.taken_from is not None:
+        return load_preparer(preparer, section, f"inputs.{name}")
+    return preparer.fit(chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers))
 
 
 def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
@@ -142,7 +165,7 @@ def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
     return tokenizer
 
 
-def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
+def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, Part]:
     """Open and split the tables into 'train', 'validation' and, if there is one, 'test'."""
     data = config.data
     table = open_table(config, data.train, quarantine)
@@ -164,12 +187,12 @@ def open_parts(config: RunConfig, quarantine: Quarantine) -> dict[str, Part]:
     return parts
 
 
-def open_table(config: RunConfig, spec: str, quarantine: Quarantine) -> Table:
+def open_table(config: PretrainingConfig, spec: str, quarantine: Quarantine) -> Table:
     """Open one table of the config, given as it stands there."""
     return Table.open(config.resolve(spec), config.folder, cache_folder(config), quarantine=quarantine)
 
 
-def cache_folder(config: RunConfig) -> Path | None:
+def cache_folder(config: PretrainingConfig) -> Path | None:
     """Return where decoded media and large tables are kept; None = nowhere."""
     return Path(config.resolve(config.data.cache)) if config.data.cache else None
 
@@ -196,12 +219,12 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
 
 
-def media_root(config: RunConfig, table: Table) -> Path:
+def media_root(config: PretrainingConfig, table: Table) -> Path:
     """Return where relative media paths of `table` start."""
     return Path(config.resolve(config.data.folder)) if config.data.folder is not None else table.folder
 
 
-def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
+def _hold_back(config: PretrainingConfig, train: Part) -> dict[str, Part]:
     shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
     sides = split_by_hash(_keys(config, train.table), shares, seed=0)
     held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
@@ -217,13 +240,13 @@ def _hold_back(config: RunConfig, train: Part) -> dict[str, Part]:
     return {side: Part(train.table, row_N) for side, row_N in held.items()}
 
 
-def _share(config: RunConfig, train: Part, fraction: float) -> Part:
+def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
     sides = split_by_hash(_keys(config, train.table), {"used": fraction, "left": 1 - fraction}, seed=1)
     row_N = np.intersect1d(train.row_N, sides["used"])
     return Part(train.table, row_N if len(row_N) else train.row_N[:1])
 
 
-def _keys(config: RunConfig, table: Table) -> Iterable[str]:
+def _keys(config: PretrainingConfig, table: Table) -> Iterable[str]:
     """Name what rows share, so that those which share it stay together."""
     column = _shared_column(config)
     return table.column(column) if column is not None else (str(i) for i in range(len(table)))
@@ -234,19 +257,16 @@ def reads_media(preparer: Preparer) -> bool:
     return isinstance(preparer.item("probe", Path()), Media)
 
 
-def _shared_column(config: RunConfig) -> str | None:
+def _shared_column(config: PretrainingConfig) -> str | None:
     """Rows that share a medium must not fall on both sides: group by the first medium's column."""
     preparers = build_preparers(config.model)
     return next((c.column for name, c in config.model.read_inputs.items() if reads_media(preparers[name])), None)
 
 
-def require_columns(config: RunConfig, parts: Mapping[str, Part]) -> None:
+def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:
     """Raise DataError where a table lacks a column that the config reads."""
-    wanted = {f"inputs.{name}": choice.column for name, choice in config.model.read_inputs.items()}
-    if config.model.target.column is not None:
-        wanted["target"] = config.model.target.column
     for part in parts.values():
-        for key, column in wanted.items():
+        for key, column in config.model.columns.items():
             if column not in part.table.columns:
                 raise DataError(
                     f"has no column '{column}', which [{key}] reads",
@@ -255,7 +275,7 @@ def require_columns(config: RunConfig, parts: Mapping[str, Part]) -> None:
                 )
 
 
-def input_items(config: RunConfig, part: Part, name: str, preparer: Preparer) -> Iterator[Item]:
+def input_items(config: PretrainingConfig, part: Part, name: str, preparer: Preparer) -> Iterator[Item]:
     """Go through what the rows of `part` have for one input; cells that cannot be read are quarantined later."""
     spec, root = config.model.inputs[name].spec(preparer), media_root(config, part.table)
     for cell in part.cells(spec.column):

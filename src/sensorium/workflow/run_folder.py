@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sensorium.core.commit import disk_error, write_atomic
 from sensorium.core.config import read_toml, write_toml
-from sensorium.core.errors import ModelError, UsageError
+from sensorium.core.errors import ConfigError, ModelError, UsageError
 from sensorium.decoding.config import DecodingConfig
 
 RUNS = Path("runs")
@@ -67,6 +68,37 @@ def resumable_run(name: str, out: Path | None = None) -> Path:
     if not runs:
         raise UsageError(f"no run '{name}-NNN' in '{RUNS}' to resume", advice="leave out --resume to start one")
     return runs[-1][0]
+
+
+def settle_config(values: Mapping[str, Any], run: Path, resume: bool) -> None:
+    """Write a run's resolved config, or compare it with the one that a resumed run was begun with.
+
+    Raises:
+        ConfigError: they differ.
+        DiskError: it cannot be written.
+    """
+    path = run / "config.toml"
+    if resume and path.exists():
+        begun_with, _ = read_toml(path)
+        if changed := _differences(begun_with, values):
+            raise ConfigError(
+                f"differs from the run's own config in {', '.join(changed)}",
+                where=str(path),
+                advice="resume with the config it was begun with, or start a new run",
+            )
+        return
+    write_atomic(path, write_toml(values).encode("utf-8"))
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            changed += _differences(before, after, f"{prefix}{key}.")
+        elif (list(after) if isinstance(after, tuple) else after) != before:
+            changed.append(f"{prefix}{key}")
+    return changed
 
 
 def model_folder(path: Path) -> Path:

@@ -57,7 +57,8 @@ class Gallery:
             raise DataError(
                 f"has no column '{column}', which is searched for '{find}'", where=table.name, advice=advice
             )
-        spec = InputSpec(column, predictor.model.preparers[find])
+        model = predictor.model
+        spec = InputSpec(column, model.preparers[find], model.config.inputs[find].lists)
         corpus = Corpus.build(table, range(len(table)), {find: spec}, None, store="memory")
         unit_N = corpus.group_N(find)
         unit_K, first_K = np.unique(unit_N, return_index=True)

@@ -9,12 +9,12 @@ from typing import Any
 from sensorium.training.progress import Progress
 from sensorium.workflow.prepare import Say
 from sensorium.workflow.run_folder import new_run, write_json
-from sensorium.workflow.tasks_config import AnyConfig
+from sensorium.workflow.tasks_config import AnsweringConfig
 from sensorium.workflow.tasks_train import train_any
 
 
 def train_seeds(
-    config: AnyConfig, num_seeds: int, *, out: Path | None, progress: Progress | None, say: Say
+    config: AnsweringConfig, num_seeds: int, *, out: Path | None, progress: Progress | None, say: Say
 ) -> dict[str, Any]:
     """Train with seeds s, s+1, ... into `seed-S` folders of one run folder.
 

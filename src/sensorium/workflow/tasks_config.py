@@ -16,10 +16,18 @@ from pydantic import Field
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml
 from sensorium.core.errors import ConfigError
+from sensorium.model.config import is_without_target
 from sensorium.model.tasks_config import dump_tasks, expand
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.training.config import TrainingConfig
-from sensorium.workflow.config import EvaluationConfig, RunConfig, parse
+from sensorium.workflow.config import (
+    EvaluationConfig,
+    PretrainingConfig,
+    RunConfig,
+    parse,
+    parse_pretraining,
+    with_absolute_paths,
+)
 
 _PER_TASK = ("data", "decoding")
 _OF_A_MODEL = ("tasks", "inputs", "fusion", "language")
@@ -78,17 +86,24 @@ class TasksConfig:
         return dataclasses.replace(self, tasks=tasks)
 
 
-AnyConfig = RunConfig | TasksConfig
+AnsweringConfig = RunConfig | TasksConfig
+AnyConfig = AnsweringConfig | PretrainingConfig
 
 
 def load_any(path: Path, assignments: Sequence[str] = ()) -> AnyConfig:
-    """Read and validate a config file, of one task or several, after applying `--set` assignments.
+    """Read and validate a config file, after applying `--set` assignments; `parse_any` says of what kind of run.
 
     Raises:
         ConfigError: with file, line and column, and the nearest known key or name.
     """
     values, source = read_toml(path)
     return parse_any(override(values, assignments), source, folder=path.parent, name=path.stem)
+
+
+def load_answering(path: Path) -> AnsweringConfig:
+    """Read and validate the config file of a run whose model answers.  Raises ConfigError."""
+    values, source = read_toml(path)
+    return parse_answering(values, source, folder=path.parent, name=path.stem)
 
 
 def any_from_text(text: str, folder: Path, name: str = "config") -> AnyConfig:
@@ -98,6 +113,12 @@ def any_from_text(text: str, folder: Path, name: str = "config") -> AnyConfig:
 
 
 def parse_any(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> AnyConfig:
+    """Validate nested dicts: a pretraining run if they have objectives and no target, else one that answers."""
+    parse_one = parse_pretraining if is_without_target(values) else parse_answering
+    return parse_one(values, source, folder=folder, name=name)
+
+
+def parse_answering(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> AnsweringConfig:
     """Validate nested dicts: a run of several tasks if they have [tasks], else of one."""
     return (parse_tasks if "tasks" in values else parse)(values, source, folder=folder, name=name)
 
@@ -108,6 +129,7 @@ def parse_tasks(values: Mapping[str, Any], source: Source, *, folder: Path, name
     Raises:
         ConfigError: with file, line and column, and the nearest known key or name.
     """
+    values = with_absolute_paths(values, folder)  # before a fusion is taken from a run
     expanded = expand(values, source, default_tokenizer=default_tokenizers())
     shared = {
         key: section for key, section in values.items() if key not in ("tasks", "inputs", "fusion", "language")

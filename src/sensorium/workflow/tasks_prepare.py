@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.protocols import Preparer
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.multitask import MultiTaskLM, build_models
-from sensorium.model.saving import build_preparers
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.prepare import (
     BAD_ROWS,
     Part,
     Prepared,
     Say,
+    fit_preparer,
     fit_tokenizer,
-    input_items,
     open_parts,
     quiet,
     require_columns,
@@ -84,14 +82,11 @@ def readers(config: TasksConfig) -> dict[str, list[str]]:
 
 
 def _preparers(config: TasksConfig, parts: Parts) -> dict[str, Preparer]:
-    """Fit each input's preparer on the training rows of all tasks that read it."""
-    fitted = {}
-    for name, tasks in readers(config).items():
-        first = config.tasks[tasks[0]]
-        preparer = build_preparers(first.model, first.media)[name]
-        rows = (input_items(config.tasks[task], parts[task]["train"], name, preparer) for task in tasks)
-        fitted[name] = preparer.fit(chain.from_iterable(rows))
-    return fitted
+    """Fit each input's preparer on the training rows of all tasks that read it, or load what a run learned."""
+    return {
+        name: fit_preparer(name, [(config.tasks[task], parts[task]["train"]) for task in tasks])
+        for name, tasks in readers(config).items()
+    }
 
 
 def _require_one_reader(config: TasksConfig) -> None:

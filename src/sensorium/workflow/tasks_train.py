@@ -22,11 +22,18 @@ from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.provenance import data_digests
 from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
-from sensorium.workflow.run_folder import new_run, resumable_run, task_folder, write_decoding, write_json
-from sensorium.workflow.tasks_config import AnyConfig, TasksConfig
+from sensorium.workflow.run_folder import (
+    new_run,
+    resumable_run,
+    settle_config,
+    task_folder,
+    write_decoding,
+    write_json,
+)
+from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
 from sensorium.workflow.tasks_fitting import FittedTasks, fit_tasks
 from sensorium.workflow.tasks_prepare import PreparedTasks, prepare_tasks
-from sensorium.workflow.train import RunResult, judged_corpus, settle_config, train
+from sensorium.workflow.train import RunResult, judged_corpus, train
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class TasksResult:
 
 
 def train_any(
-    config: AnyConfig,
+    config: AnsweringConfig,
     *,
     out: Path | None = None,
     resume: bool = False,

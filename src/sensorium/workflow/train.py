@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sensorium.core.commit import write_atomic
-from sensorium.core.config import read_toml, write_toml
-from sensorium.core.errors import ConfigError
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.intervals import intervals
@@ -32,7 +29,7 @@ from sensorium.workflow.provenance import data_digests, versions
 from sensorium.workflow.refitting import require_test_rows
 from sensorium.workflow.reporting import Judged, try_report
 from sensorium.workflow.rescoring import tuned
-from sensorium.workflow.run_folder import new_run, resumable_run, write_decoding, write_json
+from sensorium.workflow.run_folder import new_run, resumable_run, settle_config, write_decoding, write_json
 
 
 @dataclass(frozen=True)
@@ -151,35 +148,3 @@ def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:
     if prepared.test is not None:
         return prepared.test, "test"
     return prepared.validation, "validation"
-
-
-def settle_config(config: Mapping[str, Any], run: Path, resume: bool) -> None:
-    """Write the resolved config, or compare it with the one that the run was begun with.
-
-    Raises:
-        ConfigError: they differ; the keys are named.
-    """
-    text = write_toml(config)
-    path = run / "config.toml"
-    if resume and path.exists():
-        values, _ = read_toml(path)
-        changed = _differences(values, config)
-        if changed:
-            raise ConfigError(
-                f"differs from the run's own config in {', '.join(changed)}",
-                where=str(path),
-                advice="resume with the config it was begun with, or start a new run",
-            )
-        return
-    write_atomic(path, text.encode("utf-8"))
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    changed = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            changed += _differences(before, after, f"{prefix}{key}.")
-        elif (list(after) if isinstance(after, tuple) else after) != before:
-            changed.append(f"{prefix}{key}")
-    return changed
