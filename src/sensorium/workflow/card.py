@@ -53,6 +53,7 @@ def _inputs_and_fusion(config: PretrainingConfig) -> list[str]:
         f"Fusion: {model.fusion.features}, width {model.fusion.width}.",
     ]
 
+
 MODALITY_HINT = {"image": '"photo.jpg"', "audio": '"sound.wav"', "video": '"clip.mp4"'}
 
 
