@@ -58,18 +58,22 @@ class WithoutInternal(nn.Module):
         return self
 
     def start(self, cond: Conditioning) -> tuple[Any, Any]:
-        """Begin B rows, with the conditioning and without."""
-        return self.part.start(cond), self.part.start(_nothing(cond))
+        """Begin B rows, with the conditioning and, if a share is divided out, without."""
+        return self.part.start(cond), self.part.start(_nothing(cond)) if self.share else ()
 
     def extend(self, state: tuple[Any, Any], token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, tuple[Any, Any]]:
         """Feed T tokens; returns log p(next) (B, V) and the new state."""
         log_p_BV, seeing = self.part.extend(state[0], token_BT, mask_BT)
+        if state[1] == ():
+            return log_p_BV, (seeing, ())
         internal_BV, blind = self.part.extend(state[1], token_BT, mask_BT)
         return self._divided(log_p_BV, internal_BV), (seeing, blind)
 
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V)."""
         log_p_BTV = unroll(self.part, token_BT, mask_BT, cond)
+        if not self.share:
+            return log_p_BTV
         return self._divided(log_p_BTV, unroll(self.part, token_BT, mask_BT, _nothing(cond)))
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
