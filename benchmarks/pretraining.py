@@ -37,6 +37,7 @@ PRETRAINING = ["training.seconds=100000", "training.batch_rows=512"]
 OBJECTIVES: dict[str, list[str]] = {
     "photos_alone": ["objectives.masked={photo={rate=0.5, span=16}}", "training.batch_rows=1280"],
     "masked_photo": ["objectives.masked={photo=0.5}"],
+    "masked_question": ["objectives.masked={question=0.3}"],
     "masked_both": ["objectives.masked={photo=0.5, question=0.15}"],
     "matching": ['objectives.matching={inputs=["photo", "question"]}'],
     "alignment": ['fusion.alignment={inputs=["photo", "question"]}'],

@@ -196,3 +196,15 @@ def test_an_unlikely_name_lists_what_is_known():
 def test_every_name_of_ours_imports(known, group):
     for name in known:
         assert hasattr(registry.load(known, group, name), "Config"), name
+
+
+def test_a_source_is_parted_from_its_kind():
+    assert registry.split_source("cnn", {"size": 3}) == ("cnn", {"size": 3})
+    assert registry.split_source("hf:a/b:c", {"x": 1}) == ("hf", {"x": 1, "source": "a/b:c"})
+    assert registry.split_source("hf:a", {"source": "a"}) == ("hf", {"source": "a"})
+
+
+@pytest.mark.parametrize(("name", "values"), [("hf:", {}), ("hf:a", {"source": "b"})])
+def test_a_source_that_is_empty_or_twofold_is_refused(name, values):
+    with pytest.raises(ConfigError, match="beside it|nothing after"):
+        registry.split_source(name, values, where="x.toml")

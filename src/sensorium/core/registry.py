@@ -24,6 +24,23 @@ def nearest(name: str, names: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
 
 
+def split_source(name: str, values: Mapping[str, Any], *, where: str = "") -> tuple[str, dict[str, Any]]:
+    """Part "hf:some/folder" into "hf" and its options, to which it adds `source = "some/folder"`.
+
+    A name without a colon, and its options, stay as they are.
+
+    Raises:
+        ConfigError: the options name another source beside it, or nothing follows the colon.
+    """
+    kind, colon, source = name.partition(":")
+    if not colon:
+        return name, dict(values)
+    if not source or values.get("source", source) != source:
+        what = f"another source, '{values['source']}', beside it" if source else "nothing after ':'"
+        raise ConfigError(f"'{name}' has {what}", where=where, advice=f'write "{kind}:SOURCE" and no other')
+    return kind, {**values, "source": source}
+
+
 def names(registry: Mapping[str, str], group: str) -> list[str]:
     """List every name: ours, then those that installed packages add under `group`."""
     return sorted({*registry, *(entry.name for entry in entry_points(group=group))})

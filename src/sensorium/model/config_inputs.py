@@ -80,7 +80,7 @@ def parse_input(name: str, raw: Any, source: Source) -> InputChoice:
         raise ConfigError(f"'{prefix}' must be a section", where=source.where(prefix))
     if taking.is_run(raw.get("encoder")):
         raw, _ = taking.taken_input(name, raw, source.where(f"{prefix}.encoder"))
-    common, rest = split(raw, InputSection)
+    common, rest = split(_source_apart(raw, source.where(f"{prefix}.encoder")), InputSection)
     section = InputSection.parse({"column": name, **common}, source, prefix)
     where = source.where(f"{prefix}.encoder")
     key = f"{section.modality}.{section.encoder}"
@@ -92,6 +92,26 @@ def parse_input(name: str, raw: Any, source: Source) -> InputChoice:
         )
     encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
     options = options_of(encoder.Config, rest, InputSection, source, prefix)
+    _require_fitting(key, section, encoder, options, source, prefix)
+    try:
+        options.preparer()  # type: ignore[attr-defined]
+    except ConfigError as error:
+        raise error.at(source.where(prefix)) from None
+    return InputChoice(section, encoder, options)
+
+
+def _source_apart(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Let `encoder = "hf:folder"` mean `encoder = "hf"` and `source = "folder"`."""
+    if not isinstance(raw.get("encoder"), str):
+        return raw
+    kind, values = registry.split_source(raw["encoder"], raw, where=where)
+    return {**values, "encoder": kind}
+
+
+def _require_fitting(
+    key: str, section: InputSection, encoder: Any, options: Section, source: Source, prefix: str
+) -> None:
+    """Check that how an encoder is trained suits it.  Raises ConfigError."""
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)
@@ -108,8 +128,3 @@ def parse_input(name: str, raw: Any, source: Source) -> InputChoice:
         advice = "leave 'frozen' out, or name a file of 'vectors'"
         where = source.where(f"{prefix}.frozen")
         raise ConfigError("learned_vectors come after what is frozen was encoded", where=where, advice=advice)
-    try:
-        options.preparer()  # type: ignore[attr-defined]
-    except ConfigError as error:
-        raise error.at(source.where(prefix)) from None
-    return InputChoice(section, encoder, options)

@@ -73,6 +73,7 @@ def parse_language(
     raw = dict(table(values, "language", source))
     named = [name for name, value in raw.items() if isinstance(value, Mapping) and name != "internal"]
     tables = {name: raw.pop(name) for name in named}
+    raw, tables = _sources_apart(raw, tables, source)
     language = LanguageSection.parse(raw if writes else {"scorers": (), **raw}, source, "language")
     _require_scorers(language, writes=writes, source=source)
     for name in tables:
@@ -91,6 +92,22 @@ def parse_language(
     _require_both_kinds(language, scorers, source)
     _check_internal(language, scorers, source)
     return language, scorers
+
+
+def _sources_apart(
+    raw: dict[str, Any], tables: dict[str, Any], source: Source
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Let `scorers = ["hf:folder"]` mean `scorers = ["hf"]` and `[language.hf] source = "folder"`."""
+    scorers, where = raw.get("scorers"), source.where("language.scorers")
+    if not isinstance(scorers, list | tuple):
+        return raw, tables
+    tables, named = dict(tables), []
+    for scorer in scorers:
+        if isinstance(scorer, str) and ":" in scorer:
+            kind = scorer.partition(":")[0]
+            scorer, tables[kind] = registry.split_source(scorer, tables.get(kind, {}), where=where)
+        named.append(scorer)
+    return {**raw, "scorers": tuple(named)}, tables
 
 
 def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
