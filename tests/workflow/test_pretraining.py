@@ -290,5 +290,30 @@ def test_the_command_pretrains(folder, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "masked photo" in shown
     assert "begin from it" in shown
-    with pytest.raises(UsageError, match="with a target"):
-        command(folder / "pretrain.toml", [], tmp_path / "other", seeds=3)
+
+
+def test_several_seeds_of_pretraining_report_mean_and_spread(folder, tmp_path, capsys):
+    from sensorium.cli.train import train as command
+
+    changes = ["training.max_steps=1", "data.cache=''"]
+    command(folder / "pretrain.toml", changes, tmp_path / "runs", seeds=2, as_json=True)
+    summary = json.loads(capsys.readouterr().out)
+    found = summary["metrics"]["masked photo/loss"]
+    each = [run["objectives"]["masked photo"]["loss"] for run in summary["runs"]]
+    assert found["values"] == each
+    assert found["mean"] == pytest.approx(sum(each) / 2)
+    assert each[0] != each[1]
+    fine_tuning(folder, tmp_path / "runs" / "seed-1")  # each can be begun from
+    with pytest.raises(UsageError, match="several --seeds"):
+        command(folder / "pretrain.toml", changes, tmp_path / "runs", resume=True, seeds=2)
+
+
+def test_dry_run_of_pretraining_writes_nothing(folder, tmp_path, monkeypatch, capsys):
+    from sensorium.cli.train import train as command
+
+    monkeypatch.chdir(tmp_path)
+    command(folder / "pretrain.toml", ["data.cache=''"], dry_run=True, as_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["num_steps"] >= facts["num_batches"] > 0
+    assert facts["num_trainable"] == facts["parameters"] > 1000
+    assert list(tmp_path.iterdir()) == []

@@ -27,12 +27,10 @@ def train(
     A CONFIG with [objectives] and no [target] pretrains encoders and fusion, for others to begin from.
     """
     from sensorium.training.console import console_progress
-    from sensorium.workflow.config import RunConfig
     from sensorium.workflow.estimate import estimate_any
-    from sensorium.workflow.pretraining import pretrain
     from sensorium.workflow.seeds import train_seeds
-    from sensorium.workflow.tasks_config import TasksConfig, load_any
-    from sensorium.workflow.tasks_train import train_any
+    from sensorium.workflow.tasks_config import load_any
+    from sensorium.workflow.tasks_train import run_any
 
     changes = list(assignments or [])
     if seconds is not None:
@@ -40,24 +38,21 @@ def train(
     if no_baselines:
         changes.append("evaluation.baselines=false")
     parsed = load_any(config, changes)
-    if not isinstance(parsed, RunConfig | TasksConfig):
-        if dry_run or seeds > 1:
-            raise UsageError("--dry-run and --seeds are of runs with a target", where=str(config))
-        found = pretrain(parsed, out=out, resume=resume, progress=console_progress(), say=say).summary()
-        print_json(found) if as_json else _print_pretraining(found)
-        return
     if dry_run:
         facts = estimate_any(parsed, say=say)
         print_json(facts) if as_json else _print_estimate(facts)
         return
     if seeds > 1:
+        if resume:
+            raise UsageError("--resume is of one run, not of several --seeds", advice="resume OUT/seed-S by itself")
         summary = train_seeds(parsed, seeds, out=out, progress=console_progress(), say=say)
         print_json(summary) if as_json else _print_seeds(summary)
         return
-    result = train_any(parsed, out=out, resume=resume, progress=console_progress(), say=say)
-    summary = result.summary()
+    summary = run_any(parsed, out=out, resume=resume, progress=console_progress(), say=say).summary()
     if as_json:
         print_json(summary)
+    elif "objectives" in summary:
+        _print_pretraining(summary)
     else:
         print_summary(summary)
 

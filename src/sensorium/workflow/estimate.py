@@ -5,19 +5,31 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from sensorium.data.quarantine import Quarantine
 from sensorium.model.saving import num_parameters
 from sensorium.training.dry_run import dry_run
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig, RunConfig
 from sensorium.workflow.fitting import device, make_loader
 from sensorium.workflow.prepare import Say, prepare, quiet
-from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
+from sensorium.workflow.pretraining import prepare_pretraining
+from sensorium.workflow.tasks_config import AnyConfig, TasksConfig
 from sensorium.workflow.tasks_fitting import mixed_loader
 from sensorium.workflow.tasks_prepare import prepare_tasks
 
 
-def estimate_any(config: AnsweringConfig, *, say: Say = quiet) -> dict[str, Any]:
-    """Estimate a run of one task, or of several.  Raises as `estimate`."""
-    return estimate_tasks(config, say=say) if isinstance(config, TasksConfig) else estimate(config, say=say)
+def estimate_any(config: AnyConfig, *, say: Say = quiet) -> dict[str, Any]:
+    """Estimate a run of one task, of several, or one that pretrains.  Raises as `estimate`."""
+    if isinstance(config, TasksConfig):
+        return estimate_tasks(config, say=say)
+    return estimate(config, say=say) if isinstance(config, RunConfig) else estimate_pretraining(config, say=say)
+
+
+def estimate_pretraining(config: PretrainingConfig, *, say: Say = quiet) -> dict[str, Any]:
+    """Do as `estimate` for a run without a target."""
+    model, corpora = prepare_pretraining(config, Quarantine(config.data.max_bad_fraction), say=say)
+    facts: dict[str, Any] = {"train_rows": corpora["train"].num_rows, "parameters": num_parameters(model)}
+    with make_loader(config, corpora["train"]) as loader:
+        return facts | dataclasses.asdict(dry_run(model, loader, config.training, device=device()))
 
 
 def estimate_tasks(config: TasksConfig, *, say: Say = quiet) -> dict[str, Any]:

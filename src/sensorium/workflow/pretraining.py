@@ -19,7 +19,6 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.pretrainer import Pretrainer
 from sensorium.model.saving import save_pretrained
-from sensorium.training.lock import run_lock
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import preserved_random_state, seed_everything
@@ -38,7 +37,7 @@ from sensorium.workflow.prepare import (
     require_columns,
     say_counts,
 )
-from sensorium.workflow.run_folder import new_run, resumable_run, settle_config, write_json
+from sensorium.workflow.run_folder import opened_run, write_json
 
 JUDGED_WITH_SEED = 0
 """What is hidden of held-out rows, and which pairs are exchanged, is the same each time they are judged."""
@@ -74,6 +73,7 @@ class PretrainingResult:
             "task": "pretrain",
             "judged_on": "validation",
             "rows": self.num_rows,
+            "metrics": {f"{name}/{key}": v for name, found in self.objectives.items() for key, v in found.items()},
             "objectives": self.objectives,
             "alone": self.alone,
             "steps": self.report.num_steps,
@@ -97,10 +97,7 @@ def pretrain(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    run = resumable_run(config.name, out) if resume else new_run(config.name, out)
-    say(f"run folder: {run}")
-    with run_lock(run):
-        settle_config(config.dump(), run, resume)
+    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         quarantine = Quarantine(config.data.max_bad_fraction, run / BAD_ROWS)
         model, corpora = prepare_pretraining(config, quarantine, say=say)
         train, validation = corpora["train"], corpora["validation"]

@@ -13,9 +13,10 @@ tasks/NAME/        what is one task's alone, in a run of several: its tuned deco
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,33 @@ from sensorium.core.commit import disk_error, write_atomic
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError, ModelError, UsageError
 from sensorium.decoding.config import DecodingConfig
+from sensorium.training.lock import run_lock
 
 RUNS = Path("runs")
 DECODING = "decoding.toml"
+
+
+@contextlib.contextmanager
+def opened_run(
+    name: str, values: Mapping[str, Any], *, out: Path | None, resume: bool, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """Make a new run folder or find the one to resume, say which, hold it alone, and settle its config.
+
+    Args:
+        name: of the run.
+        values: its resolved config.
+        out: the exact folder; None = the next, or the newest, `runs/NAME-NNN`.
+
+    Raises:
+        UsageError: `out` is taken, or there is no run to resume.
+        ConfigError: a resumed run was begun with another config.
+        LockedError, DiskError: another process holds it; it cannot be written.
+    """
+    run = resumable_run(name, out) if resume else new_run(name, out)
+    say(f"run folder: {run}")
+    with run_lock(run):
+        settle_config(values, run, resume)
+        yield run
 
 
 def new_run(name: str, out: Path | None = None) -> Path:

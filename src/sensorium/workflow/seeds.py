@@ -9,12 +9,12 @@ from typing import Any
 from sensorium.training.progress import Progress
 from sensorium.workflow.prepare import Say
 from sensorium.workflow.run_folder import new_run, write_json
-from sensorium.workflow.tasks_config import AnsweringConfig
-from sensorium.workflow.tasks_train import train_any
+from sensorium.workflow.tasks_config import AnyConfig
+from sensorium.workflow.tasks_train import run_any
 
 
 def train_seeds(
-    config: AnsweringConfig, num_seeds: int, *, out: Path | None, progress: Progress | None, say: Say
+    config: AnyConfig, num_seeds: int, *, out: Path | None, progress: Progress | None, say: Say
 ) -> dict[str, Any]:
     """Train with seeds s, s+1, ... into `seed-S` folders of one run folder.
 
@@ -26,7 +26,7 @@ def train_seeds(
     summaries = []
     for seed in seeds:
         training = config.training.model_copy(update={"seed": seed})
-        result = train_any(config.replace(training=training), out=run / f"seed-{seed}", progress=progress, say=say)
+        result = run_any(config.replace(training=training), out=run / f"seed-{seed}", progress=progress, say=say)
         summaries.append(result.summary())
     metrics = {
         name: _spread([summary["metrics"][name] for summary in summaries]) for name in summaries[0]["metrics"]

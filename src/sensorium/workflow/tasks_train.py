@@ -1,7 +1,8 @@
 """Train one model of several tasks: count, descend on all, weigh, save, judge each; in one run folder.
 
 Enters: a TasksConfig.  Leaves: a run folder with one model that answers every task, and `TasksResult`.
-A run of one task goes its own way (`workflow.train`); `train_any` takes either.
+A run of one task goes its own way (`workflow.train`); `train_any` takes either, and `run_any` a
+pretraining run as well.
 """
 
 from __future__ import annotations
@@ -14,23 +15,17 @@ from typing import Any
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.runner import evaluate
 from sensorium.model.saving_tasks import save_tasks
-from sensorium.training.lock import run_lock
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
+from sensorium.workflow.config import RunConfig
 from sensorium.workflow.prepare import Prepared, Say, quiet
+from sensorium.workflow.pretraining import PretrainingResult, pretrain
 from sensorium.workflow.provenance import data_digests
 from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
-from sensorium.workflow.run_folder import (
-    new_run,
-    resumable_run,
-    settle_config,
-    task_folder,
-    write_decoding,
-    write_json,
-)
-from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig
+from sensorium.workflow.run_folder import opened_run, task_folder, write_decoding, write_json
+from sensorium.workflow.tasks_config import AnsweringConfig, AnyConfig, TasksConfig
 from sensorium.workflow.tasks_fitting import FittedTasks, fit_tasks
 from sensorium.workflow.tasks_prepare import PreparedTasks, prepare_tasks
 from sensorium.workflow.train import RunResult, judged_corpus, train
@@ -74,6 +69,20 @@ def train_any(
     return train(config, out=out, resume=resume, progress=progress, say=say)
 
 
+def run_any(
+    config: AnyConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say = quiet,
+) -> RunResult | TasksResult | PretrainingResult:
+    """Train as `train_any`, or pretrain as `pretrain`, whichever the config is of."""
+    if isinstance(config, RunConfig | TasksConfig):
+        return train_any(config, out=out, resume=resume, progress=progress, say=say)
+    return pretrain(config, out=out, resume=resume, progress=progress, say=say)
+
+
 def train_tasks(
     config: TasksConfig,
     *,
@@ -88,10 +97,7 @@ def train_tasks(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    run = resumable_run(config.name, out) if resume else new_run(config.name, out)
-    say(f"run folder: {run}")
-    with run_lock(run):
-        settle_config(config.dump(), run, resume)
+    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         prepared = prepare_tasks(config, run, say=say)
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}

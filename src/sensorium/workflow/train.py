@@ -18,7 +18,6 @@ from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.intervals import intervals
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
-from sensorium.training.lock import run_lock
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, measure_baselines
 from sensorium.workflow.card import write_card
@@ -29,7 +28,7 @@ from sensorium.workflow.provenance import data_digests, versions
 from sensorium.workflow.refitting import require_test_rows
 from sensorium.workflow.reporting import Judged, try_report
 from sensorium.workflow.rescoring import tuned
-from sensorium.workflow.run_folder import new_run, resumable_run, settle_config, write_decoding, write_json
+from sensorium.workflow.run_folder import opened_run, write_decoding, write_json
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,7 @@ def train(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    run = resumable_run(config.name, out) if resume else new_run(config.name, out)
-    say(f"run folder: {run}")
-    with run_lock(run):
-        settle_config(config.dump(), run, resume)
+    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         vectors = config.word_vectors()  # before anything that takes long
         prepared = prepare(config, run, say=say)
         require_test_rows(config, prepared.test)
