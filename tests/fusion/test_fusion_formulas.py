@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError, ModelError
 from sensorium.core.types import Encoded
+from sensorium.fusion.attention import CrossAttentionBlock
 from sensorium.fusion.concat import Concat
-from sensorium.fusion.cross_attention import CrossAttention, CrossAttentionBlock
+from sensorium.fusion.cross_attention import CrossAttention
 from sensorium.fusion.gated import Gated
 from sensorium.fusion.mlp import MLP, Product
 from sensorium.fusion.pooling import AttentionPooling, MeanPooling, masked_softmax

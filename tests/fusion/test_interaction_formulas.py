@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.types import Encoded
+from sensorium.fusion.attention import CrossAttentionBlock
 from sensorium.fusion.bottleneck import Bottleneck
 from sensorium.fusion.co_attention import CoAttention
-from sensorium.fusion.cross_attention import CrossAttentionBlock
 from sensorium.fusion.film import Film
 from sensorium.fusion.graph import Graph
 from sensorium.fusion.joint_transformer import JointTransformer, sines

@@ -18,10 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
-from sensorium.fusion.parts import conditioning, heard, ordered
+from sensorium.fusion.attention import AttentionConfig
+from sensorium.fusion.parts import by_part, conditioning, heard, kinds, ordered
 
 
 class Bottleneck(nn.Module):
@@ -38,13 +37,10 @@ class Bottleneck(nn.Module):
 
     ignores_absent = True
 
-    class Config(Section):
+    class Config(AttentionConfig):
         """Options of `bottleneck`."""
 
         tokens: int = Field(4, ge=1, le=1024)
-        layers: int = Field(2, ge=1, le=64)
-        heads: int = Field(4, ge=1, le=128)
-        dropout: float = Field(0.0, ge=0.0, lt=1.0)
         memory: Literal["all", "tokens"] = "all"
         """What the scorer sees: all positions and the tokens, or the tokens alone."""
 
@@ -53,13 +49,9 @@ class Bottleneck(nn.Module):
         self.names = tuple(names)
         self.width = width
         self.sees_all = config.memory == "all"
-        require_heads(width, config.heads)
-        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.kind_KD = kinds(len(self.names), width)
         self.token_ND = nn.Parameter(torch.randn(config.tokens, width) * 0.02)
-        self.layers: Any = nn.ModuleList(
-            nn.ModuleList(CrossAttentionBlock(width, config.heads, config.dropout) for _ in self.names)
-            for _ in range(config.layers)
-        )
+        self.layers: Any = nn.ModuleList(config.blocks(width, len(self.names)) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:

@@ -18,10 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
-from sensorium.fusion.parts import conditioning, lined_up, ordered
+from sensorium.fusion.attention import AttentionConfig
+from sensorium.fusion.parts import by_part, conditioning, kinds, lined_up, ordered
 
 
 class CoAttention(nn.Module):
@@ -38,21 +37,18 @@ class CoAttention(nn.Module):
 
     ignores_absent = True
 
-    class Config(Section):
+    class Config(AttentionConfig):
         """Options of `co_attention`."""
 
         layers: int = Field(1, ge=1, le=64)
-        heads: int = Field(4, ge=1, le=128)
-        dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
     def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
         super().__init__()
         self.names = tuple(names)
         self.width = width
-        require_heads(width, config.heads)
-        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
-        self.layers = nn.ModuleList(
-            CoAttentionLayer(len(self.names), width, config.heads, config.dropout) for _ in range(config.layers)
+        self.kind_KD = kinds(len(self.names), width)
+        self.layers: Any = nn.ModuleList(
+            CoAttentionLayer(len(self.names), width, config) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -72,15 +68,14 @@ class CoAttentionLayer(nn.Module):
     Args:
         num_parts: K.
         width: D.
-        num_heads: H.
-        dropout: chance that a value of a branch is dropped.
+        config: the heads and dropout of its blocks.
     """
 
-    def __init__(self, num_parts: int, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, num_parts: int, width: int, config: AttentionConfig) -> None:
         super().__init__()
         self.norm_keys = nn.LayerNorm(width)
-        self.across = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
-        self.inside: Any = nn.ModuleList(CrossAttentionBlock(width, num_heads, dropout) for _ in range(num_parts))
+        self.across: Any = config.blocks(width, num_parts)
+        self.inside: Any = config.blocks(width, num_parts)
 
     def forward(self, x_BMD: Tensor, mask_BM: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return (B, M, D), parts in the same places; `lengths` are their T."""

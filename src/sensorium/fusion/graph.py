@@ -15,15 +15,15 @@ heads: row k says whom part k listened to.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import require_heads
-from sensorium.fusion.parts import conditioning, heard, ordered
+from sensorium.fusion.attention import AttentionConfig, require_heads
+from sensorium.fusion.parts import conditioning, heard, kinds, ordered
 from sensorium.fusion.pooling import PoolEach, Pooling, masked_softmax
 
 
@@ -41,12 +41,8 @@ class Graph(nn.Module):
 
     ignores_absent = True
 
-    class Config(Pooling):
+    class Config(Pooling, AttentionConfig):
         """Options of `graph`."""
-
-        layers: int = Field(2, ge=1, le=64)
-        heads: int = Field(4, ge=1, le=128)
-        dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
     def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
         super().__init__()
@@ -55,8 +51,8 @@ class Graph(nn.Module):
         require_heads(width, config.heads)
         num_parts = len(self.names)
         self.pool = PoolEach(config, num_parts, width)
-        self.kind_KD = nn.Parameter(torch.randn(num_parts, width) * 0.02)
-        self.layers = nn.ModuleList(
+        self.kind_KD = kinds(num_parts, width)
+        self.layers: Any = nn.ModuleList(
             GraphLayer(num_parts, width, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)

@@ -17,13 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
-from sensorium.fusion.parts import conditioning, lined_up, ordered
+from sensorium.fusion.attention import AttentionConfig
+from sensorium.fusion.parts import by_part, conditioning, kinds, lined_up, ordered
 
 
 class JointTransformer(nn.Module):
@@ -40,23 +38,16 @@ class JointTransformer(nn.Module):
 
     ignores_absent = True
 
-    class Config(Section):
+    class Config(AttentionConfig):
         """Options of `joint_transformer`."""
-
-        layers: int = Field(2, ge=1, le=64)
-        heads: int = Field(4, ge=1, le=128)
-        dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
     def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
         super().__init__()
         self.names = tuple(names)
         self.width = width
-        require_heads(width, config.heads)
-        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.kind_KD = kinds(len(self.names), width)
         self.position_gain_K = nn.Parameter(torch.full((len(self.names),), 0.1))
-        self.blocks: Any = nn.ModuleList(
-            CrossAttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers)
-        )
+        self.blocks: Any = config.blocks(width, config.layers)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:

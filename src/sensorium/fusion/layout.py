@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock
+from sensorium.fusion.attention import CrossAttentionBlock
 from sensorium.fusion.film import Modulation
 from sensorium.fusion.parts import ordered, presence
 

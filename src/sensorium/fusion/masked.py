@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.types import Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock
+from sensorium.fusion.attention import CrossAttentionBlock
 
 NUM_WAVES = 16
 LONGEST_WAVE = 1000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
 from sensorium.core.types import Conditioning, Encoded
@@ -24,6 +24,17 @@ def ordered(parts: Mapping[str, Encoded], names: Sequence[str]) -> list[Encoded]
             advice="mark an input absent by row instead of leaving it out",
         )
     return [parts[name] for name in names]
+
+
+def kinds(num_parts: int, width: int) -> nn.Parameter:
+    """Return a learned vector a part, (K, D), that is added to its positions to say whose they are."""
+    return nn.Parameter(torch.randn(num_parts, width) * 0.02)
+
+
+def by_part(read_BMS: Tensor, names: Sequence[str], parts: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Take apart what was read from the positions of all parts, in the order of `names`: (B, M, T) each."""
+    lengths = [part.mask_BT.shape[1] for part in parts]
+    return dict(zip(names, torch.split(read_BMS, lengths, dim=2), strict=True))
 
 
 def presence(parts: Sequence[Encoded]) -> Tensor:

@@ -20,10 +20,9 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from sensorium.core.config import Section
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.cross_attention import CrossAttentionBlock, require_heads
-from sensorium.fusion.parts import conditioning, lined_up, ordered
+from sensorium.fusion.attention import AttentionConfig, CrossAttentionBlock
+from sensorium.fusion.parts import by_part, conditioning, kinds, lined_up, ordered
 
 
 class Perceiver(nn.Module):
@@ -40,29 +39,20 @@ class Perceiver(nn.Module):
 
     ignores_absent = True
 
-    class Config(Section):
+    class Config(AttentionConfig):
         """Options of `perceiver`."""
 
         tokens: int = Field(16, ge=1, le=4096)
-        layers: int = Field(2, ge=1, le=64)
         self_layers: int = Field(1, ge=0, le=64)
-        heads: int = Field(4, ge=1, le=128)
-        dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
     def __init__(self, config: Config, names: Sequence[str], width: int) -> None:
         super().__init__()
         self.names = tuple(names)
         self.width = width
-        require_heads(width, config.heads)
-        self.kind_KD = nn.Parameter(torch.randn(len(self.names), width) * 0.02)
+        self.kind_KD = kinds(len(self.names), width)
         self.token_ND = nn.Parameter(torch.randn(config.tokens, width))
         self.norm_keys = nn.LayerNorm(width)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                CrossAttentionBlock(width, config.heads, config.dropout) for _ in range(1 + config.self_layers)
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = nn.ModuleList(config.blocks(width, 1 + config.self_layers) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
