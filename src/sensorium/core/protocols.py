@@ -260,7 +260,13 @@ class ReadingFusion(Protocol):
     """A fusion that can tell which positions of its parts each memory position was read from."""
 
     def reading(self, parts: Mapping[str, Encoded]) -> Mapping[str, Tensor]:
-        """Return by part (B, M, T) >= 0; over all parts together a memory position's sum to 1 at most."""
+        """Return by part (B, M, T) >= 0; over all parts together a memory position's sum to 1 at most.
+
+        What is missing from 1 are vectors that were learned, and are read from no part.
+
+        Raises:
+            UsageError: what this fusion does is no reading of positions; the message says what it is.
+        """
         ...
 
 

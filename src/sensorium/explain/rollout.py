@@ -37,7 +37,10 @@ def rollout(variants: Variants) -> Tensor:
     model, name = variants.model, variants.name
     fusion: Any = model.fusion
     if not isinstance(fusion, ReadingFusion):
-        raise UsageError(f"fusion '{model.config.fusion.features}' does not tell what it reads")
+        raise UsageError(
+            f"fusion '{model.config.fusion.features}' does not tell what it reads",
+            advice="take the maps occlusion or integrated_gradients",
+        )
     inputs = {**variants.batch.inputs, name: variants.media(variants.values)}
     with _weights(model.encoders[name]) as layers:
         cond = model.condition(Batch(variants.batch.row_id_B, inputs))

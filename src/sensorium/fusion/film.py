@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, UsageError
 from sensorium.core.registry import nearest
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, heard, ordered, presence
@@ -87,6 +87,13 @@ class Film(nn.Module):
         mask_BM = torch.cat(mask, dim=1)
         x_BMD = torch.where(mask_BM[..., None], self.norm(torch.cat(x, dim=1)), 0)
         return conditioning(x_BMD, mask_BM, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Raise UsageError: a part that is scaled and shifted by others is no average of their positions."""
+        raise UsageError(
+            "'film' scales and shifts one input's features by the others', which is no reading of positions",
+            advice="take the maps occlusion or integrated_gradients",
+        )
 
 
 class FilmBlock(nn.Module):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorium.core.attention import beside_residual
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.attention import AttentionConfig, require_heads
 from sensorium.fusion.parts import conditioning, heard, kinds, ordered
@@ -67,6 +68,21 @@ class Graph(nn.Module):
             h_BKD, edge_BKK = layer(h_BKD, heard_BK)
         h_BKD = torch.where(heard_BK[..., None], self.norm(h_BKD), 0)
         return conditioning(h_BKD, heard_BK, parts, edges=edge_BKK)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each node was read from, (B, K, T) by part: whom it listened to, times where those looked."""
+        chosen = ordered(parts, self.names)
+        heard_BK = heard(chosen)
+        h_BKD = self.pool(chosen) + self.kind_KD
+        read_BKK = torch.diag_embed(heard_BK.float())
+        for layer in self.layers:
+            h_BKD, edge_BKK = layer(h_BKD, heard_BK)
+            read_BKK = beside_residual(edge_BKK) @ read_BKK
+        read_BKK = read_BKK * heard_BK[..., None]
+        return {
+            name: read_BKK[:, :, k, None] * pooled_BT[:, None]
+            for k, (name, pooled_BT) in enumerate(zip(self.names, self.pool.reading(chosen), strict=True))
+        }
 
 
 class GraphLayer(nn.Module):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.core.attention import beside_residual
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.attention import AttentionConfig
 from sensorium.fusion.parts import by_part, conditioning, kinds, lined_up, ordered
@@ -52,15 +53,28 @@ class JointTransformer(nn.Module):
 
     def forward(self, parts: Mapping[str, Encoded]) -> Conditioning:
         """Fuse: (B, sum of T, D).  Raises ModelError on a missing part."""
+        x_BMD, mask_BM = self._begin(ordered(parts, self.names))
+        for block in self.blocks:
+            x_BMD = block.within(x_BMD, mask_BM)
+        return conditioning(torch.where(mask_BM[..., None], self.norm(x_BMD), 0), mask_BM, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, M, T) by part: the roll-out of all layers."""
         chosen = ordered(parts, self.names)
+        x_BMD, mask_BM = self._begin(chosen)
+        read_BMM = torch.diag_embed(mask_BM.float())
+        for block in self.blocks:
+            read_BMM = beside_residual(block.weights_within(x_BMD, mask_BM)) @ read_BMM
+            x_BMD = block.within(x_BMD, mask_BM)
+        return by_part(read_BMM * mask_BM[..., None], self.names, chosen)
+
+    def _begin(self, chosen: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+        """Return all positions (B, M, D), told which part and place they are of, and their mask."""
         x_BMD, mask_BM, lengths = lined_up(chosen, self.kind_KD)
         # Counted over real positions, so that padding in front does not move anything.
         rank_BM = torch.cat([part.mask_BT.cumsum(1) - 1 for part in chosen], dim=1)
         gain_M = torch.cat([gain.expand(num) for gain, num in zip(self.position_gain_K, lengths, strict=True)])
-        x_BMD = x_BMD + gain_M[:, None] * sines(rank_BM, self.width).to(x_BMD.dtype)
-        for block in self.blocks:
-            x_BMD = block.within(x_BMD, mask_BM)
-        return conditioning(torch.where(mask_BM[..., None], self.norm(x_BMD), 0), mask_BM, parts)
+        return x_BMD + gain_M[:, None] * sines(rank_BM, self.width).to(x_BMD.dtype), mask_BM
 
 
 def sines(position_BT: Tensor, width: int) -> Tensor:

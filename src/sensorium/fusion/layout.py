@@ -24,10 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
+from sensorium.core.errors import UsageError
+from sensorium.core.protocols import ReadingFusion
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.attention import CrossAttentionBlock
 from sensorium.fusion.film import Modulation
-from sensorium.fusion.parts import ordered, presence
+from sensorium.fusion.parts import by_part, ordered, presence
 
 LayoutName = Literal["parallel", "serial", "hybrid"]
 Given = Literal["film", "cross_attention"]
@@ -52,7 +54,9 @@ class Layout(nn.Module):
         self.names = tuple(name for group in self.groups for name in group)
         self.width = width
         self.fusions = nn.ModuleDict({str(g): make_fusion(names) for g, names in self._several()})
-        self.steps = nn.ModuleList(_STEPS[given](width, num_before) for num_before in range(1, len(self.groups)))
+        self.steps: Any = nn.ModuleList(
+            _STEPS[given](width, num_before) for num_before in range(1, len(self.groups))
+        )
         self.fusion: Any = make_fusion([group_name(group) for group in self.groups])
 
     @property
@@ -82,6 +86,40 @@ class Layout(nn.Module):
         fused: Conditioning = self.fusion(dict(zip(map(group_name, self.groups), told, strict=True)))
         return replace(fused, parts=dict(parts), evidence={**evidence, **fused.evidence})
 
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, M, T) by input: the product of all readings on the way.
+
+        Raises:
+            UsageError: a fusion does not tell what it reads, or inputs are shown those before by modulation.
+        """
+        inputs = ordered(parts, self.names)
+        own_BSS = torch.diag_embed(torch.cat([part.mask_BT for part in inputs], dim=1).float())
+        rows = iter(own_BSS.split([sum(parts[n].mask_BT.shape[1] for n in names) for names in self.groups], dim=1))
+        told: list[Encoded] = []
+        reads: list[Tensor] = []  # of each group so far, (B, T, positions of all inputs)
+        for g, names in enumerate(self.groups):
+            part, read_BTS = parts[names[0]], next(rows)
+            if len(names) > 1:
+                chosen = {name: parts[name] for name in names}
+                read_BTS = _reading(self.fusions[str(g)], chosen) @ read_BTS
+                part = self.fusions[str(g)](chosen).memory
+            if g:
+                before_BTS = self.steps[g - 1].reading(part, told)
+                read_BTS = (1 - before_BTS.sum(2, keepdim=True)) * read_BTS + before_BTS @ torch.cat(reads, dim=1)
+                part = self.steps[g - 1](part, told)
+            told.append(part)
+            reads.append(read_BTS)
+        last_BMS = _reading(self.fusion, dict(zip(map(group_name, self.groups), told, strict=True)))
+        return by_part(last_BMS @ torch.cat(reads, dim=1), self.names, inputs)
+
+
+def _reading(fusion: Any, parts: Mapping[str, Encoded]) -> Tensor:
+    """Return a fusion's reading of all parts together, (B, M, sum of T), in their order."""
+    if not isinstance(fusion, ReadingFusion):
+        raise UsageError(f"the fusion {type(fusion).__name__} does not tell what it reads")
+    read = fusion.reading(parts)
+    return torch.cat([read[name] for name in parts], dim=2)
+
 
 class GivenByFilm(nn.Module):
     """Modulate a part by the means of those before.
@@ -102,6 +140,13 @@ class GivenByFilm(nn.Module):
         kept_BT1 = (part.mask_BT & part.present_B[:, None])[..., None]
         return replace(part, x_BTD=torch.where(kept_BT1, y_BTD, x_BTD))
 
+    def reading(self, part: Encoded, before: Sequence[Encoded]) -> Tensor:
+        """Raise UsageError: a part that is scaled and shifted by others is no average of their positions."""
+        raise UsageError(
+            "this layout scales and shifts inputs by those before, which is no reading of positions",
+            advice='take another map, or train with given = "cross_attention"',
+        )
+
 
 class GivenByAttention(nn.Module):
     """Let a part's positions attend to those of the parts before.
@@ -119,17 +164,28 @@ class GivenByAttention(nn.Module):
 
     def forward(self, part: Encoded, before: Sequence[Encoded]) -> Encoded:
         """Return the part in the light of those before, of the same shape."""
+        x_BTD, key_BSD, mask_BS, changed_BT1 = self._sides(part, before)
+        return replace(part, x_BTD=torch.where(changed_BT1, self.block(x_BTD, key_BSD, mask_BS), x_BTD))
+
+    def reading(self, part: Encoded, before: Sequence[Encoded]) -> Tensor:
+        """Return what each position was read from among those before, (B, T, S); the rest of 1 is itself."""
+        x_BTD, key_BSD, mask_BS, changed_BT1 = self._sides(part, before)
+        return torch.where(changed_BT1, self.block.weights(x_BTD, key_BSD, mask_BS).mean(1) / 2, 0)
+
+    def _sides(self, part: Encoded, before: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return who asks (B, T, D), the keys (B, S, D) and their mask, and which positions change (B, T, 1)."""
         x_BTD = torch.where(part.mask_BT[..., None], part.x_BTD, 0)
         mask_BS = torch.cat([other.mask_BT & other.present_B[:, None] for other in before], dim=1)
         keys = [other.x_BTD + kind_D for other, kind_D in zip(before, self.kind_KD, strict=True)]
         key_BSD = self.norm_keys(torch.where(mask_BS[..., None], torch.cat(keys, dim=1), 0))
         some_B1 = mask_BS.any(1, keepdim=True)
-        y_BTD = self.block(x_BTD, key_BSD, mask_BS | ~some_B1)
-        changed_BT1 = (part.mask_BT & part.present_B[:, None] & some_B1)[..., None]
-        return replace(part, x_BTD=torch.where(changed_BT1, y_BTD, x_BTD))
+        return x_BTD, key_BSD, mask_BS | ~some_B1, (part.mask_BT & part.present_B[:, None] & some_B1)[..., None]
 
 
-_STEPS: Mapping[str, Callable[[int, int], nn.Module]] = {"film": GivenByFilm, "cross_attention": GivenByAttention}
+_STEPS: Mapping[str, Callable[[int, int], GivenByFilm | GivenByAttention]] = {
+    "film": GivenByFilm,
+    "cross_attention": GivenByAttention,
+}
 
 
 def group_name(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.parts import conditioning, ordered, presence
+from sensorium.fusion.parts import conditioning, heard, ordered, presence
 from sensorium.fusion.pooling import PoolEach, Pooling
 
 
@@ -66,6 +66,11 @@ class LowRank(nn.Module):
             product_BRO = product_BRO * self._factor(k, pooled_BKD[:, k])
         x_BMD = (product_BRO.sum(1) + self.bias_O).view(-1, self.positions, self.width)
         return conditioning(self.norm(x_BMD), None, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, positions, T) by part; those that are heard count alike."""
+        chosen = ordered(parts, self.names)
+        return dict(zip(self.names, self.pool.shared(chosen, heard(chosen), self.positions), strict=True))
 
     def _factor(self, k: int, pooled_BD: Tensor) -> Tensor:
         return torch.einsum("bd,rdo->bro", pooled_BD, self.factor_KRDO[k]) + self.one_KRO[k]

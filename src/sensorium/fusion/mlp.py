@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.parts import conditioning, ordered, presence
+from sensorium.fusion.parts import conditioning, heard, ordered, presence
 from sensorium.fusion.pooling import PoolEach, Pooling
 
 
@@ -78,12 +78,13 @@ class MLP(nn.Module):
         return conditioning(self.norm(x_BMD), None, parts)
 
     def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
-        """Return what each position was read from, (B, positions, T) by part; every part counts alike."""
-        read = self.pool.reading(ordered(parts, self.names))
-        return {
-            name: read_BT[:, None].expand(-1, self.positions, -1) / len(read)
-            for name, read_BT in zip(self.names, read, strict=True)
-        }
+        """Return what each position was read from, (B, positions, T) by part; every part counts alike.
+
+        An absent part counts where its absent token is read.
+        """
+        chosen = ordered(parts, self.names)
+        counted_BK = heard(chosen) if self.ignores_absent else torch.ones_like(presence(chosen))
+        return dict(zip(self.names, self.pool.shared(chosen, counted_BK, self.positions), strict=True))
 
 
 class Product(nn.Module):

@@ -99,3 +99,11 @@ class PoolEach(nn.Module):
     def reading(self, parts: Sequence[Encoded]) -> list[Tensor]:
         """Return how much each part's vector was read from each of its positions: (B, T) each."""
         return [pool.reading(part) for pool, part in zip(self.poolings, parts, strict=True)]  # type: ignore[operator]
+
+    def shared(self, parts: Sequence[Encoded], counted_BK: Tensor, num_positions: int = 1) -> list[Tensor]:
+        """Return (B, M, T) a part: what M positions were read from, if all parts that are counted count alike."""
+        share_BK = counted_BK / counted_BK.sum(1, keepdim=True)
+        return [
+            (read_BT * share_B[:, None])[:, None].expand(-1, num_positions, -1)
+            for read_BT, share_B in zip(self.reading(parts), share_BK.T, strict=True)
+        ]

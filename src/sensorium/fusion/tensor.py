@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.fusion.parts import conditioning, ordered, presence
+from sensorium.fusion.parts import conditioning, heard, ordered, presence
 from sensorium.fusion.pooling import PoolEach, Pooling
 
 FACTOR_MAX = 32
@@ -77,6 +77,11 @@ class TensorFusion(nn.Module):
         u_BKF = torch.where(presence(chosen)[..., None], torch.stack(u, dim=1), 0)
         x_BMD = self.mlp(outer_product(u_BKF)).unflatten(1, (self.positions, self.width))
         return conditioning(self.norm(x_BMD), None, parts)
+
+    def reading(self, parts: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return what each position was read from, (B, positions, T) by part; those that are heard count alike."""
+        chosen = ordered(parts, self.names)
+        return dict(zip(self.names, self.pool.shared(chosen, heard(chosen), self.positions), strict=True))
 
 
 def outer_product(u_BKF: Tensor) -> Tensor:
