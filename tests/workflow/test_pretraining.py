@@ -22,6 +22,7 @@ from sensorium.workflow.config import (
     parse_pretraining,
 )
 from sensorium.workflow.pretraining import measure, prepare_pretraining, pretrain
+from sensorium.workflow.reporting_again import reports_again
 from sensorium.workflow.tasks_config import load_any
 from sensorium.workflow.train import train
 
@@ -81,6 +82,16 @@ def test_pretraining_reports_what_the_other_inputs_gave(pretrained):
     names = {path.name for path in pretrained.run.iterdir()}
     assert {"config.toml", "metrics.jsonl", "checkpoints", "model", "evaluation.json"} <= names
     assert "run:THIS#photo" in (pretrained.run / "model" / "README.md").read_text()
+
+
+def test_pretraining_leaves_a_report_that_can_be_made_again(pretrained, tmp_path):
+    page = (pretrained.run / "report.html").read_text(encoding="utf-8")
+    for part in ("objectives", "curves", "left-out", "again"):
+        assert f'<section id="{part}"' in page, part
+    loss = pretrained.objectives["masked photo"]["loss"]
+    assert f"masked photo {loss:.3g} (alone {pretrained.alone['masked photo']['loss']:.3g})" in page
+    (again,) = reports_again(pretrained.run, tmp_path / "again.html")
+    assert again.read_text(encoding="utf-8") == page
 
 
 def test_pretraining_learns(folder, pretrained, tmp_path):

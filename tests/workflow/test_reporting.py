@@ -21,7 +21,7 @@ from sensorium.training.progress import Silent
 from sensorium.workflow import reporting
 from sensorium.workflow.config import load_config
 from sensorium.workflow.report_rows import JudgedRows
-from sensorium.workflow.reporting import report_again
+from sensorium.workflow.reporting_again import reports_again
 from sensorium.workflow.train import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
@@ -110,11 +110,11 @@ def test_the_card_says_what_was_measured_on_which_data(run):
 
 
 def test_the_report_can_be_made_again(run, tmp_path):
-    path = report_again(run.run, tmp_path / "again.html")
+    (path,) = reports_again(run.run, tmp_path / "again.html")
     first, again = (p.read_text(encoding="utf-8") for p in (run.run / "report.html", path))
     assert first[first.index("<body>") :] == again[again.index("<body>") :]
     with pytest.raises(ModelError, match="no finished run"):
-        report_again(tmp_path)
+        reports_again(tmp_path)
 
 
 def test_a_report_that_fails_does_not_stop_training(table, tmp_path, monkeypatch, caplog):

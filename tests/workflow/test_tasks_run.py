@@ -20,6 +20,7 @@ from sensorium.model.multitask import MultiTaskLM
 from sensorium.training.checkpoint import load_checkpoint
 from sensorium.training.generations import latest_whole
 from sensorium.training.progress import Silent
+from sensorium.workflow.reporting_again import reports_again
 from sensorium.workflow.seeds import train_seeds
 from sensorium.workflow.tasks_config import any_from_text
 from sensorium.workflow.tasks_prepare import prepare_tasks
@@ -134,6 +135,15 @@ def test_loaded_it_answers_and_judges_as_before(trained, shapes_folder, tmp_path
     )
     found = copy.retrieve(question="is it red?", among=shapes_folder / "shapes.csv", top=2)
     assert len(found) == 2
+
+
+def test_every_tasks_report_can_be_made_again(trained, tmp_path):
+    paths = reports_again(trained.run, tmp_path / "again.html")
+    assert [path.name for path in paths] == ["again-answer.html", "again-ask.html", "again-find.html"]
+    for name, path in zip(trained.tasks, paths, strict=True):
+        first = (trained.run / f"report-{name}.html").read_text(encoding="utf-8")
+        again = path.read_text(encoding="utf-8")
+        assert first[first.index("<body>") :] == again[again.index("<body>") :], name
 
 
 def test_what_cannot_be_asked(trained, shapes_folder):

@@ -12,14 +12,17 @@ from sensorium.cli.output import print_json, say
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file; default: RUN/report.html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; default: RUN/report.html.  Of several tasks: OUT-TASK.html.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Judge a finished run once more and write its report, one HTML file that needs nothing else."""
-    from sensorium.workflow.reporting import report_again
+    """Judge a finished run once more and write its report, one HTML file that needs nothing else; one a task."""
+    from sensorium.workflow.reporting_again import reports_again
 
-    path = report_again(run, out, say=say)
+    written = [{"report": str(path), "bytes": path.stat().st_size} for path in reports_again(run, out, say=say)]
     if as_json:
-        print_json({"report": str(path), "bytes": path.stat().st_size})
+        print_json(written[0] if len(written) == 1 else {"reports": written})
         return
-    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    for one in written:
+        print(f"wrote {one['report']} ({one['bytes'] / 1e6:.1f} MB)")  # type: ignore[operator]

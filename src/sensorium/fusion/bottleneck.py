@@ -77,7 +77,7 @@ class Bottleneck(nn.Module):
         heard_BK = heard(chosen)
         x, token_BND, mask = self._begin(chosen)
         own_BMM = torch.diag_embed(torch.cat([part.mask_BT for part in chosen], dim=1).float())
-        read = list(own_BMM.split([part.mask_BT.shape[1] for part in chosen], dim=1))
+        read = list(torch.split(own_BMM, [part.mask_BT.shape[1] for part in chosen], dim=1))
         num_tokens = token_BND.shape[1]
         token_read_BNM = own_BMM.new_zeros(len(own_BMM), num_tokens, own_BMM.shape[2])
         for layer in self.layers:

@@ -94,7 +94,9 @@ class Layout(nn.Module):
         """
         inputs = ordered(parts, self.names)
         own_BSS = torch.diag_embed(torch.cat([part.mask_BT for part in inputs], dim=1).float())
-        rows = iter(own_BSS.split([sum(parts[n].mask_BT.shape[1] for n in names) for names in self.groups], dim=1))
+        rows = iter(
+            torch.split(own_BSS, [sum(parts[n].mask_BT.shape[1] for n in names) for names in self.groups], dim=1)
+        )
         told: list[Encoded] = []
         reads: list[Tensor] = []  # of each group so far, (B, T, positions of all inputs)
         for g, names in enumerate(self.groups):

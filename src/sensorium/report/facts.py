@@ -97,6 +97,21 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveScore:
+    """What an objective of a pretraining run came to.
+
+    Attributes:
+        measure: such as "loss" or "accuracy".
+        alone: the same where the row's other inputs are hidden; None where it was not measured.
+    """
+
+    objective: str
+    measure: str
+    value: float
+    alone: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """All that a report tells of one run.
 
@@ -104,6 +119,7 @@ class RunFacts:
         metric: the metric that decides; others stand beside it.
         lower_is_better: names of metrics of which less is better.
         baselines: beside the model, in the order in which they were measured.
+        objectives: of a pretraining run, which has no baselines.
         patterns: the model on rows that show some inputs only, on the same rows for all.
         contributions: what each modality gave, in units of `contribution_unit`.
         left_out: counts by what was left out, cut or absent.
@@ -121,6 +137,7 @@ class RunFacts:
     lower_is_better: frozenset[str]
     model: System
     baselines: Sequence[System] = ()
+    objectives: Sequence[ObjectiveScore] = ()
     curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
     patterns: Sequence[System] = ()
     contributions: Sequence[tuple[str, float]] = ()

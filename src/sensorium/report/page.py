@@ -23,6 +23,7 @@ MAX_BYTES = 10_000_000
 
 _PARTS = (
     ("baselines", "Baselines", sections.baselines),
+    ("objectives", "Objectives", sections.objectives),
     ("patterns", "Missing inputs", sections.patterns),
     ("contributions", "Inputs", sections.contributions),
     ("curves", "Curves", sections.curves),

@@ -42,7 +42,11 @@ def opening(facts: RunFacts) -> Markup:
             "div",
             tag(
                 "p",
-                _STANDING[standing(facts)] if facts.baselines else "Not compared",
+                _STANDING[standing(facts)]
+                if facts.baselines
+                else "Pretrained"
+                if facts.objectives
+                else "Not compared",
                 class_=f"badge {standing(facts)}",
             ),
             tag("p", verdict(facts), class_="sentence"),
@@ -83,6 +87,30 @@ def baselines(facts: RunFacts) -> Markup | None:
         ),
         _bars(systems, facts, facts.model, best),
         _table(systems, facts),
+    )
+
+
+def objectives(facts: RunFacts) -> Markup | None:
+    """Show what each objective of a pretraining run came to, beside what it does without the other inputs."""
+    if not facts.objectives:
+        return None
+    names = ("Objective", "Measure", "With the other inputs", "Alone")
+    head = tag("tr", [tag("th", text, scope="col") for text in names])
+    body = [
+        tag(
+            "tr",
+            tag("th", one.objective, scope="row"),
+            tag("td", one.measure),
+            tag("td", number(one.measure, one.value)),
+            tag("td", "–" if one.alone is None else number(one.measure, one.alone)),
+        )
+        for one in facts.objectives
+    ]
+    return section(
+        "objectives",
+        "What it was trained by",
+        tag("p", f"On {facts.model.rows:,} {facts.judged_on} rows. Alone: all other inputs of the row are hidden."),
+        scrolled(tag("table", tag("thead", head), tag("tbody", body)), "Objectives"),
     )
 
 

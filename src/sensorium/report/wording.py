@@ -68,6 +68,8 @@ def verdict(facts: RunFacts) -> str:
 
     It is called better (or worse) only where the baseline lies outside the model's interval.
     """
+    if facts.objectives:
+        return _pretrained(facts)
     name, score = facts.metric, facts.model.scores[facts.metric]
     said = f"{metric_name(name)} {number(name, score.value)}"
     if around := interval(name, score):
@@ -89,6 +91,18 @@ def verdict(facts: RunFacts) -> str:
         else "A simpler system does better: look at it first."
     )
     return f"{said}; {beside}. {ends}"
+
+
+def _pretrained(facts: RunFacts) -> str:
+    """Say what a pretraining run was trained by, and what the other inputs of a row gave."""
+    names = ", ".join(dict.fromkeys(one.objective for one in facts.objectives))
+    gave = [
+        f"{one.objective} {number(one.measure, one.value)} (alone {number(one.measure, one.alone)})"
+        for one in facts.objectives
+        if one.measure == "loss" and one.alone is not None
+    ]
+    said = f"Pretrained by {names}; judged on {facts.model.rows:,} {facts.judged_on} rows"
+    return f"{said}. Loss with the row's other inputs: {', '.join(gave)}." if gave else f"{said}."
 
 
 def _trained_for(system: System, facts: RunFacts) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.pretrainer import Pretrainer
-from sensorium.model.saving import save_pretrained
+from sensorium.model.saving import num_parameters, save_pretrained
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import preserved_random_state, seed_everything
@@ -37,6 +38,9 @@ from sensorium.workflow.prepare import (
     require_columns,
     say_counts,
 )
+from sensorium.workflow.pretraining_report import write_pretraining_report
+from sensorium.workflow.provenance import data_digests, versions
+from sensorium.workflow.reporting import REPORT, try_writing
 from sensorium.workflow.run_folder import opened_run, write_json
 
 JUDGED_WITH_SEED = 0
@@ -57,6 +61,9 @@ class PretrainingResult:
         num_rows: validation rows.
         seconds: wall time of training.
         num_quarantined: bad rows.
+        num_parameters: of the model, heads of objectives included.
+        part_rows: rows by part.
+        digests: SHA-256 of the tables, by part.
     """
 
     run: Path
@@ -66,6 +73,9 @@ class PretrainingResult:
     num_rows: int
     seconds: float
     num_quarantined: int
+    num_parameters: int
+    part_rows: Mapping[str, int]
+    digests: Mapping[str, str]
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts, as written to `evaluation.json`."""
@@ -79,6 +89,10 @@ class PretrainingResult:
             "steps": self.report.num_steps,
             "seconds": {"training": self.seconds},
             "quarantined": self.num_quarantined,
+            "parameters": self.num_parameters,
+            "part_rows": self.part_rows,
+            "digests": self.digests,
+            "versions": versions(),
             "run": str(self.run),
         }
 
@@ -123,10 +137,15 @@ def pretrain(
             validation.num_rows,
             time.perf_counter() - started,
             len(quarantine),
+            num_parameters(model),
+            {name: corpus.num_rows for name, corpus in corpora.items()},
+            data_digests(config),
         )
         summary = result.summary()
         save_pretrained(model, run / "model", card=write_pretraining_card(config, summary))
         write_json(run / "evaluation.json", summary)
+        if config.evaluation.report:
+            try_writing(lambda: write_pretraining_report(config, run, summary, run / REPORT), run, say)
     return result
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from sensorium.data.readers import TableSpec
 from sensorium.data.table import Table
 from sensorium.version import __version__
-from sensorium.workflow.config import RunConfig
+from sensorium.workflow.config import PretrainingConfig
 
 
-def data_digests(config: RunConfig) -> dict[str, str]:
+def data_digests(config: PretrainingConfig) -> dict[str, str]:
     """Return the SHA-256 of each table that the config names: of its file, or of its rows where it is a folder.
 
     The media that the cells name are not part of it.

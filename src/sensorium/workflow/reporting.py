@@ -9,20 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sensorium.core.commit import write_atomic
 from sensorium.core.config import write_toml
-from sensorium.core.errors import ModelError, SensoriumError
+from sensorium.core.errors import SensoriumError
 from sensorium.data.corpus import Corpus
-from sensorium.data.quarantine import Quarantine
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.missing import evaluate_missing
 from sensorium.evaluation.registry import LOWER_IS_BETTER
-from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.evaluation.runner import Evaluation
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import num_parameters
 from sensorium.report.facts import Curve, RunFacts, Score, System
@@ -31,10 +30,9 @@ from sensorium.report.page import MAX_BYTES, write_page
 from sensorium.report.wording import duration
 from sensorium.tasks.task import Finds, Task
 from sensorium.training.metrics_log import read_metrics
-from sensorium.workflow.config import RunConfig, load_config
+from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import mean_over
-from sensorium.workflow.predictor import Predictor
-from sensorium.workflow.prepare import BAD_ROWS, Say, build_corpus, open_parts, quiet
+from sensorium.workflow.prepare import BAD_ROWS, Say, quiet
 from sensorium.workflow.provenance import versions
 from sensorium.workflow.report_rows import JudgedRows
 
@@ -71,11 +69,16 @@ class Judged:
 
 def try_report(judged: Judged, *, name: str = REPORT, say: Say = quiet) -> Path | None:
     """Write the run's report; a failure is logged and said, and never stops a training."""
+    return try_writing(lambda: write_report(judged, judged.run / name), judged.run, say)
+
+
+def try_writing(write: Callable[[], Path], run: Path, say: Say) -> Path | None:
+    """Write a report by `write`; a failure is logged and said, and None comes back."""
     try:
-        path = write_report(judged, judged.run / name)
+        path = write()
     except Exception as error:
         logger.warning("no report was written", exc_info=True)
-        say(f"no report was written: {error} (try again: sensorium report {judged.run})")
+        say(f"no report was written: {error} (try again: sensorium report {run})")
         return None
     say(f"report: {path}")
     return path
@@ -92,50 +95,6 @@ def write_report(judged: Judged, path: Path) -> Path:
     return path
 
 
-def report_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> Path:
-    """Judge a finished run once more, and write its report to `out` or into the run.
-
-    Raises:
-        ModelError: the folder holds no finished run.
-        DataError: its tables are gone or have changed so that they do not fit.
-    """
-    if not (run / "evaluation.json").exists() or not (run / "config.toml").exists():
-        raise ModelError("is no finished run", where=str(run), advice="a run folder has evaluation.json")
-    summary = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    if "tasks" in summary:
-        raise ModelError(
-            "is a run of several tasks", where=str(run), advice="its reports are made when it is trained"
-        )
-    config, predictor = load_config(run / "config.toml"), Predictor.load(run)
-    quarantine = Quarantine(config.data.max_bad_fraction)
-    part = open_parts(config, quarantine)[summary["judged_on"]]
-    corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
-    say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
-    evaluation = evaluate(
-        predictor.model,
-        predictor.task,
-        corpus,
-        answers=predictor.answers,
-        decoding=predictor.decoding,
-        batch_rows=config.evaluation.batch_rows,
-        max_rows=config.evaluation.max_rows,
-        vectors=config.word_vectors(),
-    )
-    judged = Judged(
-        config=config,
-        run=run,
-        model=predictor.model,
-        task=predictor.task,
-        answers=predictor.answers,
-        decoding=predictor.decoding,
-        corpus=corpus,
-        evaluation=evaluation,
-        summary=summary,
-        counts=summary.get("counts", {}),
-    )
-    return write_report(judged, run / REPORT if out is None else out)
-
-
 def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = True) -> RunFacts:
     """Collect the facts of a run; what costs much is measured on its first rows."""
     metric = next(iter(judged.evaluation.metrics))
@@ -150,7 +109,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         lower_is_better=metric in LOWER_IS_BETTER,
     )
     best, worst = rows.extremes() if show_rows else ([], [])
-    bad = _bad_rows(judged.run)
+    bad = bad_rows(judged.run)
     unit, contributions = _contributions(judged)
     return RunFacts(
         name=judged.config.name,
@@ -162,7 +121,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         lower_is_better=LOWER_IS_BETTER,
         model=_model(judged),
         baselines=[_baseline(baseline) for baseline in judged.summary["baselines"]],
-        curves=_curves(judged.run),
+        curves=curves(judged.run, "a token"),
         patterns=presence_patterns(judged),
         contributions=contributions,
         contribution_unit=unit,
@@ -231,19 +190,21 @@ def _baseline(facts: Mapping[str, Any]) -> System:
     return System(name=facts["name"], rows=facts["rows"], scores=scores, seconds=facts["seconds"])
 
 
-def _curves(run: Path) -> dict[str, list[Curve]]:
+def curves(run: Path, of: str) -> dict[str, list[Curve]]:
+    """Return how a run's losses went, in nats `of` something."""
     records = list(read_metrics(run))
 
     def points(key: str) -> list[tuple[float, float]]:
         return [(float(r["step"]), float(r[key])) for r in records if r.get(key) is not None]
 
     return {
-        "Training loss, nats a token": [Curve(name="training", points=points("loss"))],
-        "Validation loss, nats a token": [Curve(name="validation", points=points("validation"))],
+        f"Training loss, nats {of}": [Curve(name="training", points=points("loss"))],
+        f"Validation loss, nats {of}": [Curve(name="validation", points=points("validation"))],
     }
 
 
-def _bad_rows(run: Path) -> list[tuple[str, str, str]]:
+def bad_rows(run: Path) -> list[tuple[str, str, str]]:
+    """Return place, input and message of a run's quarantined rows."""
     path = run / BAD_ROWS
     if not path.exists():
         return []

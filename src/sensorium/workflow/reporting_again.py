@@ -1,0 +1,87 @@
+"""Make a finished run's reports again: of one task, of each of several, or of what it was pretrained by.
+
+Enters: a run folder.  Leaves: its report, or one a task.  A run that answers is judged once more, on the same rows;
+of a pretraining run all is known that its report tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sensorium.core.errors import ModelError
+from sensorium.data.quarantine import Quarantine
+from sensorium.evaluation.runner import evaluate
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.predictor import Predictor, load_predictors
+from sensorium.workflow.prepare import Say, build_corpus, open_parts, quiet
+from sensorium.workflow.pretraining_report import write_pretraining_report
+from sensorium.workflow.reporting import REPORT, Judged, write_report
+from sensorium.workflow.tasks_config import TasksConfig, load_any
+
+
+def reports_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> list[Path]:
+    """Write a finished run's reports to `out` or into the run; returns their paths.
+
+    Args:
+        out: the file; of several tasks, each has its name in it: `out-TASK.html`.
+
+    Raises:
+        ModelError: the folder holds no finished run.
+        DataError: its tables are gone or have changed so that they do not fit.
+    """
+    if not (run / "evaluation.json").exists() or not (run / "config.toml").exists():
+        raise ModelError("is no finished run", where=str(run), advice="a run folder has evaluation.json")
+    summary = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    config, path = load_any(run / "config.toml"), run / REPORT if out is None else out
+    if isinstance(config, RunConfig):
+        (predictor,) = load_predictors(run).values()
+        return [_report(config, run, predictor, summary, path, say)]
+    if not isinstance(config, TasksConfig):
+        return [write_pretraining_report(config, run, summary, path)]
+    return [
+        _report(
+            config.tasks[name].replace(name=f"{config.name}: {name}"),
+            run,
+            predictor,
+            summary["tasks"][name],
+            path.with_name(f"{path.stem}-{name}{path.suffix}"),
+            say,
+        )
+        for name, predictor in load_predictors(run).items()
+    ]
+
+
+def _report(
+    config: RunConfig, run: Path, predictor: Predictor, summary: Mapping[str, Any], path: Path, say: Say
+) -> Path:
+    """Judge one task's rows once more, and write its report."""
+    quarantine = Quarantine(config.data.max_bad_fraction)
+    part = open_parts(config, quarantine)[summary["judged_on"]]
+    corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
+    say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
+    evaluation = evaluate(
+        predictor.model,
+        predictor.task,
+        corpus,
+        answers=predictor.answers,
+        decoding=predictor.decoding,
+        batch_rows=config.evaluation.batch_rows,
+        max_rows=config.evaluation.max_rows,
+        vectors=config.word_vectors(),
+    )
+    judged = Judged(
+        config=config.replace(decoding=predictor.decoding),
+        run=run,
+        model=predictor.model,
+        task=predictor.task,
+        answers=predictor.answers,
+        decoding=predictor.decoding,
+        corpus=corpus,
+        evaluation=evaluation,
+        summary=summary,
+        counts=summary.get("counts", {}),
+    )
+    return write_report(judged, path)
