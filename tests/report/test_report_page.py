@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from sensorium.report.charts import line_chart, thinned, ticks
 from sensorium.report.confusions import OTHERS, confuse
-from sensorium.report.facts import Confusion, Curve, Row, RunFacts, Score, Shown, System
+from sensorium.report.facts import (
+    Confusion,
+    Curve,
+    Found,
+    ObjectiveScore,
+    Query,
+    Row,
+    RunFacts,
+    Score,
+    Search,
+    Shown,
+    System,
+)
 from sensorium.report.markup import Markup, escape, tag
 from sensorium.report.page import write_page
 from sensorium.report.wording import duration, standing, verdict
@@ -39,6 +51,10 @@ def facts(**changes) -> RunFacts:
         score=1.0,
         alternatives=[(EVIL, 0.25), ("other", 0.2)],
     )
+    item = Shown(name=EVIL, kind="text", source=EVIL)
+    query = Query(
+        where=EVIL, shown=[item], rank=7, right=[item], found=[Found(shown=[item], score=0.5, is_right=False)]
+    )
     values = {
         "name": EVIL,
         "task": "answer",
@@ -58,6 +74,18 @@ def facts(**changes) -> RunFacts:
         ),
         "best": [row],
         "worst": [row],
+        "searches": [
+            Search(
+                query=EVIL,
+                found="b",
+                num_queries=3,
+                num_candidates=9,
+                metrics={"recall_at_1": 1 / 3, "median_rank": 2.0},
+                rank_counts=[("1", 1), ("2–5", 2)],
+                best=[query],
+                worst=[query],
+            )
+        ],
         "left_out": {EVIL: 3},
         "bad_rows": [(EVIL, EVIL, EVIL)],
         "num_bad": 5,
@@ -241,3 +269,19 @@ def test_confusions_count_every_row_once(pairs, most):
 
 def test_times_are_written_for_people():
     assert [duration(s) for s in (0.42, 75, 250, 7500)] == ["0.4 s", "75 s", "4 min", "2 h 05 min"]
+
+
+def test_a_pretraining_page_says_what_the_other_inputs_gave():
+    scores = [ObjectiveScore(objective=EVIL, measure="loss", value=0.25, alone=0.75)]
+    page = write_page(facts(objectives=scores, baselines=[]))
+    checked(page)
+    assert '<section id="objectives"' in page
+    assert "0.25 (alone 0.75)" in page
+    assert "Pretrained" in page
+
+
+def test_a_page_of_retrieval_shows_shares_and_ranks():
+    page = write_page(facts())
+    assert '<section id="ranks"' in page
+    assert "33.3\u00a0%" in page
+    assert "rank 2–5" in page

@@ -14,8 +14,11 @@ from typer.testing import CliRunner
 import sensorium
 from sensorium.cli.main import app
 from sensorium.core.errors import ConfigError, DataError, ModelError, UsageError
+from sensorium.media.policy import MediaPolicy
+from sensorium.report.inline_media import Inliner
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text
+from sensorium.workflow.report_queries import rank_counts, searches
 from sensorium.workflow.train import train
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230), "white": (250, 250, 250)}
@@ -99,6 +102,39 @@ def test_metrics_are_those_of_ranking_every_item_by_hand(trained):
         for k in (1, 5, 10):
             want = sum(rank <= k for rank in first) / len(first)
             assert trained.evaluation.metrics[f"{query}_to_{found}_recall_at_{k}"] == pytest.approx(want)
+
+
+def test_the_report_shows_ranks_and_queries_with_what_they_found(trained):
+    page = (trained.run / "report.html").read_text(encoding="utf-8")
+    for part in ("ranks", "worst-queries", "best-queries"):
+        assert f'<section id="{part}"' in page, part
+    shown = searches(
+        trained.evaluation.directions,
+        trained.prepared.test,
+        Inliner(MediaPolicy()),
+        {"photo": "image", "caption": "text"},
+        show_rows=True,
+    )
+    assert [(s.query, s.found) for s in shown] == [("photo", "caption"), ("caption", "photo")]
+    for search in shown:
+        name = f"{search.query}_to_{search.found}"
+        assert search.metrics["recall_at_1"] == trained.evaluation.metrics[f"{name}_recall_at_1"]
+        assert sum(count for _, count in search.rank_counts) == search.num_queries
+        hits = dict(search.rank_counts)["1"]
+        assert hits / search.num_queries == pytest.approx(search.metrics["recall_at_1"])
+        assert len(search.best) == len(search.worst) == min(12, search.num_queries // 2)
+        assert max(q.rank for q in search.best) <= min(q.rank for q in search.worst)
+        for query in [*search.best, *search.worst]:
+            place = next((i for i, found in enumerate(query.found, start=1) if found.is_right), None)
+            assert place == (query.rank if query.rank <= 5 else None)
+            assert bool(query.right) == (query.rank > 5)
+            scores = [found.score for found in query.found]
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_ranks_are_counted_up_to_the_number_of_candidates():
+    assert rank_counts([1, 1, 2, 5, 7, 12], 12) == [("1", 2), ("2–5", 2), ("6–10", 1), ("11–12", 1)]
+    assert rank_counts([1], 1) == [("1", 1)]
 
 
 def test_saved_and_searched(trained, pairs, tmp_path):

@@ -32,11 +32,16 @@ def ranks(score_QN: Tensor, is_right_QN: Tensor) -> list[Tensor]:
     """
     if not bool(is_right_QN.any(1).all()):
         raise DataError("a query has no right answer among the candidates")
+    ranked_QN = is_right_QN.gather(1, order(score_QN, is_right_QN))
+    return [torch.nonzero(right_N)[:, 0] + 1 for right_N in ranked_QN]
+
+
+def order(score_QN: Tensor, is_right_QN: Tensor) -> Tensor:
+    """Return each query's candidates, best first, int64 (Q, N)."""
     # Stable: of equal scores, those that are not right keep their place in front.
     wrong_first_QN = torch.argsort(is_right_QN.to(torch.int8), dim=1, stable=True)
     order_QN = torch.argsort(score_QN.gather(1, wrong_first_QN), dim=1, descending=True, stable=True)
-    ranked_QN = is_right_QN.gather(1, wrong_first_QN).gather(1, order_QN)
-    return [torch.nonzero(right_N)[:, 0] + 1 for right_N in ranked_QN]
+    return wrong_first_QN.gather(1, order_QN)
 
 
 def ranking_metrics(rank_R_by_query: Iterable[Tensor]) -> dict[str, float]:

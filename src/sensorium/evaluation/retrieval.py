@@ -8,7 +8,8 @@ query with five right answers, and a caption of two photos is right for both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +18,60 @@ from torch import Tensor
 
 from sensorium.core.errors import DataError, UsageError
 from sensorium.data.corpus import Corpus
-from sensorium.evaluation.metrics_ranking import ranking_metrics, ranks
+from sensorium.evaluation.metrics_ranking import order, ranking_metrics
 from sensorium.model.multimodal import MultimodalLM
 
 _QUERIES_AT_ONCE = 256
+SHOWN_HITS = 5
 Units = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item that was found: a row that holds it, its similarity, and whether it is right."""
+
+    row: int
+    score: float
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What became of one query.
+
+    Attributes:
+        row: one that holds the query.
+        rank_R: of its right answers, from 1, ascending.
+        right_row: one that holds the right answer that was found first.
+        hits: what was found first.
+        margin: how much more similar the best right answer is than the best wrong one.
+    """
+
+    row: int
+    rank_R: Tensor
+    right_row: int
+    hits: tuple[Hit, ...]
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One input searching another: all queries that have a right answer among `num_candidates`."""
+
+    query: str
+    found: str
+    num_candidates: int
+    searched: list[Searched]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics over queries, by name."""
+        return ranking_metrics(one.rank_R for one in self.searched)
 
 
 def judge(
     model: MultimodalLM, corpus: Corpus, rows: Units, batch_rows: int, only: frozenset[str] | None = None
 ) -> dict[str, float]:
-    """Return the metrics of every direction between aligned inputs, over `rows`.
+    """Return the metrics of every direction between aligned inputs, over `rows`; see `search` and `summarise`.
 
     Args:
         only: judge the directions between these inputs.
@@ -36,17 +80,25 @@ def judge(
         DataError: no row has two aligned inputs.
         UsageError: `only` leaves no two inputs.
     """
+    return summarise(search(model, corpus, rows, batch_rows, only))
+
+
+def search(
+    model: MultimodalLM, corpus: Corpus, rows: Units, batch_rows: int, only: frozenset[str] | None = None
+) -> list[Direction]:
+    """Let every aligned input search every other, over `rows`.  Raises as `judge`."""
     names = _judged_inputs(model, only)
     unit_K = {name: _distinct(corpus, name, rows) for name in names}
     vector_KD = {name: embed_units(model, corpus, name, unit_K[name], batch_rows) for name in names}
-    return _judge(corpus, rows, unit_K, vector_KD)
+    return _directions(corpus, rows, unit_K, vector_KD)
 
 
 def judge_chance(model: MultimodalLM, corpus: Corpus, rows: Units, seed: int = 0) -> dict[str, float]:
     """Return the same metrics for vectors drawn by chance."""
     random = torch.Generator().manual_seed(seed)
     unit_K = {name: _distinct(corpus, name, rows) for name in _judged_inputs(model, None)}
-    return _judge(corpus, rows, unit_K, {n: torch.randn(len(k), 8, generator=random) for n, k in unit_K.items()})
+    by_chance = {n: torch.randn(len(k), 8, generator=random) for n, k in unit_K.items()}
+    return summarise(_directions(corpus, rows, unit_K, by_chance))
 
 
 def embed_units(model: MultimodalLM, corpus: Corpus, name: str, unit_K: Units, batch_rows: int) -> Tensor:
@@ -83,27 +135,48 @@ def _distinct(corpus: Corpus, name: str, rows: Units) -> Units:
     return np.unique(unit_N[unit_N >= 0]).astype(np.int64)
 
 
-def _judge(corpus: Corpus, rows: Units, unit_K: dict[str, Units], vector_KD: dict[str, Tensor]) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    first: list[float] = []
+def _directions(
+    corpus: Corpus, rows: Units, unit_K: dict[str, Units], vector_KD: dict[str, Tensor]
+) -> list[Direction]:
+    found_ways = []
     for query, found in itertools.permutations(unit_K, 2):
         pair_2P = np.stack([corpus.group_N(query)[rows], corpus.group_N(found)[rows]])
         pair_2P = pair_2P[:, (pair_2P >= 0).all(0)]
-        if not pair_2P.shape[1]:
-            continue
-        found_ranks = _ranks(pair_2P, unit_K[found], vector_KD[query], unit_K[query], vector_KD[found])
-        direction = ranking_metrics(found_ranks)
-        first.append(direction["recall_at_1"])
-        metrics |= {f"{query}_to_{found}_{name}": value for name, value in direction.items()}
-    if not first:
+        if pair_2P.shape[1]:
+            row_of = {name: _row_of_units(corpus, name, rows) for name in (query, found)}
+            searched = _searched(pair_2P, unit_K[found], vector_KD[query], unit_K[query], vector_KD[found], row_of)
+            found_ways.append(Direction(query, found, len(unit_K[found]), list(searched)))
+    if not found_ways:
         raise DataError("no row has two aligned inputs, so nothing is known to be right")
-    return {"recall_at_1": float(np.mean(first)), **metrics}
+    return found_ways
 
 
-def _ranks(
-    pair_2P: npt.NDArray[np.int32], found_N: Units, query_KD: Tensor, query_K: Units, found_ND: Tensor
-) -> Iterator[Tensor]:
-    """Yield the ranks of the right answers of each query that has one; scores are made a few queries at a time."""
+def summarise(directions: Sequence[Direction]) -> dict[str, float]:
+    """Return `recall_at_1`, the mean over directions, then every metric of each, named QUERY_to_FOUND_METRIC."""
+    each = [direction.metrics() for direction in directions]
+    named = {
+        f"{direction.query}_to_{direction.found}_{name}": value
+        for direction, metrics in zip(directions, each, strict=True)
+        for name, value in metrics.items()
+    }
+    return {"recall_at_1": float(np.mean([metrics["recall_at_1"] for metrics in each])), **named}
+
+
+def _row_of_units(corpus: Corpus, name: str, rows: Units) -> dict[int, int]:
+    """Return a row that holds each distinct item, by item: the first."""
+    return {int(unit): int(row) for unit, row in zip(corpus.group_N(name)[rows][::-1], rows[::-1], strict=True)}
+
+
+def _searched(
+    pair_2P: npt.NDArray[np.int32],
+    found_N: Units,
+    query_KD: Tensor,
+    query_K: Units,
+    found_ND: Tensor,
+    row_of: dict[str, dict[int, int]],
+) -> Iterator[Searched]:
+    """Yield what became of each query that has a right answer; scores are made a few queries at a time."""
+    of_query, of_found = row_of.values()
     asked_Q = np.unique(pair_2P[0])
     column_P = np.searchsorted(found_N, pair_2P[1])
     for start in range(0, len(asked_Q), _QUERIES_AT_ONCE):
@@ -112,4 +185,18 @@ def _ranks(
         is_right_QN = torch.zeros(len(some_Q), len(found_N), dtype=torch.bool)
         is_right_QN[np.searchsorted(some_Q, pair_2P[0][is_asked_P]), column_P[is_asked_P]] = True
         score_QN = query_KD[torch.from_numpy(np.searchsorted(query_K, some_Q))] @ found_ND.T
-        yield from ranks(score_QN, is_right_QN)
+        order_QN = order(score_QN, is_right_QN)
+        for unit, score_N, order_N, is_right_N in zip(some_Q, score_QN, order_QN, is_right_QN, strict=True):
+            rank_R = torch.nonzero(is_right_N[order_N])[:, 0] + 1
+            first_right = int(order_N[int(rank_R[0]) - 1])
+            wrong_N = score_N[~is_right_N]
+            yield Searched(
+                of_query[int(unit)],
+                rank_R,
+                of_found[int(found_N[first_right])],
+                tuple(
+                    Hit(of_found[int(found_N[n])], float(score_N[n]), bool(is_right_N[n]))
+                    for n in order_N[:SHOWN_HITS].tolist()
+                ),
+                float(score_N[first_right] - wrong_N.max()) if len(wrong_N) else float("inf"),
+            )

@@ -22,7 +22,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
-from sensorium.evaluation.retrieval import judge
+from sensorium.evaluation.retrieval import Direction, search, summarise
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, Prediction, Task, predict
 
@@ -39,6 +39,7 @@ class Evaluation:
         metrics: values by name; accuracies and F1 in 0..1, BLEU in 0..100, perplexity >= 1.
         seconds: wall time of decoding and scoring.
         predictions: one a judged request, beside its references and row index.
+        directions: of a task that finds, every input that searched another.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Evaluation:
     metrics: dict[str, float]
     seconds: float
     predictions: list[tuple[int, Prediction, list[str]]] = field(default_factory=list, repr=False)
+    directions: list[Direction] = field(default_factory=list, repr=False)
 
 
 def evaluate(
@@ -67,7 +69,7 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
 
-    A task that finds rows, rather than writing, is judged by `retrieval.judge`.
+    A task that finds rows, rather than writing, is judged by `retrieval.search`.
 
     Raises:
         DataError: there are no rows.
@@ -141,8 +143,9 @@ def _judge_finding(
     model: MultimodalLM, task: Task, corpus: Corpus, rows: np.ndarray, batch_rows: int, pattern: frozenset[str]
 ) -> Evaluation:
     started = time.perf_counter()
-    metrics = judge(model, corpus, rows, batch_rows, only=pattern)
-    return Evaluation(task.name, len(rows), metrics, time.perf_counter() - started)
+    directions = search(model, corpus, rows, batch_rows, only=pattern)
+    seconds = time.perf_counter() - started
+    return Evaluation(task.name, len(rows), summarise(directions), seconds, directions=directions)
 
 
 def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int]:

@@ -97,6 +97,55 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One item that a query found: how it is shown, its similarity, and whether it is right."""
+
+    shown: Sequence[Shown]
+    score: float
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One query of a retrieval, and what it found.
+
+    Attributes:
+        where: the place of a row that holds it.
+        rank: of its first right answer, from 1.
+        right: the right answer that came first; empty where it is among `found`.
+        found: what came first.
+    """
+
+    where: str
+    shown: Sequence[Shown]
+    rank: int
+    right: Sequence[Shown]
+    found: Sequence[Found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """One input searching another.
+
+    Attributes:
+        query, found: names of the inputs.
+        num_candidates: among which each query searches.
+        metrics: by name, such as "recall_at_1" and "median_rank".
+        rank_counts: how many queries have their first right answer at these ranks.
+        best, worst: some queries.
+    """
+
+    query: str
+    found: str
+    num_queries: int
+    num_candidates: int
+    metrics: Mapping[str, float]
+    rank_counts: Sequence[tuple[str, int]]
+    best: Sequence[Query] = ()
+    worst: Sequence[Query] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveScore:
     """What an objective of a pretraining run came to.
 
@@ -120,6 +169,7 @@ class RunFacts:
         lower_is_better: names of metrics of which less is better.
         baselines: beside the model, in the order in which they were measured.
         objectives: of a pretraining run, which has no baselines.
+        searches: of a task that finds rows, a direction each.
         patterns: the model on rows that show some inputs only, on the same rows for all.
         contributions: what each modality gave, in units of `contribution_unit`.
         left_out: counts by what was left out, cut or absent.
@@ -138,6 +188,7 @@ class RunFacts:
     model: System
     baselines: Sequence[System] = ()
     objectives: Sequence[ObjectiveScore] = ()
+    searches: Sequence[Search] = ()
     curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
     patterns: Sequence[System] = ()
     contributions: Sequence[tuple[str, float]] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from sensorium.report import sections
+from sensorium.report import searches, sections
 from sensorium.report.facts import RunFacts
 from sensorium.report.markup import Markup, tag
 from sensorium.report.wording import verdict
@@ -23,12 +23,14 @@ MAX_BYTES = 10_000_000
 
 _PARTS = (
     ("baselines", "Baselines", sections.baselines),
+    ("ranks", "Ranks", searches.ranks),
     ("objectives", "Objectives", sections.objectives),
     ("patterns", "Missing inputs", sections.patterns),
     ("contributions", "Inputs", sections.contributions),
     ("curves", "Curves", sections.curves),
     ("confusion", "Confusions", sections.confusion),
     ("worst", "Rows", sections.galleries),
+    ("worst-queries", "Queries", searches.queries),
     ("left-out", "Left out", sections.left_out),
     ("again", "Again", sections.again),
 )

@@ -12,7 +12,7 @@ def row_card(row: Row) -> Markup:
     """Show a row."""
     return tag(
         "article",
-        [_shown(one) for one in row.inputs],
+        [shown(one) for one in row.inputs],
         tag(
             "dl",
             tag("dt", "expected"),
@@ -34,7 +34,8 @@ def _runners_up(row: Row) -> list[Markup]:
     return [tag("dt", "or"), tag("dd", said, class_="fine")]
 
 
-def _shown(one: Shown) -> Markup:
+def shown(one: Shown) -> Markup:
+    """Show one input of a row."""
     if one.source is None:
         return tag("p", tag("b", one.name), " ", tag("i", one.note), class_="input")
     return _KINDS.get(one.kind, _text)(one)

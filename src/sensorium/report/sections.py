@@ -140,7 +140,7 @@ def contributions(facts: RunFacts) -> Markup | None:
         tag(
             "li",
             tag("span", name, class_="name"),
-            _bar(abs(value) / largest, "negative" if value < 0 else "model"),
+            bar(abs(value) / largest, "negative" if value < 0 else "model"),
             tag("span", f"{value:+.3f}", class_="value"),
         )
         for name, value in facts.contributions
@@ -175,7 +175,7 @@ def _bars(systems: Sequence[System], facts: RunFacts, highlighted: System, best:
             tag(
                 "li",
                 tag("span", system.name, class_="name"),
-                _bar(score.value / largest, kind, whisker),
+                bar(score.value / largest, kind, whisker),
                 tag("span", number(name, score.value), class_="value"),
             )
         )
@@ -183,7 +183,8 @@ def _bars(systems: Sequence[System], facts: RunFacts, highlighted: System, best:
     return tag("figure", tag("figcaption", caption), tag("ul", lines, class_="bars"))
 
 
-def _bar(share: float, kind: str, *children: object) -> Markup:
+def bar(share: float, kind: str, *children: object) -> Markup:
+    """Draw a bar of a share of the width."""
     width = 100 * min(max(share, 0.0), 1.0)
     fill = tag("span", class_=f"fill {kind}", style=f"width:{width:.2f}%")
     return tag("span", fill, *children, class_="bar", aria_hidden="true")

@@ -5,6 +5,8 @@ Enters: `RunFacts`.  Leaves: sentences.  A verdict never claims more than the in
 
 from __future__ import annotations
 
+import re
+
 from sensorium.report.facts import RunFacts, Score, System
 
 NAMES = {
@@ -33,6 +35,7 @@ _SHARES = frozenset(
         "cer",
     }
 )
+_AT_K = re.compile(r"(^|_)(recall|precision|f1)_at_\d+$")
 _WORTH_SAYING_S = 1.0
 _SPACE = "\u00a0"  # a number and its unit stay on one line
 
@@ -44,7 +47,7 @@ def metric_name(name: str) -> str:
 
 def is_share(name: str) -> bool:
     """Say whether a metric is a share of 1, written in per cent."""
-    return name in _SHARES
+    return name in _SHARES or _AT_K.search(name) is not None
 
 
 def number(name: str, value: float) -> str:

@@ -40,7 +40,7 @@ class JudgedRows:
         many_references: bool,
         lower_is_better: bool,
     ) -> None:
-        self._modality = {name: preparer.modality for name, preparer in model.preparers.items()}
+        self.modality = {name: preparer.modality for name, preparer in model.preparers.items()}
         self._corpus = corpus
         self._judged = evaluation.predictions
         self._inliner = inliner
@@ -90,7 +90,7 @@ class JudgedRows:
         inputs = [
             shown
             for name, item in sample.inputs.items()
-            for shown in self._inliner.show(name, self._modality.get(name, "text"), item)
+            for shown in self._inliner.show(name, self.modality.get(name, "text"), item)
         ]
         return Row(
             where=sample.id,

@@ -34,6 +34,7 @@ from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import mean_over
 from sensorium.workflow.prepare import BAD_ROWS, Say, quiet
 from sensorium.workflow.provenance import versions
+from sensorium.workflow.report_queries import searches
 from sensorium.workflow.report_rows import JudgedRows
 
 logger = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         lower_is_better=LOWER_IS_BETTER,
         model=_model(judged),
         baselines=[_baseline(baseline) for baseline in judged.summary["baselines"]],
+        searches=searches(judged.evaluation.directions, judged.corpus, inliner, rows.modality, show_rows=show_rows),
         curves=curves(judged.run, "a token"),
         patterns=presence_patterns(judged),
         contributions=contributions,
