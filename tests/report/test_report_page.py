@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -16,6 +17,7 @@ from sensorium.report.facts import (
     Confusion,
     Curve,
     Found,
+    Gain,
     ObjectiveScore,
     Query,
     Row,
@@ -208,6 +210,20 @@ def test_a_verdict_claims_what_the_interval_holds(model, baseline, metric, expec
     assert standing(found) == expected
     assert ("better than every baseline" in verdict(found)) == (expected == "better")
     assert ("simpler system does better" in verdict(found)) == (expected == "worse")
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "expected"), [(0.05, 0.01, "better"), (0.05, 0.3, "open"), (-0.05, 0.01, "worse")]
+)
+def test_a_verdict_rests_on_the_paired_test_where_there_is_one(mean, p, expected):
+    """The baseline lies inside the model's interval, which says nothing of the same rows' differences."""
+    paired = replace(system("x", 0.8 - mean), gain=Gain(mean=mean, low=mean - 0.01, high=mean + 0.01, p=p))
+    found = facts(model=system("this model", 0.8, 0.7, 0.9), baselines=[paired])
+    assert standing(found) == expected
+    assert f"paired test, p = {p}" in verdict(found)
+    assert ("better than every baseline" in verdict(found)) == (expected == "better")
+    unpaired = facts(model=found.model, baselines=[paired, system("y", 0.1)])
+    assert "better than every baseline" not in verdict(unpaired)
 
 
 def test_the_best_baseline_of_an_error_rate_is_the_lowest():

@@ -84,6 +84,18 @@ def test_the_summary_holds_intervals_digests_and_versions(run):
     assert summary["part_rows"]["train"] == run.prepared.train.num_rows
 
 
+def test_every_baseline_is_tested_on_the_models_own_rows(run):
+    summary = json.loads((run.run / "evaluation.json").read_text())
+    assert {"majority", "photo only"} <= {baseline["name"] for baseline in summary["baselines"]}
+    for baseline in summary["baselines"]:
+        gain = run.evaluation.metrics["accuracy"] - baseline["metrics"]["accuracy"]
+        assert baseline["difference"]["mean"] == pytest.approx(gain)
+        assert baseline["difference"]["low"] <= gain <= baseline["difference"]["high"]
+    best = max(summary["baselines"], key=lambda baseline: baseline["metrics"]["accuracy"])
+    page = (run.run / "report.html").read_text(encoding="utf-8")
+    assert f"paired test, p = {best['difference']['p']:.2g}" in page
+
+
 def test_the_interval_of_a_mean_is_that_of_the_plain_bootstrap(run):
     from sensorium.evaluation.intervals import intervals
     from sensorium.evaluation.metrics import accuracy

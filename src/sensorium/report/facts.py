@@ -23,18 +23,35 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """How much more the model has than a baseline on the same rows, a row; more is better.
+
+    Attributes:
+        low, high: the ends of its 95 % interval.
+        p: of the paired test.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """What is compared: the model, a baseline, a presence pattern.
 
     Attributes:
         rows: how many it was judged on.
         seconds: of fitting; None where nothing was fitted.
+        gain: the model's over this one; None where their rows were not paired.
     """
 
     name: str
     rows: int
     scores: Mapping[str, Score]
     seconds: float | None = None
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,12 @@ _SHARES = frozenset(
     }
 )
 _AT_K = re.compile(r"(^|_)(recall|precision|f1)_at_\d+$")
-_WORTH_SAYING_S = 1.0
+SURE = 0.05
+_ENDS = {
+    "better": "The model is better than every baseline",
+    "worse": "A simpler system does better: look at it first",
+    "open": "These rows do not tell the two apart",
+}
 _SPACE = "\u00a0"  # a number and its unit stay on one line
 
 
@@ -69,7 +74,8 @@ def interval(name: str, score: Score) -> str:
 def verdict(facts: RunFacts) -> str:
     """Say in one or two sentences how the model stands beside the best baseline.
 
-    It is called better (or worse) only where the baseline lies outside the model's interval.
+    It is called better (or worse) only where the paired test of their rows says so; where there is none, only where
+    the baseline lies outside the model's interval.
     """
     if facts.objectives:
         return _pretrained(facts)
@@ -83,17 +89,20 @@ def verdict(facts: RunFacts) -> str:
         return f"{said}; there is no baseline to hold it against."
     value = best.scores[name].value
     beside = f"the best baseline, {best.name}{_trained_for(best, facts)}, reaches {number(name, value)}"
+    if best.gain is not None:
+        end = _ENDS[standing(facts)]
+        if standing(facts) == "better" and not all(_is_beaten(system) for system in facts.baselines):
+            end = "The model is better than it"
+        return f"{said}; {beside}. {end} (paired test, p = {best.gain.p:.2g})."
     if score.low is None or score.high is None:
         return f"{said}; {beside}."
     if score.low <= value <= score.high:
-        return f"{said}; {beside}, inside that interval. These rows do not tell the two apart."
-    is_better = (value > score.high) if name in facts.lower_is_better else (value < score.low)
-    ends = (
-        "The model is better than every baseline."
-        if is_better
-        else "A simpler system does better: look at it first."
-    )
-    return f"{said}; {beside}. {ends}"
+        return f"{said}; {beside}, inside that interval. {_ENDS['open']}."
+    return f"{said}; {beside}. {_ENDS[standing(facts)]}."
+
+
+def _is_beaten(system: System) -> bool:
+    return system.gain is not None and system.gain.p < SURE and system.gain.mean > 0
 
 
 def _pretrained(facts: RunFacts) -> str:
@@ -121,12 +130,14 @@ def _trained_for(system: System, facts: RunFacts) -> str:
 
 
 def standing(facts: RunFacts) -> str:
-    """Return "better", "worse" or "open": the verdict as one word."""
-    score, best = facts.model.scores[facts.metric], best_baseline(facts)
-    if best is None or score.low is None or score.high is None:
+    """Return "better", "worse" or "open": the verdict as one word, by the best baseline."""
+    best = best_baseline(facts)
+    if best is None:
         return "open"
-    value = best.scores[facts.metric].value
-    if score.low <= value <= score.high:
+    score, value = facts.model.scores[facts.metric], best.scores[facts.metric].value
+    if best.gain is not None:
+        return "open" if best.gain.p >= SURE else "better" if best.gain.mean > 0 else "worse"
+    if score.low is None or score.high is None or score.low <= value <= score.high:
         return "open"
     return "better" if (value > score.high) == (facts.metric in facts.lower_is_better) else "worse"
 

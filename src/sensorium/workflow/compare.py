@@ -292,8 +292,9 @@ def _beside(standing: Standing, reference: Standing) -> Standing:
 
 
 def verdict(metric: str, fused: Sequence[Standing], reference: Standing, sign: float = 1.0) -> str:
-    """Say in one sentence what this data wants."""
-    best = max(fused, key=lambda standing: sign * standing.mean(metric))
+    """Say in one sentence what this data wants, by the paired tests: of fusions that are better, the best."""
+    better = [one for one in fused if one.p is not None and one.p < SURE and one.against and one.against.mean > 0]
+    best = max(better or fused, key=lambda standing: sign * standing.mean(metric))
     assert best.against is not None
     assert best.p is not None
     ours, theirs = f"{best.name} ({metric} {best.mean(metric):.4g})", f"{reference.mean(metric):.4g}"
@@ -309,6 +310,6 @@ def verdict(metric: str, fused: Sequence[Standing], reference: Standing, sign: f
             f"is {apart} worse (p = {best.p:.2g})."
         )
     return (
-        f"Take {reference.name} ({metric} {theirs}): no fusion of features differs from it by more than chance; "
+        f"Take {reference.name} ({metric} {theirs}): no fusion of features is better than it by more than chance; "
         f"the best is {ours} (p = {best.p:.2g})."
     )

@@ -2,17 +2,19 @@
 
 Enters: a RunConfig, who contends, a seed.  Leaves: an `Outcome`: metrics, a score of every row, and the cost.
 
-All contenders see the same rows and the same budget: what late fusion may spend in seconds is divided among its
-models, one an input.
+All contenders see the same rows and the same budget: what late fusion may spend, in seconds, steps or epochs, is
+divided among its models, one an input.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +36,7 @@ from sensorium.training.progress import Silent
 from sensorium.training.seeding import seed_everything
 from sensorium.version import __version__
 from sensorium.workflow.baselines import majority_baseline
+from sensorium.workflow.budget import budget_share
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
 from sensorium.workflow.prepare import Prepared, prepare
@@ -95,7 +98,10 @@ class Outcome:
 
 
 def key_of(config: RunConfig, contender: Contender, seed: int) -> str:
-    """Name this very measurement: equal keys mean equal config, tables, contender and seed."""
+    """Name this very measurement: equal keys mean equal config, tables, contender and seed.
+
+    Paths count as they stand to the config's folder, so that results move with it.
+    """
     values = _with_fusion(config, contender.of).dump() if contender.kind == "fusion" else config.dump()
     values["training"]["seed"] = seed
     for ignored in ("run", "evaluation"):
@@ -103,8 +109,23 @@ def key_of(config: RunConfig, contender: Contender, seed: int) -> str:
     if contender.kind != "fusion":  # fusions have no say in a model of one input
         values["fusion"] = {k: v for k, v in values["fusion"].items() if k == "width" or k.startswith("input_")}
     tables = [_identity(values["data"].get(part)) for part in ("train", "validation", "test")]
-    text = json.dumps([__version__, contender.kind, contender.of, values, tables], sort_keys=True, default=str)
+    values["data"].pop("cache", None)
+    named = _relative(values, config.folder)
+    text = json.dumps([__version__, contender.kind, contender.of, named, tables], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
+
+
+def _relative(value: Any, folder: Path) -> Any:
+    """Let every path in nested values, such as 'folder:/a/b' or 'run:/a/b#photo', start at `folder`."""
+    if isinstance(value, Mapping):
+        return {key: _relative(one, folder) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_relative(one, folder) for one in value]
+    if not isinstance(value, str):
+        return value
+    start = 0 if value.startswith("/") else value.find(":/") + 1
+    is_path = value.startswith("/", start)
+    return value[:start] + os.path.relpath(value[start:], folder) if is_path else value
 
 
 def _identity(spec: str | None) -> list[Any] | None:
@@ -165,9 +186,7 @@ def _fitted(
         model, fitted = _single(config, contender.of, prepared)
         return model, [fitted], fitted.weights
     names = list(config.model.inputs)
-    training = config.training
-    if training.seconds is not None:
-        training = training.model_copy(update={"seconds": training.seconds / len(names)})
+    training = budget_share(config.training, 1 / len(names))
     singles = {name: _single(config.replace(training=training), name, prepared) for name in names}
     late = LateFusion({name: model for name, (model, _) in singles.items()}).eval()
     weights = fit_weights(late, prepared.validation, config.evaluation.batch_rows)

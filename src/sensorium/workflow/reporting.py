@@ -24,7 +24,7 @@ from sensorium.evaluation.registry import LOWER_IS_BETTER
 from sensorium.evaluation.runner import Evaluation
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import num_parameters
-from sensorium.report.facts import Curve, RunFacts, Score, System
+from sensorium.report.facts import Curve, Gain, RunFacts, Score, System
 from sensorium.report.inline_media import Inliner
 from sensorium.report.page import MAX_BYTES, write_page
 from sensorium.report.wording import duration
@@ -189,7 +189,14 @@ def _model(judged: Judged) -> System:
 
 def _baseline(facts: Mapping[str, Any]) -> System:
     scores = {name: Score(value=value) for name, value in facts["metrics"].items()}
-    return System(name=facts["name"], rows=facts["rows"], scores=scores, seconds=facts["seconds"])
+    gain = facts.get("difference")
+    return System(
+        name=facts["name"],
+        rows=facts["rows"],
+        scores=scores,
+        seconds=facts["seconds"],
+        gain=None if gain is None else Gain(**gain),
+    )
 
 
 def curves(run: Path, of: str) -> dict[str, list[Curve]]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.intervals import intervals
+from sensorium.evaluation.paired import Difference
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
 from sensorium.training.progress import Progress
-from sensorium.workflow.baselines import Baseline, measure_baselines
+from sensorium.workflow.baselines import Baseline, differences, measure_baselines, row_scores
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
@@ -49,6 +50,11 @@ class RunResult:
         """Return the 95 % interval of each metric that has one."""
         return intervals(self.evaluation, many_references=self.prepared.task.many_references)
 
+    @functools.cached_property
+    def differences(self) -> list[Difference | None]:
+        """Return how the model's rows compare with each baseline's; None where they cannot be paired."""
+        return differences(row_scores(self.prepared.task, self.evaluation), self.baselines)
+
     def judged(self, config: RunConfig, summary: Mapping[str, Any]) -> Judged:
         """Return what the run's report is made from."""
         return Judged(
@@ -72,7 +78,10 @@ class RunResult:
             "rows": self.evaluation.num_rows,
             "metrics": self.evaluation.metrics,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
-            "baselines": [baseline.summary() for baseline in self.baselines],
+            "baselines": [
+                baseline.summary() | ({} if difference is None else {"difference": asdict(difference)})
+                for baseline, difference in zip(self.baselines, self.differences, strict=True)
+            ],
             "mixture_weights": self.fitted.weights,
             "rescoring_weights": self.decoding.rescore.weights if self.decoding.rescore else None,
             "seconds": self.fitted.seconds | {"evaluation": self.evaluation.seconds},
