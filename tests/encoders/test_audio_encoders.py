@@ -96,7 +96,7 @@ def test_conformer_block_is_the_papers_equation() -> None:
     torch.manual_seed(0)
     block = ConformerBlock(8, 2, 3, 0.0).eval()
     x, mask_UT = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
-    turn = (torch.ones(5, 2), torch.zeros(5, 2))  # no rotation
+    turn = (torch.ones(5, 4), torch.zeros(5, 4))  # no rotation
 
     def half(stack: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
         norm, up, _, _, down, _ = stack

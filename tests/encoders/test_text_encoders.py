@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import nn
 
+from sensorium.core.rotary import Rotary, rotate
 from sensorium.core.types import MediaBatch
 from sensorium.data.text_preparer import TextPreparer
-from sensorium.encoders.rotary import Rotary, rotate
 from sensorium.encoders.self_attention import EncoderBlock, SelfAttention
 from sensorium.encoders.text_bag import counts_in_text
 from sensorium.encoders.text_bag_of_words import TextBagOfWords
@@ -151,7 +151,7 @@ def test_rotation_is_multiplication_by_a_unit_complex_number() -> None:
     rate_d = 100.0 ** -(torch.arange(0, 8, 2) / 8)
     turn = torch.polar(torch.ones(7, 4), torch.arange(7)[:, None] * rate_d)
     want = torch.view_as_real(torch.complex(x_THd[:, :4], x_THd[:, 4:]) * turn)
-    got = rotate(x_THd, Rotary(8, base=100.0)(7))
+    got = rotate(x_THd, *Rotary(8, base=100.0).turn(7))
     torch.testing.assert_close(got, torch.cat([want[..., 0], want[..., 1]], dim=-1))
 
 
@@ -160,10 +160,10 @@ def test_rotation_is_multiplication_by_a_unit_complex_number() -> None:
 def test_rotated_products_depend_on_distance_alone(first: int, second: int, shift: int) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key = torch.randn(8, generator=generator), torch.randn(8, generator=generator)
-    turn = Rotary(8)(60)
+    turn = Rotary(8).turn(60)
 
     def product(i: int, j: int) -> torch.Tensor:
-        return rotate(query.expand(60, 8), turn)[i] @ rotate(key.expand(60, 8), turn)[j]
+        return rotate(query.expand(60, 8), *turn)[i] @ rotate(key.expand(60, 8), *turn)[j]
 
     torch.testing.assert_close(product(first, second), product(first + shift, second + shift), rtol=1e-3, atol=1e-4)
 

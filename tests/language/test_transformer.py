@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from sensorium.core.pytree import select
+from sensorium.core.rotary import Rotary, rotate
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, UNK, Vocab
 from sensorium.language.emission import pack_left
-from sensorium.language.rotary import Rotary, rotate
 from sensorium.language.transformer import Transformer
 from sensorium.language.transformer_block import RMSNorm
 

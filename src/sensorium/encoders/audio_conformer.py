@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.protocols import Preparer
+from sensorium.core.rotary import Rotary
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
 from sensorium.encoders.audio_input import clean_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import SelfAttention
 
 
@@ -76,7 +76,7 @@ class AudioConformer(nn.Module):
         x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         x_UTF, mask_UT = self.subsample(x_UTF, mask_UT)
         x_UTF = self.dropout(x_UTF)
-        turn = self.rotary(x_UTF.shape[1])
+        turn = self.rotary.turn(x_UTF.shape[1])
         for block in self.trunk:
             x_UTF = block(x_UTF, mask_UT, turn)
         return x_UTF, mask_UT

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.attention import attention_weights
-from sensorium.encoders.rotary import rotate
+from sensorium.core.rotary import rotate
 
 
 class SelfAttention(nn.Module):
@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         num, length, _ = x_UTF.shape
         qkv = F.linear(x_UTF, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(num, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        return (q, k, v) if turn is None else (rotate(q, turn), rotate(k, turn), v)
+        return (q, k, v) if turn is None else (rotate(q, *turn), rotate(k, *turn), v)
 
 
 def attendable(mask_UT: Tensor | None) -> Tensor | None:

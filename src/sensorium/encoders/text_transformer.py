@@ -10,9 +10,9 @@ from typing import Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sensorium.core.rotary import Rotary
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.rotary import Rotary
 from sensorium.encoders.self_attention import EncoderBlock
 from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
@@ -61,7 +61,7 @@ class TextTransformer(nn.Module):
         """Return contextual vectors (U, T, hidden) and their mask."""
         mask_UT = full_mask(token_UT, mask_UT)
         token_UT = self.augment(token_UT)
-        turn = self.rotary(token_UT.shape[1])
+        turn = self.rotary.turn(token_UT.shape[1])
         x_UTF = self.dropout(self.embed(token_UT))
         for block in self.trunk:
             x_UTF = block(x_UTF, mask_UT, turn)

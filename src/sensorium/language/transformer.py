@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from sensorium.core.attention import beside_residual
 from sensorium.core.config import Section
 from sensorium.core.matmul import linear
+from sensorium.core.rotary import Rotary
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import Vocab
 from sensorium.language.emission import emission_bias, last_real, pack_left, score_targets
-from sensorium.language.rotary import Rotary
 from sensorium.language.transformer_block import Block, Memory, Placement, RMSNorm
 from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix
 from sensorium.language.transformer_step import StepWeights, step

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sensorium.core.attention import attention_weights
 from sensorium.core.matmul import linear
-from sensorium.language.rotary import rotate
+from sensorium.core.rotary import rotate
 
 
 @dataclass(frozen=True, slots=True)
