@@ -67,11 +67,11 @@ def digest(media: Media, policy: MediaPolicy | None = None) -> str:
     """Return the SHA-256 of the content of `media`, 64 hex digits: the name that caches know it by.
 
     Raises:
-        MediaError: as `read_bytes`, with the larger of the policy's size caps.
+        MediaError: as `read_bytes`, with the largest of the policy's size caps.
     """
     policy = policy or MediaPolicy()
     try:
-        data = read_bytes(media, policy, max(policy.max_image_bytes, policy.max_audio_bytes))
+        data = read_bytes(media, policy, max(policy.max_image_bytes, policy.max_audio_bytes, policy.max_video_bytes))
     except MediaError as error:
         raise error.at(str(media)) from None
     return hashlib.sha256(data).hexdigest()
