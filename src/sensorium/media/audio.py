@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.errors import MediaError
-from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import CONTAINERS, SOUNDS, content_type
+from sensorium.media.bytes import read_bytes, read_head
+from sensorium.media.content_type import CONTAINERS, FILMS, HEAD, SOUNDS, content_type
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
 from sensorium.media.sound_layout import walk
@@ -40,7 +40,8 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
             the medium.
     """
     try:
-        data = read_bytes(media, policy, policy.max_audio_bytes)
+        is_film = content_type(read_head(media, policy, HEAD)) in FILMS
+        data = read_bytes(media, policy, policy.max_video_bytes if is_film else policy.max_audio_bytes)
         kind = content_type(data)
         blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
         if not blocks:

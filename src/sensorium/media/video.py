@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from sensorium.core.errors import ConfigError, MediaError
 from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import content_type
+from sensorium.media.content_type import FILMS, content_type
 from sensorium.media.frame_choice import at_rate, evenly_spaced
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.sound_layout import walk
-from sensorium.media.video_track import CONTAINERS_OF_VIDEO, Track
+from sensorium.media.video_track import Track
 
 if TYPE_CHECKING:
     from sensorium.core.types import Media
@@ -122,8 +122,8 @@ def clip_facts(media: Media, policy: MediaPolicy) -> ClipFacts:
 def _open(media: Media, policy: MediaPolicy) -> Track:
     data = read_bytes(media, policy, policy.max_video_bytes)
     kind = content_type(data)
-    if kind not in CONTAINERS_OF_VIDEO:
-        known = ", ".join(sorted(CONTAINERS_OF_VIDEO))
+    if kind not in FILMS:
+        known = ", ".join(sorted(FILMS))
         raise MediaError(f"is {kind}, not a clip", advice=f"save it as one of {known}")
     walk(data, kind)
     return Track.open(data, kind, policy)

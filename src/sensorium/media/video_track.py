@@ -24,9 +24,6 @@ from sensorium.core.errors import MediaError
 from sensorium.media.ffmpeg import DEMUXERS, reason, refuse
 from sensorium.media.policy import MediaPolicy
 
-CONTAINERS_OF_VIDEO = frozenset({"MP4", "Matroska", "ASF", "MPEG-PS", "MPEG-TS", "AVI", "FLV"})
-
-
 class _SeekMissed(Exception):
     """The picture wanted did not come after a seek."""
 
