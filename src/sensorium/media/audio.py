@@ -6,6 +6,7 @@ AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts
     channels       the mean over them
     sample rate    windowed-sinc polyphase, `sensorium.media.resample`
     full scale     1.0 for integer formats; floats as they are, and what overshoots 1 is clipped
+    span           cut out after decoding, where the `Media` has one
     NaN, infinity  refused; so is a peak beyond 8, which is no overshoot but another scale
     lengths        a file that holds less sound than its header declares is refused
 """
@@ -47,6 +48,11 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
         if not blocks:
             raise MediaError(f"{kind} without samples")
         samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if media.span_s is not None:
+            begin, end = (round(edge_s * rate_hz) for edge_s in media.span_s)
+            samples_N = samples_N[begin:end]
+            if not len(samples_N):
+                raise MediaError(f"has no sound from {media.span_s[0]:g} s on")
         return np.clip(samples_N, -1, 1, out=samples_N)
     except MediaError as error:
         raise error.at(str(media)) from None

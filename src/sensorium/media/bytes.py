@@ -73,7 +73,7 @@ def read_head(media: Media, policy: MediaPolicy, num_bytes: int) -> bytes:
 
 
 def digest(media: Media, policy: MediaPolicy | None = None) -> str:
-    """Return the SHA-256 of the content of `media`, 64 hex digits: the name that caches know it by.
+    """Return the SHA-256 of the content of `media` (and of its span), 64 hex digits: the name that caches know it by.
 
     Raises:
         MediaError: as `read_bytes`, with the largest of the policy's size caps.
@@ -84,7 +84,10 @@ def digest(media: Media, policy: MediaPolicy | None = None) -> str:
         data = read_bytes(media, policy, largest)
     except MediaError as error:
         raise error.at(str(media)) from None
-    return hashlib.sha256(data).hexdigest()
+    known = hashlib.sha256(data)
+    if media.span_s is not None:
+        known.update(repr(media.span_s).encode())
+    return known.hexdigest()
 
 
 def _check_size(size: int, max_bytes: int) -> None:

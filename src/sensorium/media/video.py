@@ -6,6 +6,7 @@ are kept ever turned to RGB; its sound is read by `sensorium.media.audio.read_au
     which pictures    N, one from each of N equal segments (keyframes where a segment has one, unless `exact`), or
                       those on screen at a rate; each picture at most once, so a short clip gives fewer
     times             seconds from the first picture, by the container's own clock
+    span              where the `Media` has one, that part alone is read, and times count from its first picture
     rotation          as a phone notes it (display matrix), applied in quarter turns
     pixels that are not square    widened or narrowed to squares
     truncated, damaged            refused, never half a clip
@@ -39,7 +40,7 @@ class Clip:
 
     Attributes:
         frame_NHW3: (N, H, W, 3) uint8, RGB, upright.
-        time_N: (N,) float64, seconds from the clip's first picture, ascending.
+        time_N: (N,) float64, seconds from the first picture of the clip, or of the part that is read, ascending.
         facts: of the whole clip.
     """
 
@@ -97,16 +98,18 @@ def read_video(
         raise ConfigError("num_frames and rate_hz are above 0, and rate_hz is at most 1000")
     try:
         track = _open(media, policy)
+        first, last, end_s = _span(track, media.span_s)
+        time_K = track.time_K[first:last]
         if num_frames is not None:
-            keys = None if exact else track.is_key_K
-            chosen_N = evenly_spaced(track.time_K, track.end_s, num_frames, keys)
+            keys = None if exact else track.is_key_K[first:last]
+            chosen_N = evenly_spaced(time_K, end_s, num_frames, keys)
         elif rate_hz is not None:
-            chosen_N = at_rate(track.time_K, track.end_s, rate_hz)
+            chosen_N = at_rate(time_K, end_s, rate_hz)
         else:
-            chosen_N = np.arange(len(track.time_K))
-        chosen_N = chosen_N[:max_frames]
+            chosen_N = np.arange(len(time_K))
+        chosen_N = chosen_N[:max_frames] + first
         frames = _converted(track, chosen_N, fit, policy)
-        return Clip(frames, track.time_K[chosen_N], _facts(track))
+        return Clip(frames, track.time_K[chosen_N] - track.time_K[first], _facts(track))
     except MediaError as error:
         raise error.at(str(media)) from None
 
@@ -127,6 +130,18 @@ def _open(media: Media, policy: MediaPolicy) -> Track:
         raise MediaError(f"is {kind}, not a clip", advice=f"save it as one of {known}")
     walk(data, kind)
     return Track.open(data, kind, policy)
+
+
+def _span(track: Track, span_s: tuple[float, float] | None) -> tuple[int, int, float]:
+    """Return the first picture of a span, the one after its last, and when the span ends."""
+    if span_s is None:
+        return 0, len(track.time_K), track.end_s
+    first, last = (int(n) for n in np.searchsorted(track.time_K, np.array(span_s) - 5e-7))
+    if first == last:  # between two pictures: the one that is on screen
+        first, last = max(last - 1, 0), max(last, 1)
+    if span_s[0] >= track.end_s:
+        raise MediaError(f"has no pictures from {span_s[0]:g} s on: it lasts {track.end_s:.2f} s")
+    return first, last, min(span_s[1], track.end_s)
 
 
 def _facts(track: Track) -> ClipFacts:
