@@ -1,7 +1,7 @@
 """Generated clips: three shapes of different kinds that move, two of which beep.
 
 Enters: a random generator.  Leaves: a `MovingScene` and, of it, a caption, questions with their answers, its sound
-and its pictures.  Every kind has a voice, the pitch at which it beeps.  Of the three shapes
+and its pictures.  Every kind has a colour, and a voice, the pitch at which it beeps.  Of the three shapes
 
     the subject   moves in some direction and beeps
     the silent    moves in the same direction and does not beep
@@ -31,10 +31,11 @@ FAMILIES = ("both", "picture", "sound")
 """What a question needs: picture and sound, or one of them."""
 DURATION_S, PICTURES_HZ = 2.0, 8
 VOICE_HZ = dict(zip(KINDS, (330.0, 523.0, 831.0, 1319.0), strict=True))
-TRAVEL = 0.36
+COLOR_OF = dict(zip(KINDS, COLORS, strict=False))
+TRAVEL = 0.4
 """How far a shape goes, in widths of the picture."""
 
-_RADIUS = (0.12, 0.15)
+_RADIUS = (0.13, 0.16)
 _NUM_BEEPS = 6  # by turns
 _BEEP_S, _FADE_S = 0.15, 0.02
 _LOUDNESS, _NOISE = (0.15, 0.4), 0.005
@@ -66,15 +67,14 @@ class MovingScene:
 def sample_clip(rng: np.random.Generator) -> MovingScene:
     """Draw a scene at random."""
     kinds: list[str] = rng.permutation(KINDS)[:3].tolist()
-    colors = rng.choice(list(COLORS), size=3).tolist()
     ways: list[str] = rng.permutation(list(DIRECTIONS))[:2].tolist()
     lanes = rng.permutation(_ACROSS).tolist()
     shapes = []
     directions = (ways[0], ways[0], ways[1])
-    for kind, color, way, lane in zip(kinds, colors, directions, lanes, strict=True):
+    for kind, way, lane in zip(kinds, directions, lanes, strict=True):
         along = float(rng.uniform(*_FEWER))
         x, y = (along, lane) if DIRECTIONS[way][0] else (lane, along)
-        shapes.append(Shape(kind, color, x, y, float(rng.uniform(*_RADIUS))))
+        shapes.append(Shape(kind, COLOR_OF[kind], x, y, float(rng.uniform(*_RADIUS))))
     return MovingScene(
         shapes=(shapes[0], shapes[1], shapes[2]),
         directions=directions,
