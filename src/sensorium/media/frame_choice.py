@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_SLACK_S = 5e-7
+"""So shortly before a picture appears counts as when it does: in the file times are fractions."""
+
+
 def evenly_spaced(
     time_K: NDArray[np.float64], end_s: float, num_frames: int, is_key_K: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
@@ -24,7 +28,7 @@ def evenly_spaced(
             segment has one.
     """
     edge_s = time_K[0] + (end_s - time_K[0]) * np.arange(num_frames + 1) / num_frames
-    middle_N = on_screen(time_K, (edge_s[:-1] + edge_s[1:]) / 2)
+    middle_N = on_screen(time_K, (edge_s[:-1] + edge_s[1:]) / 2 + _SLACK_S)
     if is_key_K is None or not is_key_K.any():
         return np.unique(middle_N)
     key_J = np.flatnonzero(is_key_K)
@@ -40,9 +44,8 @@ def evenly_spaced(
 
 def at_rate(time_K: NDArray[np.float64], end_s: float, rate_hz: float) -> NDArray[np.int64]:
     """Return the pictures on screen every 1 / `rate_hz` seconds from the first on, each picture once."""
-    # Half a microsecond before a picture appears counts as when it does: times are fractions in the file.
     num = max(int(np.ceil((end_s - time_K[0]) * rate_hz - 1e-6)), 1)
-    return np.unique(on_screen(time_K, time_K[0] + np.arange(num) / rate_hz + 5e-7))
+    return np.unique(on_screen(time_K, time_K[0] + np.arange(num) / rate_hz + _SLACK_S))
 
 
 def on_screen(time_K: NDArray[np.float64], at_s: NDArray[np.float64]) -> NDArray[np.int64]:
