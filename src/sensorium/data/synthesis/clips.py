@@ -27,8 +27,7 @@ from sensorium.data.synthesis.scenes import COLORS, DIRECTIONS, KINDS, Scene, Sh
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FAMILIES = ("both", "picture", "sound")
-"""What a question needs: picture and sound, or one of them."""
+NUM_QUESTIONS = 5
 DURATION_S, PICTURES_HZ = 2.0, 8
 VOICE_HZ = dict(zip(KINDS, (330.0, 523.0, 831.0, 1319.0), strict=True))
 COLOR_OF = dict(zip(KINDS, COLORS, strict=False))
@@ -92,14 +91,14 @@ def caption_of_clip(scene: MovingScene) -> str:
     return f"a {subject} moves {way} and beeps, a {silent} moves {way}, a {other} moves {away} and beeps"
 
 
-def ask_clip(scene: MovingScene, rng: np.random.Generator, family: str) -> tuple[str, str]:
-    """Draw a question of a family; returns it and its answer."""
-    if family == "both":
-        return f"which shape moves {scene.directions[0]} and beeps?", scene.shapes[0].kind
-    if family == "sound":
-        return "which shape beeps first?", scene.shapes[scene.first_beeps].kind
-    number = int(rng.integers(3))
-    return f"where does the {scene.shapes[number].kind} move?", scene.directions[number]
+def questions_of(scene: MovingScene) -> list[tuple[str, str, str]]:
+    """Return five questions, each with its answer and its family: one of both, one of sound, three of picture."""
+    subject = scene.shapes[0].kind
+    asked = [(f"which shape moves {scene.directions[0]} and beeps?", subject, "both")]
+    asked += [("which shape beeps first?", scene.shapes[scene.first_beeps].kind, "sound")]
+    for shape, way in zip(scene.shapes, scene.directions, strict=True):
+        asked += [(f"where does the {shape.kind} move?", way, "picture")]
+    return asked
 
 
 def clip_pictures(scene: MovingScene, size: int) -> list[Image]:
