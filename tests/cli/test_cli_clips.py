@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -62,7 +63,7 @@ max_steps = 2
 
 [evaluation]
 baselines = false
-max_rows = 4
+max_rows = 10
 """
 
 
@@ -75,8 +76,8 @@ def run(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    facts = json.loads(run("synth", "clips", "--out", folder / "clips", "--rows", 25, "--size", 32, "--json"))
-    assert facts["rows"] == 25
+    facts = json.loads(run("synth", "clips", "--out", folder / "clips", "--rows", 60, "--size", 32, "--json"))
+    assert facts["rows"] == 60
     (folder / "clips.toml").write_text(CONFIG)
     run("train", folder / "clips.toml", "--out", folder / "run", "--json")
     return folder
@@ -84,7 +85,9 @@ def trained(tmp_path_factory):
 
 def test_a_caption_of_picture_and_sound(trained):
     clip = trained / "clips" / "clips" / "000000.mp4"
-    both = json.loads(run("predict", trained / "run", "--input", f"clip={clip}", "--input", f"sound={clip}", "--json"))
+    both = json.loads(
+        run("predict", trained / "run", "--input", f"clip={clip}", "--input", f"sound={clip}", "--json")
+    )
     assert both["task"] == "caption"
     alone = json.loads(run("predict", trained / "run", "--input", f"clip={clip}", "--json"))
     assert alone["probability"] != both["probability"], "the sound says something"
@@ -124,7 +127,7 @@ def test_summary(trained, style):
         assert 1 <= len(segments) <= 3
         assert segments[0]["start_s"] == 0
         assert segments[-1]["end_s"] == facts["duration_s"] == pytest.approx(4.0, abs=0.01)
-        for one, after in zip(segments, segments[1:], strict=False):
+        for one, after in itertools.pairwise(segments):
             assert one["end_s"] == after["start_s"], "segments follow each other"
         assert all(s["start_s"] <= s["key_s"] < s["end_s"] for s in segments)
     if style == "srt":

@@ -29,7 +29,9 @@ def film(
     with av.open(str(path), "w") as file:
         video = sound = None
         if pictures:
-            video = file.add_stream(codec, rate=rate_hz, options={"g": str(keyint), "sc_threshold": "0", **(options or {})})
+            video = file.add_stream(
+                codec, rate=rate_hz, options={"g": str(keyint), "sc_threshold": "0", **(options or {})}
+            )
             video.width, video.height, video.pix_fmt = *size, "yuv420p"
             if ticks is not None:
                 video.codec_context.time_base = Fraction(1, 120)

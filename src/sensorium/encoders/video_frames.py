@@ -3,7 +3,7 @@
 Enters: (U, N, 3, S + 1, S) uint8, pictures and their times.  Leaves: a position a picture, or one a clip.
 
     frame    f_n = W [grid of the image encoder, all places side by side, or their mean] + time(t_n)
-    mean     the mean of GELU(LayerNorm(f_n)) over the clip: what is there, in no order (Karpathy et al. 2014, late fusion)
+    mean     the mean of GELU(LayerNorm(f_n)) over the clip: what is there, in no order
     gru      a bidirectional GRU over f_n (Cho et al. 2014)
     transformer   pre-norm self-attention over f_n (Vaswani et al. 2017)
 

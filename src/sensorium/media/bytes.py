@@ -73,7 +73,7 @@ def read_head(media: Media, policy: MediaPolicy, num_bytes: int) -> bytes:
 
 
 def digest(media: Media, policy: MediaPolicy | None = None) -> str:
-    """Return the SHA-256 of the content of `media` (and of its span), 64 hex digits: the name that caches know it by.
+    """Return the SHA-256 of the content of `media`, and of its span: 64 hex digits by which caches know it.
 
     Raises:
         MediaError: as `read_bytes`, with the largest of the policy's size caps.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-
 _SLACK_S = 5e-7
 """So shortly before a picture appears counts as when it does: in the file times are fractions."""
 

@@ -5,7 +5,7 @@ decoding any, and whose `decode` gives the pictures that are asked for.
 
 Times are the packets' own, so that clips of a variable rate are right; a container that states none (old AVI) has
 its average rate.  Decoding begins at the keyframe before each wanted picture, skips pictures that nothing refers
-to, and ends with it.  A seek that lands elsewhere is noticed by the times, and the track is then read from its start.
+to, and ends with it.  A seek that lands elsewhere is noticed by the times; the track is then read from its start.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sensorium.core.errors import MediaError
 from sensorium.media.ffmpeg import DEMUXERS, reason, refuse
 from sensorium.media.policy import MediaPolicy
+
 
 class _SeekMissed(Exception):
     """The picture wanted did not come after a seek."""
@@ -227,7 +228,9 @@ class Track:
                 raise
             except Exception as error:  # a decoder may raise anything on hostile bytes
                 raise MediaError(f"{self.kind} is cut short or damaged: {reason(error)}") from None
-        raise MediaError(f"{self.kind} ends before picture {left[0] + 1} of {len(self.time_K)}: it is cut short or damaged")
+        raise MediaError(
+            f"{self.kind} ends before picture {left[0] + 1} of {len(self.time_K)}: it is cut short or damaged"
+        )
 
     def _checked(self, frame: Any) -> Any:
         self._check_size(frame.width, frame.height)

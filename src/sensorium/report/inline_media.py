@@ -1,8 +1,8 @@
 """Media of rows as data: URIs, small enough that a page with hundreds of them can be mailed.
 
 Enters: the items of a row, untrusted; they are opened by `sensorium.media` alone.  Leaves: `Shown`.  A picture
-becomes a JPEG of at most 160 px, a clip a strip of some of its pictures, a sound an MP3 of at most some seconds.  What fails, or would break the budget
-of bytes, is named instead of shown, and counted.
+becomes a JPEG of at most 160 px, a clip a strip of some of its pictures, a sound an MP3 of at most some seconds.
+What fails, or would break the budget of bytes, is named instead of shown, and counted.
 """
 
 from __future__ import annotations

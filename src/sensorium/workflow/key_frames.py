@@ -4,9 +4,9 @@ Enters: descriptions of K pictures (K, F), in time.  Leaves: the numbers of a fe
 
     F(S) = 1/K sum_k max_(j in S) s_kj  +  lambda sum_p sqrt(sum_(j in S and part p) n_j) / Z
 
-    coverage   s_kj = exp(-|x_k - x_j|^2 / 2 m), m the median squared distance: every picture has one that is like it
-    novelty    n_j = |x_j - x_(j-1)| over the largest such step: something has just changed.  The root over `parts`
-               equal stretches of time pays less for a second picture of one stretch; Z scales the sum for S = all to 1
+    coverage   s_kj = exp(-|x_k - x_j|^2 / 2 m), m the median squared distance: each has one like it
+    novelty    n_j = |x_j - x_(j-1)| over the largest such step: something has just changed.  The root over
+               `parts` equal stretches of time pays less for a second picture of one stretch; Z scales the sum for S = all to 1
 
 Both terms are monotone and submodular (facility location, and concave over modular: Lin and Bilmes 2011, "A class of
 submodular functions for document summarization", sections 4.1 and 4.2), so is their sum, and the greedy choice is
@@ -15,6 +15,7 @@ at least (1 - 1/e) = 63 % of the best one of its size (Nemhauser, Wolsey and Fis
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,5 +83,5 @@ def greedy(objective: Objective, num: int) -> list[int]:
 def segment_starts(x_KF: NDArray[np.float64], chosen: list[int]) -> list[int]:
     """Return where each key frame's segment begins: at the largest change between it and the key frame before."""
     step_K = np.concatenate([[0.0], np.linalg.norm(np.diff(x_KF, axis=0), axis=1)])
-    later = [a + 1 + int(step_K[a + 1 : b + 1].argmax()) for a, b in zip(chosen, chosen[1:], strict=False)]
+    later = [a + 1 + int(step_K[a + 1 : b + 1].argmax()) for a, b in itertools.pairwise(chosen)]
     return [0, *later]

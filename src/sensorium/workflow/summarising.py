@@ -9,6 +9,7 @@ key frame.
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,7 +90,7 @@ def summarise(
     edges_s = [float(seen.time_N[k]) for k in starts] + [facts.duration_s]
     rows = [
         {**_media(predictor, clip, seen, k, span_s, has_sound=facts.sound_start_s is not None), **(given or {})}
-        for k, span_s in zip(chosen, zip(edges_s, edges_s[1:], strict=False), strict=True)
+        for k, span_s in zip(chosen, itertools.pairwise(edges_s), strict=True)
     ]
     segments = [
         Segment(edges_s[i], edges_s[i + 1], float(seen.time_N[k]), said.text, said.probability, seen.frame_NHW3[k])
@@ -123,7 +124,9 @@ def _media(
         offers["audio"] = lambda: part
     by_name = {name: preparer.modality for name, preparer in predictor.model.preparers.items()}
     if not {"video", "image"} & set(by_name.values()):
-        raise UsageError("this model sees neither clips nor pictures", advice="train one with a video or image input")
+        raise UsageError(
+            "this model sees neither clips nor pictures", advice="train one with a video or image input"
+        )
     read = predictor.columns
     return {name: offers[kind]() for name, kind in by_name.items() if kind in offers and name in read}
 
