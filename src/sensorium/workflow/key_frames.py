@@ -6,10 +6,11 @@ Enters: descriptions of K pictures (K, F), in time.  Leaves: the numbers of a fe
 
     coverage   s_kj = exp(-|x_k - x_j|^2 / 2 m), m the median squared distance: each has one like it
     novelty    n_j = |x_j - x_(j-1)| over the largest such step: something has just changed.  The root over
-               `parts` equal stretches of time pays less for a second picture of one stretch; Z scales the sum for S = all to 1
+               `parts` equal stretches of time pays less for a second picture of one stretch;
+               Z scales the sum for S = all to 1
 
-Both terms are monotone and submodular (facility location, and concave over modular: Lin and Bilmes 2011, "A class of
-submodular functions for document summarization", sections 4.1 and 4.2), so is their sum, and the greedy choice is
+Both terms are monotone and submodular (facility location, and concave over modular: Lin and Bilmes 2011, "A class
+of submodular functions for document summarization", sections 4.1 and 4.2), so is their sum, and the greedy choice is
 at least (1 - 1/e) = 63 % of the best one of its size (Nemhauser, Wolsey and Fisher 1978, theorem 4.2).
 """
 
