@@ -10,8 +10,8 @@ Enters: descriptions of K pictures (K, F), in time.  Leaves: the numbers of a fe
                Z scales the sum for S = all to 1
 
 Both terms are monotone and submodular (facility location, and concave over modular: Lin and Bilmes 2011, "A class
-of submodular functions for document summarization", sections 4.1 and 4.2), so is their sum, and the greedy choice is
-at least (1 - 1/e) = 63 % of the best one of its size (Nemhauser, Wolsey and Fisher 1978, theorem 4.2).
+of submodular functions for document summarization", sections 4.1 and 4.2), so is their sum, and the greedy choice
+is at least (1 - 1/e) = 63 % of the best one of its size (Nemhauser, Wolsey and Fisher 1978, theorem 4.2).
 """
 
 from __future__ import annotations
