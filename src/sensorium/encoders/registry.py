@@ -28,4 +28,6 @@ ENCODERS: dict[str, str] = {
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
     "audio.words": "sensorium.encoders.audio_words:AudioWords",
     "audio.hmm": "sensorium.encoders.audio_hmm:AudioHMM",
+    "video.frames": "sensorium.encoders.video_frames:VideoFrames",
+    "video.cnn3d": "sensorium.encoders.video_cnn3d:VideoCNN3d",
 }
