@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from sensorium.core.types import Media
 
 WORDS = "what is the blue red green shape ? a circle it there in image or gray one yes no color".split()
-SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-TEXT = {"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+TEXT = {"vocab_size": 320, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 PATCHES = {"image_size": 16, "patch_size": 4}
 STAGES = {"hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1]}
 WAVES = {
     **TINY,
     **{"conv_dim": [8, 8, 8], "conv_kernel": [10, 8, 8], "conv_stride": [8, 8, 5], "num_feat_extract_layers": 3},
-    **{"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "vocab_size": 32},
+    **{"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "vocab_size": 320},
 }
 SQUARE = {"height": 16, "width": 16}
 
 
-def tokenizer(*, closes: bool) -> Any:
-    """A fast tokenizer of whole words; one that `closes` puts a token before and after each text."""
+def of_words() -> Any:
+    """A fast tokenizer of whole words, which puts a token before and after each text."""
     vocab = {token: i for i, token in enumerate([*SPECIAL, *WORDS])}
     made = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
-    if closes:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
-    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    ends = [("<s>", 1), ("</s>", 2)]
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    return _fast(made)
+
+
+def of_bytes() -> Any:
+    """A fast tokenizer of pairs of bytes, which adds nothing."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator([" ".join(WORDS)], trainer)
+    return _fast(made)
+
+
+def _fast(made: Tokenizer) -> Any:
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=40, **names)
 
 
@@ -56,16 +79,16 @@ class Case:
 
 
 CASES = {
-    "bert": Case("text", {**TINY, **TEXT}, lambda: tokenizer(closes=True)),
-    "roberta": Case("text", {**TINY, **TEXT}, lambda: tokenizer(closes=True)),
+    "bert": Case("text", {**TINY, **TEXT}, of_words),
+    "roberta": Case("text", {**TINY, **TEXT}, of_words),
     "distilbert": Case(
-        "text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **TEXT}, lambda: tokenizer(closes=True)
+        "text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **TEXT}, of_words
     ),
-    "gpt2": Case("text", {"n_embd": 16, "n_layer": 2, "n_head": 2, **TEXT}, lambda: tokenizer(closes=False)),
-    "llama": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, lambda: tokenizer(closes=False)),
-    "qwen2": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, lambda: tokenizer(closes=False)),
+    "gpt2": Case("text", {"n_embd": 16, "n_layer": 2, "n_head": 2, **TEXT}, of_bytes),
+    "llama": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
+    "qwen2": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
     "t5": Case(
-        "text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, lambda: tokenizer(closes=True)
+        "text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, of_words
     ),
     "vit": Case("image", {**TINY, **PATCHES}, vit_processor),
     "resnet": Case("image", {**STAGES, "embedding_size": 8}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})),
@@ -100,6 +123,36 @@ CASES = {
         "audio", {**TINY, "max_length": 48, "num_mel_bins": 16}, lambda: transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=48)
     ),
 }
+
+
+def media_of(modality: str) -> list[Any]:
+    """Four items of different lengths and shapes."""
+    draw = np.random.default_rng(0)
+    if modality == "text":
+        return [
+            "what is the blue shape ?",
+            "is it red ?",
+            "a circle",
+            "is there a green shape in the image or a gray one ?",
+        ]
+    if modality == "image":
+        sides = [(20, 30), (31, 22), (48, 40), (16, 16)]
+        return [picture(draw.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in sides]
+    return [sound(draw.standard_normal(num) / 10) for num in (3000, 800, 6000, 4100)]
+
+
+def picture(pixel_HW3: Any) -> Media:
+    """An image file in memory."""
+    file = io.BytesIO()
+    Image.fromarray(pixel_HW3).save(file, "PNG")
+    return Media(data=file.getvalue())
+
+
+def sound(sample_N: Any) -> Media:
+    """A sound file in memory, 16 kHz."""
+    file = io.BytesIO()
+    soundfile.write(file, sample_N.clip(-1, 1), 16_000, format="WAV", subtype="FLOAT")
+    return Media(data=file.getvalue())
 
 
 def make_network(name: str) -> Any:
