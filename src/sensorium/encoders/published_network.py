@@ -63,7 +63,9 @@ class Architecture:
             if not network.supports_gradient_checkpointing:
                 what = f"{type(network).__name__} has no gradient checkpointing"
                 raise ModelError(what, where=self.where, advice="leave 'gradient_checkpointing' out")
-            network.gradient_checkpointing_enable({"use_reentrant": False})
+            # Its name changes in transformers 6.
+            enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         if self.lora is not None:
             add_lora(network, self.lora)
         return network
