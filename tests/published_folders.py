@@ -17,7 +17,23 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from sensorium.core.types import Media
 
-WORDS = "what is the blue red green shape ? a circle it there in image or gray one yes no color".split()
+WORDS = (
+    "what",
+    "is",
+    "the",
+    "blue",
+    "red",
+    "green",
+    "shape",
+    "?",
+    "a",
+    "circle",
+    "it",
+    "there",
+    "in",
+    "image",
+    "or",
+)
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {"vocab_size": 320, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -81,34 +97,65 @@ class Case:
 CASES = {
     "bert": Case("text", {**TINY, **TEXT}, of_words),
     "roberta": Case("text", {**TINY, **TEXT}, of_words),
-    "distilbert": Case(
-        "text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **TEXT}, of_words
-    ),
+    "distilbert": Case("text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **TEXT}, of_words),
     "gpt2": Case("text", {"n_embd": 16, "n_layer": 2, "n_head": 2, **TEXT}, of_bytes),
     "llama": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
     "qwen2": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
-    "t5": Case(
-        "text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, of_words
-    ),
+    "t5": Case("text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, of_words),
     "vit": Case("image", {**TINY, **PATCHES}, vit_processor),
-    "resnet": Case("image", {**STAGES, "embedding_size": 8}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})),
-    "convnext": Case("image", {**STAGES}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})),
-    "clip": Case("image", {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}}, clip_processor, "vision_config"),
+    "resnet": Case(
+        "image",
+        {**STAGES, "embedding_size": 8},
+        lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64}),
+    ),
+    "convnext": Case(
+        "image", {**STAGES}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})
+    ),
+    "clip": Case(
+        "image",
+        {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}},
+        clip_processor,
+        "vision_config",
+    ),
     "siglip": Case(
         "image",
         {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}},
         lambda: transformers.SiglipImageProcessorPil(size=SQUARE),
         "vision_config",
     ),
-    "dinov2": Case("image", {**TINY, **PATCHES}, lambda: transformers.BitImageProcessorPil(size={"shortest_edge": 18}, crop_size=SQUARE)),
+    "dinov2": Case(
+        "image",
+        {**TINY, **PATCHES},
+        lambda: transformers.BitImageProcessorPil(size={"shortest_edge": 18}, crop_size=SQUARE),
+    ),
     "swin": Case(
-        "image", {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "image_size": 16, "patch_size": 2, "window_size": 4}, vit_processor
+        "image",
+        {
+            "embed_dim": 8,
+            "depths": [1, 1],
+            "num_heads": [2, 2],
+            "image_size": 16,
+            "patch_size": 2,
+            "window_size": 4,
+        },
+        vit_processor,
     ),
     "whisper": Case(
         "audio",
         {
-            **{"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "num_mel_bins": 8, "max_source_positions": 50},
-            **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24},
+            **{
+                "d_model": 16,
+                "encoder_layers": 2,
+                "decoder_layers": 1,
+                "num_mel_bins": 8,
+                "max_source_positions": 50,
+            },
+            **{
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 24,
+                "decoder_ffn_dim": 24,
+            },
             **{**TEXT, "decoder_start_token_id": 1},
         },
         lambda: transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1),
@@ -120,7 +167,9 @@ CASES = {
         lambda: transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
     ),
     "audio-spectrogram-transformer": Case(
-        "audio", {**TINY, "max_length": 48, "num_mel_bins": 16}, lambda: transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=48)
+        "audio",
+        {**TINY, "max_length": 48, "num_mel_bins": 16},
+        lambda: transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=48),
     ),
 }
 

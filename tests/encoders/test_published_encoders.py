@@ -183,7 +183,9 @@ def test_checkpointed_gradients_are_the_same(name: str, published: Folder) -> No
     for checkpointed in (False, True):
         encoder, preparer = built(published(name), modality, gradient_checkpointing=checkpointed)
         media = batch_of(preparer, modality)
-        layers_within = [module for module in encoder.network.modules() if hasattr(module, "gradient_checkpointing")]
+        layers_within = [
+            module for module in encoder.network.modules() if hasattr(module, "gradient_checkpointing")
+        ]
         assert any(module.gradient_checkpointing for module in layers_within) == checkpointed
         encoder.train()
         torch.manual_seed(0)  # of dropout, and of what comes after the network
@@ -236,7 +238,11 @@ def test_layers_are_named_from_the_bottom_to_the_top(name: str, first: str, last
 
 @pytest.mark.parametrize(
     ("name", "modality", "reason"),
-    [("bert", "image", "image processor"), ("vit", "text", "tokenizer|reads pixel_values"), ("whisper", "image", "image")],
+    [
+        ("bert", "image", "image processor"),
+        ("vit", "text", "tokenizer|reads pixel_values"),
+        ("whisper", "image", "image"),
+    ],
 )
 def test_another_modality(name: str, modality: str, reason: str, published: Folder) -> None:
     with pytest.raises(ModelError, match=reason):

@@ -151,16 +151,34 @@ def test_a_frozen_network_runs_once_and_is_its_features(folder: Path, published:
     assert not calls
     for copy in copies.values():
         shutil.rmtree(copy)
-    assert same(predictions(sensorium.load(tmp_path / "run" / "model"), folder), predictions(of_result(again), folder))
+    assert same(
+        predictions(sensorium.load(tmp_path / "run" / "model"), folder), predictions(of_result(again), folder)
+    )
 
 
 @pytest.mark.parametrize(
     ("lines", "still", "moving"),
     [
-        ("frozen_layers = 5", "network.embeddings.word_embeddings.weight", "network.encoder.layer.1.output.dense.weight"),
-        ("rate_decay = 0.1", "network.embeddings.word_embeddings.weight", "network.encoder.layer.1.output.dense.weight"),
-        ("lora = { rank = 2 }", "network.encoder.layer.1.output.dense.base.weight", "network.encoder.layer.1.output.dense.b_OR"),
-        ("gradient_checkpointing = true\nlayer = 1\npooling = 'mean'", "", "network.encoder.layer.0.output.dense.weight"),
+        (
+            "frozen_layers = 5",
+            "network.embeddings.word_embeddings.weight",
+            "network.encoder.layer.1.output.dense.weight",
+        ),
+        (
+            "rate_decay = 0.1",
+            "network.embeddings.word_embeddings.weight",
+            "network.encoder.layer.1.output.dense.weight",
+        ),
+        (
+            "lora = { rank = 2 }",
+            "network.encoder.layer.1.output.dense.base.weight",
+            "network.encoder.layer.1.output.dense.b_OR",
+        ),
+        (
+            "gradient_checkpointing = true\nlayer = 1\npooling = 'mean'",
+            "",
+            "network.encoder.layer.0.output.dense.weight",
+        ),
     ],
 )
 def test_partly_trained(
@@ -175,7 +193,9 @@ def test_partly_trained(
     assert moved[moving] > 1e-3
     assert not still or moved[still] < 0.1 * moved[moving]
     shutil.rmtree(copy)
-    assert same(predictions(sensorium.load(tmp_path / "run" / "model"), folder), predictions(of_result(result), folder))
+    assert same(
+        predictions(sensorium.load(tmp_path / "run" / "model"), folder), predictions(of_result(result), folder)
+    )
 
 
 def test_a_folder_beside_the_config_is_meant(folder: Path, published: Folder, tmp_path: Path) -> None:

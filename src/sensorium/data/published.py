@@ -1,8 +1,8 @@
 """Published networks: where their files are, and the small ones of them kept.
 
-Enters: a source, as in `encoder = "hf:SOURCE"`: a folder in Hugging Face's layout, or a name on its hub, with a
-revision.  Leaves: the folder; and `Published`, the configuration, tokenizer and processor files as plain bytes, which
-go with a saved model, so that it needs the source no more.
+Enters: a source, as in `encoder = "hf:SOURCE"`: a folder in Hugging Face's layout, or a name on its hub, with
+a revision.  Leaves: the folder; and `Published`, the configuration, tokenizer and processor files as plain bytes,
+which go with a saved model, so that it needs the source no more.
 
 Nothing that is published is ever run as code: an architecture is one that the installed transformers knows, and
 weights are safetensors, or a .bin file read with `weights_only`.

@@ -2,9 +2,9 @@
 
 Enters: `Media`.  Leaves: float16 (T, F): frames of a spectrogram, or samples, of which F is 1.
 
-Some extractors fill every clip up to one length (Whisper: 30 s).  What they fill it with is one frame, over and over,
-and only the first of those is kept: the encoder repeats it.  So nothing is lost, and a cache holds what sounds.
-How an extractor lays out time, and whether it fills, is found by trying it on two short noises.
+Some extractors fill every clip up to one length (Whisper: 30 s).  What they fill it with is one frame, over and
+over, and only the first of those is kept: the encoder repeats it.  So nothing is lost, and a cache holds what
+sounds.  How an extractor lays out time, and whether it fills, is found by trying it on two short noises.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class PublishedAudioPreparer(PublishedPreparer):
 
     def _settle(self) -> None:
         rate_hz = int(self.processor.sampling_rate)
-        noise_N = np.random.default_rng(0).standard_normal(round(2 * SHORTEST_S * rate_hz)).astype(np.float32) / 10
+        num_samples = round(2 * SHORTEST_S * rate_hz)
+        noise_N = np.float32(0.1) * np.random.default_rng(0).standard_normal(num_samples, dtype=np.float32)
         short, short_mask = self._extracted(noise_N[: len(noise_N) // 2])
         long, _ = self._extracted(noise_N)
         if short.ndim > 2:

@@ -1,7 +1,7 @@
 """Images as a published network's own processor brings them to size.
 
-Enters: `Media`.  Leaves: uint8 (3, H, W); scaling and normalising are left to the encoder, so that caches hold bytes.
-The processor is transformers' own one on Pillow: resizing and cropping are the same to the bit.
+Enters: `Media`.  Leaves: uint8 (3, H, W); scaling and normalising are left to the encoder, so that caches hold
+bytes.  The processor is transformers' own one on Pillow: resizing and cropping are the same to the bit.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class AudioHF(PublishedEncoder):
         """Encode clips of each length apart: the network would let padding in."""
         found: list[Tensor | None] = [None] * len(values_UTF)
         num_U = mask_UT.sum(1)
-        for num in num_U.unique().tolist():
+        for num in sorted(set(num_U.tolist())):
             chosen_K = (num_U == num).nonzero()[:, 0]
             output = self._run(self.network, self._arguments(values_UTF[chosen_K, :num]))
             x_KTF, _ = self._pooled(output, self._state(output), None)
@@ -93,5 +93,5 @@ class AudioHF(PublishedEncoder):
 
     def _heard(self, num_U: Tensor, num_positions: int) -> Tensor:
         """Mark the positions (U, T') that so many values lead to; one at least."""
-        length_U = self.network._get_feat_extract_output_lengths(num_U).clamp_min(1)
+        length_U: Tensor = self.network._get_feat_extract_output_lengths(num_U).clamp_min(1)
         return torch.arange(num_positions, device=num_U.device) < length_U[:, None]

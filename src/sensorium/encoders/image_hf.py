@@ -1,7 +1,7 @@
 """Images through any image network that transformers knows: ViT, ResNet, ConvNeXt, CLIP, SigLIP, DINOv2, Swin, ...
 
-Enters: (U, 3, H, W) uint8, at the size of the network's own processor.  Leaves: one position a patch or place of the
-last grid, with what else the network puts before them (a class token), or one position an image.
+Enters: (U, 3, H, W) uint8, at the size of the network's own processor.  Leaves: one position a patch or place
+of the last grid, with what else the network puts before them (a class token), or one position an image.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ class PublishedEncoder(nn.Module):
             nonlocal is_grid
             device = next(network.parameters()).device
             example = self._arguments(preparer.example())
-            output = self._run(network, {k: v.to(device) if isinstance(v, Tensor) else v for k, v in example.items()})
+            output = self._run(
+                network, {k: v.to(device) if isinstance(v, Tensor) else v for k, v in example.items()}
+            )
             state = self._state(output)
             is_grid = state.ndim == 4 and self.options.pooling == "all"
             return self._pooled(output, state, None)[0]
@@ -126,13 +128,11 @@ class PublishedEncoder(nn.Module):
     def _state(self, output: Any) -> Tensor:
         layer = self.options.layer
         if layer is None:
-            state: Tensor = output.last_hidden_state
-            return state
+            return torch.as_tensor(output.last_hidden_state)
         if layer >= len(output.hidden_states):
             what = f"has hidden states 0 to {len(output.hidden_states) - 1}, not {layer}"
             raise ModelError(what, where=self.options.source, advice="choose another 'layer'")
-        state = output.hidden_states[layer]
-        return state
+        return torch.as_tensor(output.hidden_states[layer])
 
     def _pooled(self, output: Any, state: Tensor, mask_UT: Tensor | None) -> Features:
         """Choose positions (U, T, F) of a hidden state, (U, T, F) or (U, F, H, W), and their mask."""

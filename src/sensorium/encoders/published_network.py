@@ -1,7 +1,7 @@
-"""A published network: made from its configuration, cut to the layers that are asked for, filled with its weights.
+"""A published network: made from its configuration, cut to the layers that are asked for, filled with weights.
 
-Enters: the keys of a config.json.  Leaves: an `nn.Module` of transformers, whose parameters are those that take part
-in its features; all else it has (a pooler behind the last hidden states, a mask's vector) becomes buffers.
+Enters: the keys of a config.json.  Leaves: an `nn.Module` of transformers, whose parameters are those that take
+part in its features; all else it has (a pooler behind the last hidden states, a mask's vector) becomes buffers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Architecture:
         kind, config = self._kind_and_config()
         with quietly():
             try:
-                network = _encoder_of(kind._from_config(config, dtype=torch.float32))
+                network: nn.Module = _encoder_of(kind._from_config(config, dtype=torch.float32))
             except (ValueError, TypeError, RuntimeError, AssertionError, ImportError, KeyError) as error:
                 raise ModelError(f"its {kind.__name__} cannot be made: {error}", where=self.where) from None
         for module in network.modules():
@@ -60,12 +60,12 @@ class Architecture:
         if self.layer is not None:
             _cut(network, self.layer)
         if self.checkpointed:
-            if not network.supports_gradient_checkpointing:
+            if not getattr(network, "supports_gradient_checkpointing", False):
                 what = f"{type(network).__name__} has no gradient checkpointing"
                 raise ModelError(what, where=self.where, advice="leave 'gradient_checkpointing' out")
             # Its name changes in transformers 6.
-            enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
-            enable({"use_reentrant": False})
+            old: Any = getattr(network, "gradient_checkpointing_enable", None)
+            getattr(network, "activation_checkpointing_enable", old)({"use_reentrant": False})
         if self.lora is not None:
             add_lora(network, self.lora)
         return network
