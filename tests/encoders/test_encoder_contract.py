@@ -15,6 +15,8 @@ from sensorium.data.image_preparer import ImagePreparer
 from sensorium.data.log_mel_preparer import LogMelPreparer
 from sensorium.data.text_preparer import TextPreparer
 from sensorium.data.token_features import TokenFeaturesPreparer
+from sensorium.data.time_code import with_times
+from sensorium.data.video_preparer import VideoPreparer
 from sensorium.encoders.image_resnet import BasicBlock, Bottleneck, ResNet
 from sensorium.encoders.image_vgg16 import VGG16
 from sensorium.encoders.image_vit import ImageViT, ViT
@@ -56,6 +58,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "audio.conformer": {"layers": 2},
     "audio.words": {"codes": 8},
     "audio.hmm": {"states": 3, "words": 2},
+    "video.frames": {
+        "frame_encoder": {"encoder": "cnn", "size": 16, "channels": [4, 8], "grid": 2, "norm": "group"},
+        "hidden": 16,
+    },
+    "video.cnn3d": {"size": 16, "channels": [4, 6], "grid": 2, "hidden": 16},
 }
 
 
@@ -132,6 +139,18 @@ COUNTS = {
     "image.words": 1000 * 64 + outlet(64),
     "audio.words": 1000 * 64 + outlet(64),
     "audio.hmm": outlet(8),
+    "video.frames": convolutions(9, 3, 32, 64, 128, bias=False)
+    + norm(32 + 64 + 128)
+    + norm(128)
+    + linear(128 * 16, 128)
+    + 48 * 128  # sines and cosines of 24 wavelengths
+    + 2 * recurrent(3, 128, 64)
+    + outlet(128),
+    "video.cnn3d": convolutions(27, 3, 16, 32, 64)
+    + norm(16 + 32 + 64)
+    + linear(64 * 16, 128)
+    + 48 * 128
+    + outlet(128),
 }
 
 
@@ -155,6 +174,7 @@ def preparer_of(name: str, num_tokens: int | None = None) -> Any:
     if "token_features" in name:
         return feature_preparer(num_tokens)
     make = {"text": lambda: text_preparer(num_tokens), "image": ImagePreparer, "audio": LogMelPreparer}
+    make["video"] = VideoPreparer
     return make[reads(name)]()
 
 
@@ -169,6 +189,11 @@ def media_of(name: str, num: int, size: int) -> MediaBatch:
     if modality == "image":
         values = torch.randint(256, (num, 3, size, size), dtype=torch.uint8)
         return MediaBatch(*ImagePreparer(size=size).collate(list(values)), rows)
+    if modality == "video":
+        preparer = VideoPreparer(size=16)
+        clips = [torch.randint(256, (n, 3, 16, 16), dtype=torch.uint8) for n in (3, 1, 5, 4)[:num]]
+        timed = [with_times(clip, torch.arange(len(clip)) / 4) for clip in clips]
+        return MediaBatch(*preparer.collate(timed), rows)
     frames = [torch.randn(length, 80, dtype=torch.float16) for length in (23, 1, 40, 37)[:num]]
     return MediaBatch(*LogMelPreparer().collate(frames), rows)
 

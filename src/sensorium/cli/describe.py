@@ -60,7 +60,7 @@ def _print(description: Description) -> None:
     ]
     rows.append(["total", "", "", "", *(f"{d.total(what):,}" for what in ("learned", "frozen", "counted"))])
     print_table(["part", "kind", "in, a row", "out, a row", "learned", "frozen", "counted"], rows)
-    print("\nShapes are of one picture, one second of sound, a text of five words.\n")
+    print("\nShapes are of one picture, one second of sound or film, a text of five words.\n")
     print(d.mermaid, end="")
     for line in d.unknown:
         say(f"not known yet: {line}")

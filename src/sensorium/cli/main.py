@@ -24,6 +24,7 @@ from sensorium.cli.ngram import ngram
 from sensorium.cli.predict import predict
 from sensorium.cli.report import report
 from sensorium.cli.retrieve import retrieve
+from sensorium.cli.summarise import summarise
 from sensorium.cli.synth import synth
 from sensorium.cli.teach import forget, taught, teach
 from sensorium.cli.train import train
@@ -53,6 +54,7 @@ for command in (
     report,
     retrieve,
     transcribe,
+    summarise,
     teach,
     forget,
     taught,

@@ -1,4 +1,4 @@
-"""`sensorium synth scenes|pairs|speech`: make paired data where there is little or none."""
+"""`sensorium synth scenes|clips|pairs|speech`: make paired data where there is little or none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sensorium.cli.output import print_json, say
 from sensorium.core.errors import UsageError
 
 synth = typer.Typer(
-    help="Make paired data: generated scenes, rows paired by label, spoken texts.", no_args_is_help=True
+    help="Make paired data: generated scenes and clips, rows paired by label, spoken texts.", no_args_is_help=True
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -39,6 +39,22 @@ def scenes(
     options = SceneOptions(size=size, questions=questions, speech=speech, sound=sound, clip=clip)  # type: ignore[arg-type]
     table = write_scenes(out, rows, seed, options)
     _done({"table": str(table), "rows": rows, "columns": options.columns, "seed": seed}, as_json)
+
+
+@synth.command("clips")
+def clips(
+    out: Annotated[Path, typer.Option(help="The folder to write; new or empty.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal tables.")] = 0,
+    size: Annotated[int, typer.Option(min=16, help="Width and height of the pictures, in pixels.")] = 64,
+    questions: Annotated[int, typer.Option(min=1, help="Rows, each with its question, a clip.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Film shapes that move and beep, with captions, and questions that need picture, sound or both."""
+    from sensorium.data.synthesis.clip_table import COLUMNS, write_clips
+
+    table = write_clips(out, rows, seed, size=size, questions=questions)
+    _done({"table": str(table), "rows": rows, "columns": COLUMNS, "seed": seed}, as_json)
 
 
 @synth.command("pairs")

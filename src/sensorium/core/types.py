@@ -19,17 +19,24 @@ class Media:
     """Name one image, sound or video: a local path, or bytes in memory.
 
     The bytes are untrusted; only `sensorium.media` opens them.
+
+    Attributes:
+        span_s: the part of a sound or clip that is meant, from and to, in seconds; None = all of it.
     """
 
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    span_s: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
             raise ValueError("a Media has either a path or data")
+        if self.span_s is not None and not 0 <= self.span_s[0] < self.span_s[1]:
+            raise ValueError(f"a span ends after it begins, unlike {self.span_s}")
 
     def __str__(self) -> str:
-        return f"'{self.path}'" if self.path is not None else f"<{len(self.data or b'')} bytes>"
+        name = f"'{self.path}'" if self.path is not None else f"<{len(self.data or b'')} bytes>"
+        return name if self.span_s is None else f"{name} {self.span_s[0]:.2f}-{self.span_s[1]:.2f} s"
 
 
 Item = Media | str | None

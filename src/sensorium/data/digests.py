@@ -97,7 +97,7 @@ def _digest(item: Item, policy: MediaPolicy | None) -> str | SensoriumError:
 
 def _state(item: Item) -> tuple[bytes, str]:
     """Return a medium's absolute path and the state of its file; an empty state is not to be remembered."""
-    if not isinstance(item, Media) or item.path is None:
+    if not isinstance(item, Media) or item.path is None or item.span_s is not None:
         return b"", ""
     try:
         path = os.fsencode(item.path.absolute())

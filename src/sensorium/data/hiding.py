@@ -1,4 +1,4 @@
-"""How places of prepared values are hidden: pixels, frames, tokens.
+"""How places of prepared values are hidden: pixels, frames, tokens, pictures of a clip.
 
 Enters: prepared values (U, ...) of an input.  Leaves: what each place looks like when it says nothing; the places
 lie along some axes of the values.  A preparer names one of these as its `hiding` (`core.protocols.Hiding`), and
@@ -67,4 +67,27 @@ class HiddenTokens:
 
     def tile(self, length: int) -> int:
         """Return one token."""
+        return 1
+
+
+@dataclass(frozen=True)
+class HiddenPictures:
+    """Pictures of clips (U, N, 3, S + 1, S), hidden by the clip's mean picture: nothing moves.
+
+    The line beneath each picture holds its time (see `data.time_code`), which stays.
+    """
+
+    axes: tuple[int, ...] = (1,)
+    is_continuous: bool = True
+    scales: tuple[int, ...] = (1, 2)
+    picture: str = "strip"
+
+    def blank(self, values_UNCHW: Tensor) -> Tensor:
+        """Return the mean picture of each clip at every picture, float."""
+        blank = values_UNCHW.float().clone()
+        blank[..., :-1, :] = blank[..., :-1, :].mean(1, keepdim=True)
+        return blank
+
+    def tile(self, length: int) -> int:
+        """Return one picture."""
         return 1

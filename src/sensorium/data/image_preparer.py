@@ -66,7 +66,7 @@ class ImagePreparer:
         """Return uint8 (3, size, size).  Raises MediaError, DataError."""
         if not isinstance(item, Media):
             raise DataError(f"an image input holds images, not {type(item).__name__}")
-        image_HWC = self._resized(read_image(item, self.policy, fit=self.size))
+        image_HWC = self.resized(read_image(item, self.policy, fit=self.size))
         return torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, None]:
@@ -87,7 +87,8 @@ class ImagePreparer:
         """Read nothing."""
         return self
 
-    def _resized(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def resized(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring RGB pixels (H, W, 3) to (size, size, 3)."""
         height, width = image_HWC.shape[:2]
         image = Image.fromarray(image_HWC)
         if self.resize == "stretch":

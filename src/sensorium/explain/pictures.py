@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.errors import MissingExtraError
+from sensorium.data.time_code import parted
 from sensorium.explain.curves import Check
 from sensorium.explain.maps import PlaceMap
 from sensorium.explain.shapley import Contributions
@@ -110,6 +111,26 @@ def spectrogram(axes: Axes, found: PlaceMap, map_P: Tensor) -> None:
     axes.tick_params(labelsize=8)
 
 
+def strip(axes: Axes, found: PlaceMap, map_P: Tensor) -> None:
+    """Show a clip's pictures side by side, each framed by its number's colour, its time and number below."""
+    import matplotlib
+
+    picture_NCSS, time_N = parted(found.values[0])
+    side = picture_NCSS.shape[-1]
+    limits, strength = _limits(map_P), _strength(map_P).tolist()
+    row_HWC = torch.cat(list(picture_NCSS), dim=2).permute(1, 2, 0).clamp(0, 255) / 255
+    axes.imshow(row_HWC.numpy())
+    colour = matplotlib.colormaps["RdBu_r"]
+    for n, (number, alpha, time_s) in enumerate(zip(map_P.tolist(), strength, time_N.tolist(), strict=True)):
+        face = (*colour((number - limits["vmin"]) / (limits["vmax"] - limits["vmin"]))[:3], 0.15 + 0.6 * alpha)
+        axes.add_patch(_rectangle(n * side, side, side, side / 8, face))
+        label = f"{time_s:.2f} s  {number:+.2g}"
+        axes.text((n + 0.5) * side, side * 1.3, label, ha="center", va="center", fontsize=6, color=QUIET)
+    axes.set_xlim(-1, len(time_N) * side)
+    axes.set_ylim(side * 1.45, -1)
+    axes.set_axis_off()
+
+
 def words(axes: Axes, found: PlaceMap, map_P: Tensor) -> None:
     """Colour the words of a text, each with its number below; long texts go on in the next line."""
     labels = found.labels or tuple(str(i) for i in range(len(map_P)))
@@ -151,10 +172,15 @@ def _below_each_other(found: PlaceMap, num: int) -> tuple[float, float]:
     return 10.0, 1.2 + (0.35 + 0.5 * lines) * num
 
 
+def _in_strips(found: PlaceMap, num: int) -> tuple[float, float]:
+    return 12.0, max(1.5, 9.0 / found.values.shape[1]) * num + 0.5
+
+
 PICTURES: Mapping[str, tuple[Size, Draw]] = {
     "overlay": (_side_by_side, overlay),
     "spectrogram": (_below_each_other, spectrogram),
     "words": (_below_each_other, words),
+    "strip": (_in_strips, strip),
 }
 
 

@@ -6,6 +6,7 @@ AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts
     channels       the mean over them
     sample rate    windowed-sinc polyphase, `sensorium.media.resample`
     full scale     1.0 for integer formats; floats as they are, and what overshoots 1 is clipped
+    span           cut out after decoding, where the `Media` has one
     NaN, infinity  refused; so is a peak beyond 8, which is no overshoot but another scale
     lengths        a file that holds less sound than its header declares is refused
 """
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.errors import MediaError
-from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import CONTAINERS, SOUNDS, content_type
+from sensorium.media.bytes import read_bytes, read_head
+from sensorium.media.content_type import CONTAINERS, FILMS, HEAD, SOUNDS, content_type
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
 from sensorium.media.sound_layout import walk
@@ -40,12 +41,18 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
             the medium.
     """
     try:
-        data = read_bytes(media, policy, policy.max_audio_bytes)
+        is_film = content_type(read_head(media, policy, HEAD)) in FILMS
+        data = read_bytes(media, policy, policy.max_video_bytes if is_film else policy.max_audio_bytes)
         kind = content_type(data)
         blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
         if not blocks:
             raise MediaError(f"{kind} without samples")
         samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if media.span_s is not None:
+            begin, end = (round(edge_s * rate_hz) for edge_s in media.span_s)
+            samples_N = samples_N[begin:end]
+            if not len(samples_N):
+                raise MediaError(f"has no sound from {media.span_s[0]:g} s on")
         return np.clip(samples_N, -1, 1, out=samples_N)
     except MediaError as error:
         raise error.at(str(media)) from None

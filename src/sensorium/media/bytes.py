@@ -63,18 +63,31 @@ def read_bytes(media: Media, policy: MediaPolicy, max_bytes: int) -> bytes:
     return data
 
 
+def read_head(media: Media, policy: MediaPolicy, num_bytes: int) -> bytes:
+    """Return the first bytes of `media`, by which its kind is told.  Raises MediaError, as `read_bytes`."""
+    if media.data is not None:
+        return media.data[:num_bytes]
+    assert media.path is not None
+    with os.fdopen(_open(media.path, policy), "rb") as file:
+        return file.read(num_bytes)
+
+
 def digest(media: Media, policy: MediaPolicy | None = None) -> str:
-    """Return the SHA-256 of the content of `media`, 64 hex digits: the name that caches know it by.
+    """Return the SHA-256 of the content of `media` (and of its span), 64 hex digits: the name that caches know it by.
 
     Raises:
-        MediaError: as `read_bytes`, with the larger of the policy's size caps.
+        MediaError: as `read_bytes`, with the largest of the policy's size caps.
     """
     policy = policy or MediaPolicy()
     try:
-        data = read_bytes(media, policy, max(policy.max_image_bytes, policy.max_audio_bytes))
+        largest = max(policy.max_image_bytes, policy.max_audio_bytes, policy.max_video_bytes)
+        data = read_bytes(media, policy, largest)
     except MediaError as error:
         raise error.at(str(media)) from None
-    return hashlib.sha256(data).hexdigest()
+    known = hashlib.sha256(data)
+    if media.span_s is not None:
+        known.update(repr(media.span_s).encode())
+    return known.hexdigest()
 
 
 def _check_size(size: int, max_bytes: int) -> None:

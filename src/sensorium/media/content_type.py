@@ -14,6 +14,8 @@ IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "TIFF", "BMP"})
 SOUNDS = frozenset({"WAV", "FLAC", "Ogg", "AIFF", "AU", "CAF"})
 OTHER_IMAGES = frozenset({"AVIF", "HEIC", "JPEG XL", "JPEG 2000", "an icon", "a Photoshop file", "an SVG drawing"})
 CONTAINERS = frozenset({"MP3", "MP4", "Matroska", "AAC", "ASF", "MPEG-PS", "MPEG-TS", "AVI", "FLV", "AMR"})
+FILMS = frozenset({"MP4", "Matroska", "ASF", "MPEG-PS", "MPEG-TS", "AVI", "FLV"})
+"""Containers that may hold moving pictures; each may hold sound alone, too."""
 
 HEAD = 4096  # bytes of a file that `content_type` looks at
 

@@ -49,9 +49,9 @@ def open_ffmpeg(data: bytes, kind: str, declared_s: float | None) -> SoundStream
         MediaError: a damaged header or no sound track, at once; damaged packets, while reading.
     """
     try:
-        container = av.open(io.BytesIO(data), format=DEMUXERS[kind], io_open=_refuse)
+        container = av.open(io.BytesIO(data), format=DEMUXERS[kind], io_open=refuse)
     except Exception as error:  # a demuxer may raise anything on hostile bytes
-        raise MediaError(f"{kind} cannot be decoded: {_reason(error)}") from None
+        raise MediaError(f"{kind} cannot be decoded: {reason(error)}") from None
     if not container.streams.audio:
         container.close()
         raise MediaError(f"{kind} without a sound track")
@@ -120,7 +120,7 @@ def _frames(container: Any, stream: Any, kind: str) -> Iterator[NDArray[np.float
         except Exception as error:  # a decoder may raise anything on hostile bytes
             damage = error
         if damage and (parts or kind != "MP3"):
-            raise MediaError(f"{kind} is cut short or damaged: {_reason(damage)}")
+            raise MediaError(f"{kind} is cut short or damaged: {reason(damage)}")
         yield from parts
 
 
@@ -133,9 +133,11 @@ def _samples(frame: av.AudioFrame, stream: Any) -> NDArray[np.float32]:
     )
 
 
-def _refuse(*_: object) -> None:
+def refuse(*_: object) -> None:
+    """Refuse to open what a container refers to."""
     raise MediaError("refers to another file, and nothing else is opened")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what a codec says of an error, as part of a sentence."""
     return str(getattr(error, "strerror", None) or error).rstrip(".")

@@ -1,7 +1,7 @@
 """What may be opened and how much of it: the caps and the granted folders of the media gateway.
 
 Enters: the `[media]` section of a config.  Leaves: a frozen `MediaPolicy` that every reader obeys.
-The caps are declared here and nowhere else; an image or sound beyond one is refused by name, never
+The caps are declared here and nowhere else; an image, sound or clip beyond one is refused by name, never
 cut down in silence.
 """
 
@@ -21,7 +21,7 @@ class MediaPolicy(Section):
     """Say how large a medium may be and where it may lie.
 
     Attributes:
-        max_pixels: width x height of an image, checked in its header.
+        max_pixels: width x height of an image or a clip's picture, checked in its header.
         max_aspect: longest side over shortest; a 1 x 65535 strip scaled to a square model input would
             otherwise grow to billions of pixels on its way.
         max_scans: passes of a progressive JPEG of `max_pixels`, each of which costs a whole decode;
@@ -29,6 +29,9 @@ class MediaPolicy(Section):
         max_image_bytes: size of an image file.
         max_audio_bytes: size of a sound file.
         max_audio_seconds: length of a sound once decoded, checked in its header and while decoding.
+        max_video_bytes: size of a file of moving pictures, its sound included.
+        max_video_seconds, max_video_frames: length of a clip, by the times of its packets.
+        max_clip_bytes: pictures of one clip that are kept, as RGB.
         max_channels: channels of a sound.
         min_rate_hz, max_rate_hz: sample rate of a sound.
         roots: granted folders; a path counts after its symlinks are followed.  Empty: no restriction,
@@ -41,6 +44,10 @@ class MediaPolicy(Section):
     max_image_bytes: int = Field(default=20_000_000, ge=1)
     max_audio_bytes: int = Field(default=25_000_000, ge=1)
     max_audio_seconds: float = Field(default=1800.0, gt=0)
+    max_video_bytes: int = Field(default=500_000_000, ge=1)
+    max_video_seconds: float = Field(default=7200.0, gt=0)
+    max_video_frames: int = Field(default=500_000, ge=1)
+    max_clip_bytes: int = Field(default=1_000_000_000, ge=1)
     max_channels: int = Field(default=64, ge=1)
     min_rate_hz: int = Field(default=1000, ge=1)
     max_rate_hz: int = Field(default=768_000, ge=1)

@@ -219,6 +219,28 @@ def _walk_avi(data: bytes) -> None:
         raise _cut_short("AVI", len(data), declared)
 
 
+def _walk_program_stream(data: bytes) -> None:
+    """Follow the packets of an MPEG program stream (ISO 13818-1, 2.5.3): the last one must be whole."""
+    place = 0
+    while place + 6 <= len(data) and data[place : place + 3] == b"\0\0\1":
+        code = data[place + 3]
+        if code == _PS_END:
+            return
+        if code == _PS_PACK:
+            is_mpeg2 = place + 14 <= len(data) and data[place + 4] >> 6 == 1
+            place += 14 + (data[place + 13] & 7) if is_mpeg2 else 12
+        elif code > _PS_PACK:
+            size = int.from_bytes(data[place + 4 : place + 6])
+            place += 6 + size
+            if place > len(data):
+                raise _cut_short("MPEG-PS", len(data), place)
+        else:
+            return
+
+
+_PS_PACK, _PS_END = 0xBA, 0xB9
+
+
 def _cut_short(kind: str, there: int, declared: int) -> MediaError:
     return MediaError(f"{kind} ends at {100 * there // declared} % of the length that its header declares")
 
@@ -237,4 +259,5 @@ _WALKS: dict[str, Callable[[bytes], float | None]] = {
     "MP4": _walk_mp4,
     "Matroska": _walk_matroska,
     "AVI": _walk_avi,
+    "MPEG-PS": _walk_program_stream,
 }

@@ -50,7 +50,7 @@ class Shown:
     """One input of a row as the page shows it.
 
     Attributes:
-        kind: "image", "audio" or "text".
+        kind: "image", "audio", "video" (a strip of its pictures) or "text".
         source: a data: URI, or the text; None where the row lacks it or it does not fit.
         note: what is said in its place, or below.
     """

@@ -1,7 +1,7 @@
 """Media of rows as data: URIs, small enough that a page with hundreds of them can be mailed.
 
 Enters: the items of a row, untrusted; they are opened by `sensorium.media` alone.  Leaves: `Shown`.  A picture
-becomes a JPEG of at most 160 px, a sound an MP3 of at most some seconds.  What fails, or would break the budget
+becomes a JPEG of at most 160 px, a clip a strip of some of its pictures, a sound an MP3 of at most some seconds.  What fails, or would break the budget
 of bytes, is named instead of shown, and counted.
 """
 
@@ -12,14 +12,19 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sensorium.core.errors import SensoriumError
 from sensorium.core.types import Media
 from sensorium.media.audio import read_audio
 from sensorium.media.image import read_image
 from sensorium.media.policy import MediaPolicy
+from sensorium.media.video import read_video
 from sensorium.report.facts import Shown
 
 PICTURE_PX = 160
+STRIP_PX, STRIP_FRAMES = 80, 6
 SOUND_S, SOUND_HZ = 8.0, 16_000
 TEXT_CHARACTERS = 600
 
@@ -82,9 +87,7 @@ def picture_uri(media: Media, policy: MediaPolicy) -> str:
 
     picture = Image.fromarray(read_image(media, policy, fit=PICTURE_PX))
     picture.thumbnail((PICTURE_PX, PICTURE_PX))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80, optimize=True)
-    return _uri("image/jpeg", file.getvalue())
+    return jpeg_uri(np.asarray(picture))
 
 
 def sound_uri(media: Media, policy: MediaPolicy) -> str:
@@ -97,7 +100,26 @@ def sound_uri(media: Media, policy: MediaPolicy) -> str:
     return _uri("audio/mpeg", file.getvalue())
 
 
-_ENCODERS: dict[str, Callable[[Media, MediaPolicy], str]] = {"image": picture_uri, "audio": sound_uri}
+def strip_uri(media: Media, policy: MediaPolicy) -> str:
+    """Return some pictures of a clip, side by side, as one JPEG.  Raises MediaError."""
+    clip = read_video(media, policy, num_frames=STRIP_FRAMES, fit=STRIP_PX)
+    return jpeg_uri(np.concatenate(list(clip.frame_NHW3), axis=1))
+
+
+def jpeg_uri(picture_HW3: NDArray[np.uint8]) -> str:
+    """Return RGB pixels as a JPEG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture_HW3).save(file, "JPEG", quality=80, optimize=True)
+    return _uri("image/jpeg", file.getvalue())
+
+
+_ENCODERS: dict[str, Callable[[Media, MediaPolicy], str]] = {
+    "image": picture_uri,
+    "audio": sound_uri,
+    "video": strip_uri,
+}
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -54,7 +54,7 @@ def _text(one: Shown) -> Markup:
     return tag("p", tag("b", one.name), " ", one.source, class_="input")
 
 
-_KINDS: dict[str, Callable[[Shown], Markup]] = {"image": _picture, "audio": _sound}
+_KINDS: dict[str, Callable[[Shown], Markup]] = {"image": _picture, "audio": _sound, "video": _picture}
 
 
 def _per_cent(p: float) -> str:

@@ -226,4 +226,23 @@ def _sound() -> Media:
     return Media(data=data.getvalue())
 
 
-_DUMMIES: Mapping[str, Callable[[], Item]] = {"text": lambda: TEXT, "image": _picture, "audio": _sound}
+def _film() -> Media:
+    import av
+
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=8)
+        stream.width = stream.height = 64
+        for i in range(8):
+            grey_HW3 = np.full((64, 64, 3), 20 * i, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(grey_HW3, format="rgb24")))
+        file.mux(stream.encode(None))
+    return Media(data=data.getvalue())
+
+
+_DUMMIES: Mapping[str, Callable[[], Item]] = {
+    "text": lambda: TEXT,
+    "image": _picture,
+    "audio": _sound,
+    "video": _film,
+}

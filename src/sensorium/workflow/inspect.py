@@ -18,8 +18,9 @@ from sensorium.data.table import Table
 ENDINGS: dict[str, str] = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"), "image"),
     **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".webm"), "audio"),
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".wmv", ".flv"), "video"),
 }
-ENCODER_OF = {"image": "cnn", "audio": "cnn", "text": "gru"}
+ENCODER_OF = {"image": "cnn", "audio": "cnn", "video": "frames", "text": "gru"}
 TARGET_NAMES = ("answer", "caption", "label", "class", "target", "transcript", "sentence", "text", "y")
 SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", ""}
 LOOKED_AT = 5_000

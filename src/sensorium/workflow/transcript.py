@@ -74,7 +74,7 @@ def _json(heard: Transcription) -> str:
 
 def _srt(heard: Transcription) -> str:
     blocks = [
-        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{_lines(cue.text)}\n"
+        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{_lines(cue.text)}\n"
         for number, cue in enumerate(cues(_timed(heard)), start=1)
     ]
     return "\n".join(blocks)
@@ -82,7 +82,7 @@ def _srt(heard: Transcription) -> str:
 
 def _vtt(heard: Transcription) -> str:
     blocks = [
-        f"\n{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{_lines(_escaped(cue.text))}\n"
+        f"\n{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n{_lines(_escaped(cue.text))}\n"
         for cue in cues(_timed(heard))
     ]
     return "WEBVTT\n" + "".join(blocks)
@@ -116,7 +116,8 @@ def _timed(heard: Transcription) -> Sequence[TimedWord]:
     return heard.words
 
 
-def _clock(seconds: float, mark: str) -> str:
+def clock(seconds: float, mark: str) -> str:
+    """Return a time as hours, minutes, seconds and, after `mark`, milliseconds."""
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

@@ -97,11 +97,14 @@ def frames(scene: Scene, size: int) -> list[Image]:
     return pictures
 
 
-def write_mp4(path: Path, pictures: list[Image], rate_hz: int = FRAMES_HZ) -> None:
-    """Write pictures as an MP4 (H.264, 4:2:0), byte for byte the same each time.  Raises DiskError.
+def write_mp4(
+    path: Path, pictures: list[Image], rate_hz: int = FRAMES_HZ, sound_N: NDArray[np.float32] | None = None
+) -> None:
+    """Write pictures as an MP4 (H.264, 4:2:0; sound as AAC), byte for byte the same each time.  Raises DiskError.
 
     Args:
         pictures: of one size, even in both directions.
+        sound_N: (N,) mono at `RATE_HZ`; None = a clip without a sound track.
     """
     import av
 
@@ -110,9 +113,15 @@ def write_mp4(path: Path, pictures: list[Image], rate_hz: int = FRAMES_HZ) -> No
             stream = file.add_stream("libx264", rate=rate_hz, options=_X264)
             stream.width, stream.height = pictures[0].size
             stream.pix_fmt = "yuv420p"
+            sound = None if sound_N is None else file.add_stream("aac", rate=RATE_HZ, layout="mono")
             for one in pictures:
                 file.mux(stream.encode(av.VideoFrame.from_ndarray(_yuv420(one), format="yuv420p")))
             file.mux(stream.encode(None))
+            if sound is not None and sound_N is not None:
+                sound.bit_rate = 64_000
+                frame = av.AudioFrame.from_ndarray(sound_N[None], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = RATE_HZ, 0
+                file.mux([*sound.encode(frame), *sound.encode(None)])
     except OSError as error:
         raise disk_error(error, path) from error
 

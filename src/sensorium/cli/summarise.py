@@ -1,0 +1,53 @@
+"""`sensorium summarise RUN CLIP...`: key frames of clips, and what a model says of each segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.cli.output import pair, say
+from sensorium.core.errors import SensoriumError, UsageError
+
+
+def summarise(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model folder that sees clips or pictures.")],
+    clips: Annotated[list[Path], typer.Argument(help="Clips.")],
+    segments: Annotated[int, typer.Option(min=1, help="At most so many key frames a clip.")] = 6,
+    style: Annotated[str, typer.Option("--format", help="txt, srt, json or html.")] = "txt",
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=VALUE for every segment, such as a question.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write CLIP.FORMAT into this folder, not to stdout.")] = None,
+) -> None:
+    """Summarise clips; one that cannot be read does not stop the others."""
+    from sensorium.core.types import Media
+    from sensorium.workflow.predictor import Predictor
+    from sensorium.workflow.summarising import summarise
+    from sensorium.workflow.summary_files import STYLES, written
+
+    if style not in STYLES:
+        raise UsageError(f"no summary format '{style}'", advice=f"choose {', '.join(STYLES)}")
+    predictor = Predictor.load(run, task)
+    given = dict(map(pair, inputs or []))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    failures: list[SensoriumError] = []
+    for clip in clips:
+        try:
+            summary = summarise(predictor, Media(path=clip.resolve()), num_segments=segments, given=given)
+        except UsageError:
+            raise
+        except SensoriumError as error:
+            failures.append(error)
+            say(f"sensorium: error: {error}")
+            continue
+        text = written(summary, style)
+        if out is None:
+            print(text, end="")
+        else:
+            (out / f"{clip.stem}.{style}").write_text(text, encoding="utf-8")
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
