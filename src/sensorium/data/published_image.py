@@ -86,7 +86,8 @@ class PublishedImagePreparer(PublishedPreparer):
             made = self.processor(
                 image_HWC, do_rescale=False, do_normalize=False, input_data_format="channels_last", **changed
             )
-        value_CHW = np.asarray(made["pixel_values"][0])
+        value = np.asarray(made["pixel_values"][0])
+        value_CHW = value[0] if value.ndim == 4 and len(value) == 1 else value  # networks of clips: one picture
         return np.ascontiguousarray(value_CHW.round().clip(0, 255).astype(np.uint8))
 
     def item(self, cell: str, folder: Path) -> Item:

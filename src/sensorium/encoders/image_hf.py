@@ -44,7 +44,9 @@ class ImageHF(PublishedEncoder):
         self.shift_C11: Tensor
         # Position vectors of a network for another size are stretched by itself, where it can.
         can_stretch = "interpolate_pos_encoding" in inspect.signature(self.network.forward).parameters
-        self.stretched = {"interpolate_pos_encoding": True} if can_stretch and self.options.size else {}  # type: ignore[attr-defined]
+        self.stretched = (
+            {"interpolate_pos_encoding": True} if can_stretch and getattr(self.options, "size", None) else {}
+        )
 
     def _arguments(self, values: Tensor) -> Mapping[str, Any]:
         pixels_UCHW = torch.addcmul(self.shift_C11, values.to(self.scale_C11.dtype), self.scale_C11)

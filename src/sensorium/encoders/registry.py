@@ -31,6 +31,7 @@ ENCODERS: dict[str, str] = {
     "audio.hf": "sensorium.encoders.audio_hf:AudioHF",
     "audio.words": "sensorium.encoders.audio_words:AudioWords",
     "audio.hmm": "sensorium.encoders.audio_hmm:AudioHMM",
+    "video.hf": "sensorium.encoders.video_hf:VideoHF",
     "video.frames": "sensorium.encoders.video_frames:VideoFrames",
     "video.cnn3d": "sensorium.encoders.video_cnn3d:VideoCNN3d",
 }
