@@ -14,8 +14,8 @@ from sensorium.core.types import MediaBatch
 from sensorium.data.image_preparer import ImagePreparer
 from sensorium.data.log_mel_preparer import LogMelPreparer
 from sensorium.data.text_preparer import TextPreparer
-from sensorium.data.token_features import TokenFeaturesPreparer
 from sensorium.data.time_code import with_times
+from sensorium.data.token_features import TokenFeaturesPreparer
 from sensorium.data.video_preparer import VideoPreparer
 from sensorium.encoders.image_resnet import BasicBlock, Bottleneck, ResNet
 from sensorium.encoders.image_vgg16 import VGG16

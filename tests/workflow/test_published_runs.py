@@ -116,7 +116,12 @@ TOGETHER = [
 ]
 
 
-@pytest.mark.parametrize("together", TOGETHER, ids=lambda chosen: "+".join(chosen.values()))
+@pytest.mark.parametrize(
+    "together",
+    # Twelve architectures always, the others before a release.
+    [pytest.param(chosen, marks=[pytest.mark.slow] if i >= 4 else []) for i, chosen in enumerate(TOGETHER)],
+    ids=lambda chosen: "+".join(chosen.values()),
+)
 def test_trained_saved_and_asked_again_where_the_source_is_gone(
     together: dict[str, str], folder: Path, published: Folder, tmp_path: Path
 ) -> None:

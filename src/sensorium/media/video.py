@@ -146,7 +146,9 @@ def _span(track: Track, span_s: tuple[float, float] | None) -> tuple[int, int, f
 
 def _facts(track: Track) -> ClipFacts:
     duration_s = track.end_s - float(track.time_K[0])
-    return ClipFacts(track.kind, track.width, track.height, len(track.time_K), duration_s, track.sound_start_s)
+    return ClipFacts(
+        track.kind, track.width, track.height, len(track.time_K), duration_s, track.sound_start_s
+    )
 
 
 def _converted(

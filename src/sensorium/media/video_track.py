@@ -24,7 +24,6 @@ from sensorium.core.errors import MediaError
 from sensorium.media.ffmpeg import DEMUXERS, reason, refuse
 from sensorium.media.policy import MediaPolicy
 
-
 class _SeekMissed(Exception):
     """The picture wanted did not come after a seek."""
 
@@ -228,9 +227,7 @@ class Track:
                 raise
             except Exception as error:  # a decoder may raise anything on hostile bytes
                 raise MediaError(f"{self.kind} is cut short or damaged: {reason(error)}") from None
-        raise MediaError(
-            f"{self.kind} ends before picture {left[0] + 1} of {len(self.time_K)}: it is cut short or damaged"
-        )
+        raise MediaError(f"{self.kind} ends before picture {left[0] + 1} of {len(self.time_K)}: it is cut short or damaged")
 
     def _checked(self, frame: Any) -> Any:
         self._check_size(frame.width, frame.height)

@@ -123,9 +123,7 @@ def _media(
         offers["audio"] = lambda: part
     by_name = {name: preparer.modality for name, preparer in predictor.model.preparers.items()}
     if not {"video", "image"} & set(by_name.values()):
-        raise UsageError(
-            "this model sees neither clips nor pictures", advice="train one with a video or image input"
-        )
+        raise UsageError("this model sees neither clips nor pictures", advice="train one with a video or image input")
     read = predictor.columns
     return {name: offers[kind]() for name, kind in by_name.items() if kind in offers and name in read}
 
