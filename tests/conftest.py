@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,12 @@ def reference_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data sets are not in {folder}; set SENSORIUM_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a tiny published network by its architecture, made when it is first asked for."""
+    from published_folders import save_published
+
+    folder = tmp_path_factory.mktemp("published")
+    return lambda name: folder / name if (folder / name).is_dir() else save_published(name, folder / name)

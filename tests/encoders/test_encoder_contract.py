@@ -66,6 +66,11 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+# Those that read a published network are whatever it is; tests/encoders/test_published_encoders.py tries them.
+PUBLISHED_NETWORKS = {name for name in ENCODERS if name.endswith(".hf")}
+OWN = [name for name in ENCODERS if name not in PUBLISHED_NETWORKS]
+
+
 def linear(n_in: int, n_out: int) -> int:
     return n_in * n_out + n_out
 
@@ -202,11 +207,11 @@ def num_parameters(module: nn.Module) -> int:
 
 
 def test_every_encoder_has_its_rows() -> None:
-    assert SMALL.keys() == ENCODERS.keys(), "give a new encoder a row in SMALL"
-    assert COUNTS.keys() == ENCODERS.keys(), "give a new encoder a row in COUNTS"
+    assert SMALL.keys() == set(OWN), "give a new encoder a row in SMALL"
+    assert COUNTS.keys() == set(OWN), "give a new encoder a row in COUNTS"
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", OWN)
 def test_encoder_keeps_the_contract(name: str) -> None:
     encoder = load(name)
     modality = name.partition(".")[0]
@@ -226,7 +231,7 @@ def test_encoder_keeps_the_contract(name: str) -> None:
     check_encoder(make, lambda num: media_of(name, num, size))
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", OWN)
 def test_number_of_parameters_by_default(name: str) -> None:
     encoder = load(name)
     preparer = preparer_of(name, num_tokens=1000)
@@ -249,7 +254,7 @@ def test_number_of_parameters_is_the_published_one(name: str) -> None:
         assert num_parameters(make()) == published
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", OWN)
 def test_features_are_what_the_outlet_reads(name: str) -> None:
     encoder_class = load(name)
     config = encoder_class.Config(**SMALL[name])
