@@ -11,6 +11,7 @@ ENCODERS: dict[str, str] = {
     "text.gru": "sensorium.encoders.text_gru:TextGRU",
     "text.cnn": "sensorium.encoders.text_cnn:TextCNN",
     "text.transformer": "sensorium.encoders.text_transformer:TextTransformer",
+    "text.packaged": "sensorium.encoders.text_packaged:TextPackaged",
     "text.token_features": "sensorium.encoders.text_token_features:TextTokenFeatures",
     "text.token_features_lstm": "sensorium.encoders.text_token_features_lstm:TextTokenFeaturesLSTM",
     "text.hmm": "sensorium.encoders.text_hmm:TextHMM",
@@ -27,6 +28,7 @@ ENCODERS: dict[str, str] = {
     "audio.cnn2d": "sensorium.encoders.audio_cnn2d:AudioCNN2d",
     "audio.gru": "sensorium.encoders.audio_gru:AudioGRU",
     "audio.conformer": "sensorium.encoders.audio_conformer:AudioConformer",
+    "audio.packaged": "sensorium.encoders.audio_packaged:AudioPackaged",
     "audio.words": "sensorium.encoders.audio_words:AudioWords",
     "audio.hmm": "sensorium.encoders.audio_hmm:AudioHMM",
 }
