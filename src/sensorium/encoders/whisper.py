@@ -2,7 +2,9 @@
 
 Enters: (U, T, 80) log-mel frames, T even and at most 3,000.  Leaves: (U, T / 2, 384), a position every 20 ms.
 
-    x = gelu(conv2(gelu(conv1(mel)))) + sinusoids,   conv2 with a stride of 2,   then pre-norm blocks and a LayerNorm
+    x = gelu(conv2(gelu(conv1(mel)))) + sinusoids,   conv2 with a stride of 2,
+
+then blocks that are normalised first, and a LayerNorm
 """
 
 from __future__ import annotations
