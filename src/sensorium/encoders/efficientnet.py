@@ -143,7 +143,8 @@ class InvertedResidual(nn.Module):
         """Return (U, n_out, ceil(H / stride), ceil(W / stride))."""
         y_UCHW = x_UCHW if self.expand is None else self.expand(x_UCHW)
         y_UCHW = self.project(self.depthwise(y_UCHW))
-        return x_UCHW + y_UCHW if self.is_residual else y_UCHW
+        out: Tensor = x_UCHW + y_UCHW if self.is_residual else y_UCHW
+        return out
 
 
 def same_padding(side: int, kernel: int, stride: int) -> int:
