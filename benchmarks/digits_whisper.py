@@ -28,7 +28,7 @@ def settings(speaker: str, encoder: str | None, cache: str) -> list[str]:
     changes.append(f'data.cache="{cache}"')
     if encoder is not None:
         own = {"modality": "audio", "encoder": encoder}
-        changes += [f'inputs={{recording = {{{", ".join(f"{key} = {value!r}" for key, value in own.items())}}}}}']
+        changes += [f"inputs={{recording = {{{', '.join(f'{key} = {value!r}' for key, value in own.items())}}}}}"]
     return changes
 
 
