@@ -2,8 +2,9 @@
 
 python benchmarks/digits_whisper.py [--encoder cnn]      writes results/digits_whisper.json
 
-recipes/digits_whisper.toml as it stands, five times; with `--encoder` the same model and rows with another encoder of
-sounds, trained from nothing, writes results/digits_<encoder>_held_out.json.  Nothing is chosen on the held-out voice.
+recipes/digits_whisper.toml as it stands, five times; with `--encoder` the same model and rows with another encoder
+of sounds, trained from nothing, writes results/digits_<encoder>_held_out.json.  Nothing is chosen on the held-out
+voice.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
         for speaker in sorted(present):
             config = load_config(RECIPE, settings(speaker, args.encoder, f"{folder}/cache"))
             out = Path(folder) / speaker
-            result = train(config, out=out, progress=console_progress(), say=lambda line: None)
+            result = train(config, out=out, progress=console_progress())
             report = result.fitted.report
             rows[speaker] = {
                 "accuracy": result.evaluation.metrics["accuracy"],
