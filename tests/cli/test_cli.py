@@ -143,6 +143,29 @@ def test_doctor(monkeypatch, capsys):
     assert json.loads(out)["problems"] == []
 
 
+def test_doctor_lists_packaged_weights(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "doctor", "--weights")
+    assert code == 0
+    assert "packaged:whisper-tiny.en" in out
+    code, out, _ = call(monkeypatch, capsys, "doctor", "--weights", "--json")
+    listed = json.loads(out)
+    assert set(listed) == {"efficientnet-lite0", "minilm", "smollm2-135m", "whisper-tiny.en"}
+    for facts in listed.values():
+        assert facts["state"] == "installed, verified" or facts["install"] in facts["state"]
+
+
+def test_doctor_tells_of_broken_weights(monkeypatch, capsys):
+    import dataclasses
+
+    from sensorium.media import packaged
+
+    changed = dataclasses.replace(packaged.LISTING["minilm"], package="typer")
+    monkeypatch.setattr(packaged, "LISTING", {"minilm": changed})
+    code, out, _ = call(monkeypatch, capsys, "doctor", "--weights")
+    assert code == 4
+    assert "broken: packaged:minilm: typer" in out
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "message"),
     [

@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text.gru": {"layers": 2},
     "text.cnn": {},
     "text.transformer": {},
+    "text.packaged": {},
     "text.token_features": {"templates": ["0[0]", "0[-1]"]},
     "text.token_features_lstm": {"templates": ["0[0]", "0[-1]"], "layers": 2},
     "text.hmm": {"states": 5},
@@ -50,12 +51,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "image.resnet18": {"size": 64},
     "image.resnet50": {"size": 64},
     "image.vit": {"size": 32, "patch": 8, "hidden": 32, "heads": 4, "layers": 2, "mlp": 64},
+    "image.packaged": {"size": 64},
     "image.words": {"size": 32, "codes": 8},
     "audio.dnn": {},
     "audio.cnn": {},
     "audio.cnn2d": {"channels": [4, 6], "time_stages": 1},
     "audio.gru": {},
     "audio.conformer": {"layers": 2},
+    "audio.packaged": {"window_s": 0.2},
     "audio.words": {"codes": 8},
     "audio.hmm": {"states": 3, "words": 2},
     "video.frames": {
@@ -111,6 +114,11 @@ COUNTS = {
     "text.transformer": 1000 * 128
     + 2 * (2 * norm(128) + attention(128) + linear(128, 512) + linear(512, 128))
     + outlet(128),
+    "text.packaged": 1000 * 384
+    + (512 + 1) * 384
+    + norm(384)
+    + 6 * (2 * norm(384) + attention(384) + linear(384, 1536) + linear(1536, 384))
+    + outlet(384),
     "text.token_features": 1001 * 128 + 128,  # the table with its row of unseen features, the absent token
     "text.token_features_lstm": 1001 * 128 + 2 * recurrent(4, 128, 128) + outlet(256),
     "text.hmm": outlet(32),
@@ -136,6 +144,12 @@ COUNTS = {
         + norm(144)
     )
     + outlet(144),
+    "image.packaged": 4_652_008 - linear(1280, 1000) + outlet(1280, 49),
+    "audio.packaged": linear(3 * 80, 384)
+    + linear(3 * 384, 384)
+    + 4 * (2 * norm(384) + attention(384) + linear(384, 1536) + linear(1536, 384))
+    + norm(384)
+    + outlet(384),
     "image.words": 1000 * 64 + outlet(64),
     "audio.words": 1000 * 64 + outlet(64),
     "audio.hmm": outlet(8),

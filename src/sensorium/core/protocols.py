@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
+from sensorium.core.errors import SensoriumError
 from sensorium.core.types import Conditioning, Encoded, Hidden, Item, MediaBatch
 from sensorium.core.vocabulary import Vocab
 
@@ -57,6 +58,15 @@ class Preparer(Protocol):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; returns self.  Raises ModelError."""
+        ...
+
+
+@runtime_checkable
+class GroupPreparer(Protocol):
+    """A preparer to which several items together cost less than one by one."""
+
+    def together(self, items: Sequence[Any]) -> list[Tensor | SensoriumError]:
+        """Prepare items; an answer for each, the error that it raised where it could not be prepared."""
         ...
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sensorium.core.errors import DataError, SensoriumError
-from sensorium.core.protocols import Preparer
+from sensorium.core.protocols import GroupPreparer, Preparer
 from sensorium.core.types import Item
 from sensorium.data.bare import BareTensor
 from sensorium.data.workers import WorkerDied, WorkerPool
 
 _CHUNK_ITEMS = 8  # a task of a worker: long enough to pay for the pipe, short enough to end together
+_GROUP_ITEMS = 4  # a frozen network's activations of so many still stay in memory that is reused
 _MOST_DEATHS = 20
 
 
@@ -37,7 +38,7 @@ def prepare_all(items: Sequence[Item], preparer: Preparer, workers: int = 0) -> 
         DataError: processes cannot start, or die again and again.
     """
     if workers == 0:
-        yield from (_prepare_one(preparer, items[i]) for i in range(len(items)))
+        yield from _prepare(preparer, items)
         return
     num_deaths = 0
     with WorkerPool(_PrepareChunk(preparer), workers) as pool, WorkerPool(_PrepareChunk(preparer), 1) as retry:
@@ -53,11 +54,22 @@ def prepare_all(items: Sequence[Item], preparer: Preparer, workers: int = 0) -> 
                 yield _unbare(single.value[0]) if single.value is not None else Prepared(None, str(single.error))
 
 
-def _prepare_one(preparer: Preparer, item: Item) -> Prepared:
-    try:
-        return Prepared(preparer(item))
-    except SensoriumError as error:
-        return Prepared(None, str(error))
+def _prepare(preparer: Preparer, items: Sequence[Item]) -> Iterator[Prepared]:
+    """Prepare items in order, in groups where the preparer is made for them."""
+    if isinstance(preparer, GroupPreparer):
+        for first in range(0, len(items), _GROUP_ITEMS):
+            group = [items[i] for i in range(first, min(first + _GROUP_ITEMS, len(items)))]
+            yield from map(_prepared, preparer.together(group))
+        return
+    for i in range(len(items)):
+        try:
+            yield Prepared(preparer(items[i]))
+        except SensoriumError as error:
+            yield _prepared(error)
+
+
+def _prepared(answer: Tensor | SensoriumError) -> Prepared:
+    return Prepared(answer) if isinstance(answer, Tensor) else Prepared(None, str(answer))
 
 
 class _PrepareChunk:
@@ -67,7 +79,7 @@ class _PrepareChunk:
         self._preparer = preparer
 
     def __call__(self, items: Sequence[Item]) -> list[BareTensor | str]:
-        prepared = (_prepare_one(self._preparer, item) for item in items)
+        prepared = _prepare(self._preparer, items)
         return [BareTensor.of(value) if value is not None else failure for value, failure in prepared]
 
 

@@ -22,6 +22,7 @@ from sensorium.core.vocabulary import PAD, UNK, Vocab
 from sensorium.data import tokenizers
 from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
+from sensorium.data.tokenizers import Tokenizer
 
 FILE = "text.json"
 
@@ -30,7 +31,7 @@ class TextPreparer:
     """Turn text into ids; texts longer than `max_tokens` keep their beginning and are counted.
 
     Args:
-        tokenizer: a name in `TOKENIZERS`.
+        tokenizer: a name in `TOKENIZERS`, or a tokenizer that is none of the user's choice.
         max_tokens: the most tokens of a text.
         options: fields of the tokenizer's Config (vocabulary_size, min_count, lowercase, ...).
 
@@ -47,10 +48,10 @@ class TextPreparer:
     modality = "text"
     hiding = HiddenTokens()
 
-    def __init__(self, *, tokenizer: str = "word", max_tokens: int = 128, **options: Any) -> None:
+    def __init__(self, *, tokenizer: str | Tokenizer = "word", max_tokens: int = 128, **options: Any) -> None:
         if max_tokens < 1:
             raise ConfigError(f"max_tokens is {max_tokens}, a text needs 1 at least")
-        self.tokenizer = tokenizers.build(tokenizer, options)
+        self.tokenizer = tokenizers.build(tokenizer, options) if isinstance(tokenizer, str) else tokenizer
         self.max_tokens = max_tokens
         self.truncated = 0
         self.unknown = 0

@@ -1,6 +1,6 @@
 """Frozen encoders run once: their features are data, prepared and cached like any other.
 
-A frozen encoder moves to the other side of the cache: `FeaturePreparer` runs it on one medium at a
+A frozen encoder moves to the other side of the cache: `FeaturePreparer` runs it on a few media at a
 time and is keyed by the encoder's weights; `FrozenEncoder` then reads features, and learns only a
 projection and the absent token.
 """
@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, Item, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
@@ -38,16 +39,34 @@ class FeaturePreparer:
         self.preparer.fit(items)
         return self
 
-    @torch.no_grad()
     def __call__(self, item: Any) -> Tensor:
         """Encode one medium: (T, F) float16.  Raises MediaError or DataError."""
-        values, mask_1T = self.preparer.collate([self.preparer(item)])
+        return self._encoded([self.preparer(item)])[0]
+
+    def together(self, items: Sequence[Any]) -> list[Tensor | SensoriumError]:
+        """Encode several media, those of one shape in one go; an error where one cannot be prepared.
+
+        Media of different lengths are not padded to one: not every encoder's features are the same then.
+        """
+        answers = [_tried(self.preparer, item) for item in items]
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, answer in enumerate(answers):
+            if isinstance(answer, Tensor):
+                by_shape.setdefault(answer.shape, []).append(i)
+        for members in by_shape.values():
+            values = [answer for i in members if isinstance(answer := answers[i], Tensor)]
+            for i, features_TF in zip(members, self._encoded(values), strict=True):
+                answers[i] = features_TF
+        return answers
+
+    @torch.no_grad()
+    def _encoded(self, prepared: Sequence[Tensor]) -> list[Tensor]:
+        values, mask_UT = self.preparer.collate(prepared)
         was_training = self.encoder.training
-        x_1TF, mask_1T = self.encoder.eval().features(values, mask_1T)
+        x_UTF, mask_UT = self.encoder.eval().features(values, mask_UT)
         self.encoder.train(was_training)
-        x_TF = x_1TF[0] if mask_1T is None else x_1TF[0][mask_1T[0]]
-        features_TF: Tensor = x_TF.to(torch.float16)
-        return features_TF
+        x_UTF = x_UTF.to(torch.float16)
+        return [x_TF if mask_UT is None else x_TF[mask_UT[u]] for u, x_TF in enumerate(x_UTF)]
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad features to one length: (U, T, F) and the mask (U, T)."""
@@ -77,6 +96,13 @@ class FeaturePreparer:
         """Load the encoder's own preparer."""
         self.preparer.load(folder)
         return self
+
+
+def _tried(preparer: Preparer, item: Any) -> Tensor | SensoriumError:
+    try:
+        return preparer(item)
+    except SensoriumError as error:
+        return error
 
 
 class WholeEncoder(nn.Module):
