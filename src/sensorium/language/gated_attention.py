@@ -125,7 +125,7 @@ class SeeingBlock(nn.Module):
             if self.gate is not None:
                 keys_values = sight.keys_values[self.number]
                 hidden_states = self.gate(hidden_states, keys_values, sight.mask_BS[:, None, None])
-            elif kwargs.get("encoder_hidden_states") is not None and kwargs.get("encoder_attention_mask", 0) is None:
+            elif kwargs.get("encoder_attention_mask", 0) is None:
                 kwargs["encoder_attention_mask"] = _additive(sight.mask_BS, hidden_states)
         return self.inner(hidden_states, *args, **kwargs)
 
