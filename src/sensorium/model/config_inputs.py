@@ -92,6 +92,8 @@ def parse_input(name: str, raw: Any, source: Source) -> InputChoice:
         )
     encoder = registry.load(ENCODERS, ENCODER_GROUP, key, where=where)
     options = options_of(encoder.Config, rest, InputSection, source, prefix)
+    if hasattr(options, "pinned"):
+        options = options.pinned()
     _require_fitting(key, section, encoder, options, source, prefix)
     try:
         options.preparer()  # type: ignore[attr-defined]
@@ -119,6 +121,9 @@ def _require_fitting(
         advice = "leave 'frozen' out, or the options that change media in training"
         where = source.where(f"{prefix}.frozen")
         raise ConfigError("a frozen encoder sees each medium once, and never changed", where=where, advice=advice)
+    if section.frozen and getattr(options, "lora", None) is not None:
+        where = source.where(f"{prefix}.frozen")
+        raise ConfigError("adapters learn nothing where all is frozen", where=where, advice="leave 'frozen' out")
     if section.several and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'several' out, or choose an encoder that learns by gradient"
         raise ConfigError(

@@ -126,6 +126,9 @@ class RunConfig(PretrainingConfig):
         return None if named is None else WordVectors.read((self.folder / named).expanduser())
 
 
+KINDS_OF_FILES = ("hf", "keras")
+"""What "KIND:SOURCE" may name a folder or file by."""
+
 _SECTIONS: dict[str, type[Section]] = {
     "run": RunSection,
     "data": DataConfig,
@@ -237,9 +240,18 @@ def _with_absolute_files(inputs: Any, folder: Path) -> Any:
         names_file = key in ("weights", "vectors") and isinstance(value, str)
         if key in ("encoder", "taken_from") and is_run(value):
             return absolute_spec(value, folder)
+        if key == "encoder" and isinstance(value, str):
+            return absolute_source(value, folder)
         return str((folder / value).resolve()) if names_file else value
 
     return {
         name: {key: absolute(key, value) for key, value in raw.items()} if isinstance(raw, Mapping) else raw
         for name, raw in inputs.items()
     }
+
+
+def absolute_source(spec: str, folder: Path) -> str:
+    """Let the folder or file in "KIND:SOURCE" start at `folder`, if it is there; other sources are names."""
+    kind, _, source = spec.partition(":")
+    path = folder / Path(source).expanduser()
+    return f"{kind}:{path.resolve()}" if kind in KINDS_OF_FILES and source and path.exists() else spec
