@@ -88,20 +88,25 @@ class PublishedEncoder(nn.Module):
         """Take what the preparer knows of the values."""
 
     def _shape(self, preparer: Any) -> tuple[Tensor, bool]:
-        """Run a twin without values; returns what its features look like, and whether they are a bare grid."""
-        with torch.device("meta"):
-            twin = self.architecture.make()
+        """Run an example; returns what its features look like, and whether they are a bare grid."""
         is_grid = False
 
         def features(network: Any) -> Tensor:
             nonlocal is_grid
-            output = self._run(network, self._arguments(preparer.example()), device="meta")
+            device = next(network.parameters()).device
+            example = self._arguments(preparer.example())
+            output = self._run(network, {k: v.to(device) if isinstance(v, Tensor) else v for k, v in example.items()})
             state = self._state(output)
             is_grid = state.ndim == 4 and self.options.pooling == "all"
             return self._pooled(output, state, None)[0]
 
+        with torch.device("meta"):
+            twin = self.architecture.make()
         try:
-            return only_what_takes_part(self.network, twin, features), is_grid
+            try:
+                return only_what_takes_part(self.network, features, twin), is_grid
+            except (RuntimeError, NotImplementedError):  # some look at values on their way, which the twin lacks
+                return only_what_takes_part(self.network, features, self.network), is_grid
         except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError, AttributeError) as error:
             what = f"{type(twin).__name__} does not take {self.modality}: {error}"
             raise ModelError(what, where=self.options.source) from None
@@ -115,9 +120,7 @@ class PublishedEncoder(nn.Module):
         """Return what the network is called with, for values of which everything is real."""
         raise NotImplementedError
 
-    def _run(self, network: Any, arguments: Mapping[str, Any], device: str | None = None) -> Any:
-        if device is not None:
-            arguments = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in arguments.items()}
+    def _run(self, network: Any, arguments: Mapping[str, Any]) -> Any:
         return network(**arguments, output_hidden_states=self.options.layer is not None, return_dict=True)
 
     def _state(self, output: Any) -> Tensor:

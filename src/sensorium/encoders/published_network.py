@@ -137,18 +137,20 @@ class Architecture:
         return kind[0] if isinstance(kind, tuple | list) else kind, config
 
 
-def only_what_takes_part(network: nn.Module, twin: nn.Module, features: Callable[[nn.Module], Tensor]) -> Tensor:
+def only_what_takes_part(network: nn.Module, features: Callable[[nn.Module], Tensor], tried: nn.Module) -> Tensor:
     """Turn those parameters into buffers that `features` does not depend on; returns what features look like.
 
     Args:
         network: changed in place.
-        twin: the same on the meta device, where nothing is computed.
         features: runs a network on an example.
+        tried: what is run, a network of the same names: one on the meta device computes nothing.
     """
+    was_training = tried.training
+    learned = [(name, p) for name, p in tried.named_parameters() if p.requires_grad]
     with torch.enable_grad():
-        x = features(twin.eval())
-    learned = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
-    reached = torch.autograd.grad(x.sum(), [p for _, p in learned], allow_unused=True)
+        x = features(tried.eval())
+        reached = torch.autograd.grad(x.sum(), [p for _, p in learned], allow_unused=True)
+    tried.train(was_training)
     for (name, _), gradient in zip(learned, reached, strict=True):
         if gradient is None:
             path, _, leaf = name.rpartition(".")
