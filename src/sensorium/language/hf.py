@@ -3,12 +3,13 @@
 Enters: tokens of its own tokenizer (`HfTokenizer`), and a memory of any width.  Leaves: log p(next).
 
     prefix            the memory stands before the text, as word vectors (`prefix`; LLaVA)
-    cross_attention   gated layers between the blocks read it (`gated_attention`; Flamingo), or, where the network has
-                      cross-attention of its own (T5, Whisper, the decoder of a VisionEncoderDecoder), that reads it
+    cross_attention   gated layers between the blocks read it (`gated_attention`; Flamingo)
 
-The network learns nothing unless told to (`frozen = false`, `lora`); what conditions it always learns.  The published
-weights are read when a fresh model begins to train; a saved one needs nothing but itself: the architecture stands in
-its config, the tokenizer beside it, and the weights, adapters apart from what they adapt, among its own.
+A network that has cross-attention of its own (T5, Whisper, the decoder of a VisionEncoderDecoder) reads it by that.
+
+The network learns nothing unless told to (`frozen = false`, `lora`); what conditions it always learns.  Published
+weights are read when a fresh model begins to train.  A saved one needs nothing but itself: the architecture stands
+in its config, the tokenizer beside it, and the weights, adapters apart from what they adapt, among its own.
 
 Letters beside the shared ones: P prefix positions, W the network's width.
 """
@@ -27,9 +28,9 @@ from torch import Tensor, nn
 from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
 from sensorium.core.lora import Lora, add_lora
-from sensorium.core.published import read_architecture
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, PAD, UNK, BorrowedVocab, Vocab
+from sensorium.data.published import Published, pinned_revision
 from sensorium.language import hf_network
 from sensorium.language.emission import emission_bias, last_real, pack_left, score_targets
 from sensorium.language.gated_attention import (
@@ -94,8 +95,10 @@ class PublishedLM(nn.Module):
         def _with_architecture(cls, values: Any) -> Any:
             if not isinstance(values, Mapping) or values.get("architecture") or "source" not in values:
                 return values
-            found = read_architecture(str(values["source"]), values.get("revision"))
-            return {**values, "architecture": json.dumps(hf_network.decoder_architecture(found), sort_keys=True)}
+            source = str(values["source"])
+            revision = pinned_revision(source, values.get("revision"))
+            found = hf_network.decoder_architecture(Published.read(source, revision).config)
+            return {**values, "revision": revision, "architecture": json.dumps(found, sort_keys=True)}
 
         @model_validator(mode="after")
         def _says_what_learns(self) -> Self:
@@ -118,7 +121,9 @@ class PublishedLM(nn.Module):
         super().__init__()
         if not isinstance(vocab, BorrowedVocab):
             advice = 'leave target.tokenizer out, or set it to "hf:SOURCE"'
-            raise ModelError("a published model scores its own tokenizer's tokens", where="language.hf", advice=advice)
+            raise ModelError(
+                "a published model scores its own tokenizer's tokens", where="language.hf", advice=advice
+            )
         self.config, self.vocab = config, vocab
         self.architecture: dict[str, Any] = json.loads(config.architecture)
         self.lead = hf_network.lead_ids(self.architecture, vocab, config.prompt)
@@ -231,7 +236,7 @@ class PublishedLM(nn.Module):
         return (logits.float() + self.output_bias_V).log_softmax(-1)
 
     def _lead(self, num_rows: int) -> Tensor:
-        """Return what is fed before BOS, (B, L): padding's row holds the start sign where BOS's holds a prompt's end."""
+        """Return what is fed before BOS, (B, L): the start sign, in PAD's row, and a prompt whose end BOS stands for."""
         prompt = self.config.prompt
         ids = [PAD, *(self.vocab.id(token) for token in prompt[:-1])] if prompt else []
         return torch.tensor([ids], dtype=torch.int64, device=self.output_bias_V.device).expand(num_rows, -1)
@@ -263,7 +268,7 @@ class PublishedLM(nn.Module):
             self.looking.sight = None
 
     def _logits(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
-        """Return the logits after each token, (B, T, V): real positions stand to the left, so causality is the mask."""
+        """Return the logits after each token, (B, T, V): what is real stands left, so causality is the mask."""
         state, lead_BL, length = self._seen(cond), self._lead(len(token_BT)), token_BT.shape[1]
         id_BT = torch.cat([lead_BL, token_BT], 1)
         self._require_room(id_BT.shape[1])
@@ -309,7 +314,7 @@ class PublishedLM(nn.Module):
     def _require_room(self, length: int) -> None:
         if self.max_length is not None and length > self.max_length:
             what = f"the network has {self.max_length} positions, and {length} are needed"
-            advice = "lower target.max_tokens, or shorten the memory: prefix.projector = \"resampler\""
+            advice = 'lower target.max_tokens, or shorten the memory: prefix.projector = "resampler"'
             raise ModelError(what, where="language.hf", advice=advice)
 
 
@@ -330,12 +335,12 @@ def _ties(module: nn.Module) -> dict[str, str]:
     return {name: kept for name, x in named if (kept := first.setdefault(id(x), name)) != name}
 
 
-def _without_ties(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+def _without_ties(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     for name in _ties(module):
         state.pop(prefix + name, None)
 
 
-def _with_ties(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+def _with_ties(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     for name, kept in _ties(module).items():
         if prefix + kept in state:
             state.setdefault(prefix + name, state[prefix + kept])

@@ -16,16 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
-from sensorium.core.published import folder_of, import_transformers, read_architecture
 from sensorium.core.vocabulary import BOS, EOS, PAD, BorrowedVocab
+from sensorium.data.published import Published, folder_of, import_transformers, quietly
 
-COMPOSITES = ("vision-encoder-decoder", "speech-encoder-decoder", "encoder-decoder")
+COMPOSITES = {
+    "vision-encoder-decoder": "VisionEncoderDecoderModel",
+    "speech-encoder-decoder": "SpeechEncoderDecoderModel",
+    "encoder-decoder": "EncoderDecoderModel",
+}
+"""Pairs of two networks, of which the second is the one that writes."""
 _TOLERANCE = 2e-3
 
 
 def decoder_architecture(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the description of what writes: of a pair of two networks, its decoder."""
-    if values["model_type"] not in COMPOSITES:
+    if values.get("model_type") not in COMPOSITES:
         return {key: value for key, value in values.items() if key != "auto_map"}
     decoder = dict(values["decoder"]) | {"is_decoder": True, "add_cross_attention": True}
     start = values.get("decoder_start_token_id", decoder.get("decoder_start_token_id"))
@@ -49,6 +54,8 @@ def build_network(architecture: Mapping[str, Any], num_tokens: int, *, keeps_dro
         ModelError: transformers does not know the type, or it writes no text, or keeps no keys and values.
     """
     library, values = import_transformers(), dict(architecture)
+    if "model_type" not in values:
+        raise ModelError("config.json names no 'model_type'", where="language.hf.source")
     if not keeps_dropout:
         values = {key: 0.0 if _is_dropout(key, value) else value for key, value in values.items()}
     kind = values.pop("model_type")
@@ -60,7 +67,9 @@ def build_network(architecture: Mapping[str, Any], num_tokens: int, *, keeps_dro
     text.vocab_size, text.pad_token_id, text.bos_token_id, text.eos_token_id = num_tokens, PAD, BOS, EOS
     if text is not config or values.get("is_encoder_decoder"):
         config.pad_token_id, config.decoder_start_token_id, config.vocab_size = PAD, BOS, num_tokens
-    network = _auto_class(library, config).from_config(config, dtype=torch.float32)
+    with quietly():
+        network = _auto_class(library, config).from_config(config, dtype=torch.float32, trust_remote_code=False)
+    text.pad_token_id = None  # else it warns of padding, which here stands where causality hides it
     if getattr(network, "_is_stateful", False):
         raise ModelError(f"'{kind}' keeps another state than keys and values", where="language.hf")
     return _without_encoder(network)
@@ -198,23 +207,27 @@ def fill(
 
 
 def _published(source: str, revision: str | None) -> Any:
-    library, folder = import_transformers(), folder_of(source, revision)
-    kind = read_architecture(source, revision)["model_type"]
-    settings = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = library.AutoConfig.from_pretrained(str(folder), **settings)
-        cls = {
-            "vision-encoder-decoder": "VisionEncoderDecoderModel",
-            "speech-encoder-decoder": "SpeechEncoderDecoderModel",
-            "encoder-decoder": "EncoderDecoderModel",
-        }
-        auto = getattr(library, cls[kind]) if kind in COMPOSITES else _auto_class(library, config)
-        if kind in COMPOSITES:
-            del settings["trust_remote_code"]
-        network = auto.from_pretrained(str(folder), dtype=torch.float32, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ModelError(f"no weights can be read: {first_line}", where=str(folder)) from None
+    """Return the published network, its encoder left out."""
+    library, folder = import_transformers(), folder_of(source, revision, with_weights=True)
+    kind = Published.read(source, revision).config["model_type"]
+    settings: dict[str, Any] = {"local_files_only": True}
+    with quietly():
+        try:
+            if kind in COMPOSITES:
+                auto = getattr(library, COMPOSITES[kind])
+            else:
+                settings["trust_remote_code"] = False
+                auto = _auto_class(library, library.AutoConfig.from_pretrained(str(folder), **settings))
+            network, report = auto.from_pretrained(
+                str(folder), dtype=torch.float32, output_loading_info=True, **settings
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # each class of transformers raises its own kinds
+            first_line = str(error).partition("\n")[0]
+            raise ModelError(f"no weights can be read: {first_line}", where=str(folder)) from None
+    if missing := sorted(name for name in report["missing_keys"] if "encoder." not in name.partition("decoder")[0]):
+        raise ModelError(f"the weights lack {len(missing)} tensors ({', '.join(missing[:3])})", where=str(folder))
     return _without_encoder((network.decoder if kind in COMPOSITES else network).eval())
 
 
@@ -222,7 +235,10 @@ def _vocabulary_axes(architecture: Mapping[str, Any]) -> dict[str, int]:
     """Return the axis along which the vocabulary lies, of every tensor that has one: built twice, it differs."""
     with torch.device("meta"):
         shapes = [
-            {name: tensor.shape for name, tensor in build_network(architecture, size, keeps_dropout=True).state_dict().items()}
+            {
+                name: tensor.shape
+                for name, tensor in build_network(architecture, size, keeps_dropout=True).state_dict().items()
+            }
             for size in (1_001, 1_002)
         ]
     pairs = ((name, shape, shapes[1][name]) for name, shape in shapes[0].items())
@@ -258,7 +274,9 @@ def _require_agreement(
     gap = (ours[..., known_V] - theirs[..., numbers_V[known_V]]).abs().max()
     if not bool(gap <= _TOLERANCE * theirs.abs().max().clamp_min(1)):
         advice = "the architecture numbers its positions by its padding sign, or reads its vocabulary elsewhere"
-        raise ModelError(f"computes something else over our vocabulary (by {float(gap):.3g})", where=source, advice=advice)
+        raise ModelError(
+            f"computes something else over our vocabulary (by {float(gap):.3g})", where=source, advice=advice
+        )
 
 
 def heads_of(network: Any) -> int:

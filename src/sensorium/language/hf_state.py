@@ -2,8 +2,8 @@
 
 Enters: states of rows that may be unequally long.  Leaves: caches as transformers wants them, and states again.
 
-Rows are aligned at their end: row r's first `pad_B[r]` slots are padding.  New tokens, whose padding is on the right,
-so stand next to the old ones whatever a network derives its positions from (numbers, slots or distances), and
+Rows are aligned at their end: row r's first `pad_B[r]` slots are padding.  New tokens, whose padding is on the
+right, so stand next to the old ones whatever a network derives positions from (numbers, slots or distances), and
 afterwards are moved to the end again.
 
 Letters beside the shared ones: H heads, S slots, K head width.
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorium.core.published import import_transformers
+from sensorium.data.published import import_transformers
 from sensorium.language.gated_attention import KeysValues
 
 Layers = tuple[tuple[Tensor, Tensor], ...]  # keys and values (B, H, S, K) of each block
@@ -90,7 +90,11 @@ class PublishedState:
         return replace(self, layers=layers, pad_B=self._pad_B(mask_BT) + lacking_B, is_even=False)
 
     def _pad_B(self, mask_BT: Tensor) -> Tensor:
-        return torch.zeros(len(mask_BT), dtype=torch.int64, device=mask_BT.device) if self.pad_B is None else self.pad_B
+        return (
+            torch.zeros(len(mask_BT), dtype=torch.int64, device=mask_BT.device)
+            if self.pad_B is None
+            else self.pad_B
+        )
 
 
 def _layers(cache: Any) -> Layers:

@@ -1,8 +1,8 @@
 """A published model's tokenizer, its special signs mapped to ours.
 
-Enters: text, and a folder that transformers saved (or a name on the hub).  Leaves: ids of a `BorrowedVocab`: our four
-special tokens, then its tokens in its order.  What it calls padding, beginning, end and unknown is ours of that name,
-so an n-gram counted on these ids and the published network score the same sequences.
+Enters: text, and a folder that transformers saved (or a name on the hub).  Leaves: ids of a `BorrowedVocab`: our
+four special tokens, then its tokens in its order.  What it calls padding, beginning, end and unknown is ours of that
+name, so an n-gram counted on these ids and the published network score the same sequences.
 
 Special signs spelled in a text are text: "</s>" in a caption does not end it.
 """
@@ -10,6 +10,7 @@ Special signs spelled in a text are text: "</s>" in a caption does not end it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,8 +18,8 @@ from tokenizers import Tokenizer as Engine
 
 from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
-from sensorium.core.published import folder_of, import_transformers
 from sensorium.core.vocabulary import SPECIAL_TOKENS, UNK, BorrowedVocab
+from sensorium.data.published import Published, import_transformers, pinned_revision
 from sensorium.data.tokenizers import saved
 from sensorium.data.tokenizers.characters import encodable
 
@@ -135,13 +136,13 @@ class HfTokenizer:
 
 def _read(config: HfTokenizer.Config) -> tuple[str, Mapping[str, int]]:
     """Return the engine, as JSON, and the numbers of the special signs that there are, by role."""
-    folder = folder_of(config.source, config.revision)
-    try:
-        found = import_transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        content = found.backend_tokenizer.to_str()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        first_line = str(error).partition("\n")[0]
-        advice = "the folder needs tokenizer.json, or what transformers makes it of"
-        raise ModelError(f"no tokenizer can be read: {first_line}", where=str(folder), advice=advice) from None
+    library = import_transformers()
+    published = Published.read(config.source, pinned_revision(config.source, config.revision))
+    found, content = published.opened(partial(_open, library.AutoTokenizer), "tokenizer")
     numbers = {role: getattr(found, f"{role}_token_id", None) for role in _ROLES}
     return content, {role: int(number) for role, number in numbers.items() if number is not None}
+
+
+def _open(auto: Any, folder: str) -> tuple[Any, str]:
+    found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return found, found.backend_tokenizer.to_str()
