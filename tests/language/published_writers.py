@@ -38,7 +38,9 @@ WHISPER_MORE = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>")
 
 def _gpt2(lib, size):
     return lib.GPT2LMHeadModel(
-        lib.GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
+        lib.GPT2Config(
+            vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0
+        )
     )
 
 
@@ -51,7 +53,12 @@ def _llama(lib, size):
 
 def _qwen2(lib, size):
     config = lib.Qwen2Config(
-        vocab_size=size + 5, num_key_value_heads=1, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, **SMALL
+        vocab_size=size + 5,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=0,
+        **SMALL,
     )
     return lib.Qwen2ForCausalLM(config)
 

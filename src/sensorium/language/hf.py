@@ -150,7 +150,7 @@ class PublishedLM(nn.Module):
     def _freeze(self) -> None:
         config, blocks = self.config, hf_network.blocks_of(self.network)
         if config.gradient_checkpointing:
-            self.network.gradient_checkpointing_enable({"use_reentrant": False})
+            hf_network.checkpoint(self.network)
         if config.frozen:
             self.network.requires_grad_(False)
         if config.frozen_layers > len(blocks):
@@ -236,7 +236,7 @@ class PublishedLM(nn.Module):
         return (logits.float() + self.output_bias_V).log_softmax(-1)
 
     def _lead(self, num_rows: int) -> Tensor:
-        """Return what is fed before BOS, (B, L): the start sign, in PAD's row, and a prompt whose end BOS stands for."""
+        """Return what is fed before BOS, (B, L): the start sign, in PAD's row, and a prompt up to its end, BOS."""
         prompt = self.config.prompt
         ids = [PAD, *(self.vocab.id(token) for token in prompt[:-1])] if prompt else []
         return torch.tensor([ids], dtype=torch.int64, device=self.output_bias_V.device).expand(num_rows, -1)

@@ -289,3 +289,12 @@ def heads_of(network: Any) -> int:
 def parameters_of(network: Any) -> frozenset[str]:
     """Name what the network may be called with."""
     return frozenset(inspect.signature(network.forward).parameters)
+
+
+def checkpoint(network: Any) -> None:
+    """Let every block compute its activations again in the backward pass.  Raises ModelError: it cannot."""
+    if not network.supports_gradient_checkpointing:
+        what = f"a '{network.config.model_type}' has no gradient checkpointing"
+        raise ModelError(what, where="language.hf.gradient_checkpointing", advice="leave it out")
+    enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})

@@ -1,8 +1,8 @@
 """A published model's tokenizer, its special signs mapped to ours.
 
 Enters: text, and a folder that transformers saved (or a name on the hub).  Leaves: ids of a `BorrowedVocab`: our
-four special tokens, then its tokens in its order.  What it calls padding, beginning, end and unknown is ours of that
-name, so an n-gram counted on these ids and the published network score the same sequences.
+four special tokens, then its tokens in its order.  What it calls padding, beginning, end and unknown is ours of
+that name, so an n-gram counted on these ids and the published network score the same sequences.
 
 Special signs spelled in a text are text: "</s>" in a caption does not end it.
 """
@@ -140,7 +140,10 @@ def _read(config: HfTokenizer.Config) -> tuple[str, Mapping[str, int]]:
     published = Published.read(config.source, pinned_revision(config.source, config.revision))
     found, content = published.opened(partial(_open, library.AutoTokenizer), "tokenizer")
     numbers = {role: getattr(found, f"{role}_token_id", None) for role in _ROLES}
-    return content, {role: int(number) for role, number in numbers.items() if number is not None}
+    special = {role: int(number) for role, number in numbers.items() if number is not None}
+    if special.get("unk") in [special.get(role) for role in ("pad", "bos", "eos")]:
+        del special["unk"]  # GPT-2 names its end sign for it, and never needs one
+    return content, special
 
 
 def _open(auto: Any, folder: str) -> tuple[Any, str]:
