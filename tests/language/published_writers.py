@@ -107,7 +107,7 @@ def _bart(lib, size):
     config = lib.BartConfig(
         vocab_size=size, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, max_position_embeddings=64,
-        decoder_start_token_id=1, eos_token_id=1, pad_token_id=0, bos_token_id=2,
+        decoder_start_token_id=1, eos_token_id=1, pad_token_id=0, bos_token_id=2, forced_eos_token_id=None,
     )  # fmt: skip
     return lib.BartForConditionalGeneration(config)
 

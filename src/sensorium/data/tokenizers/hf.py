@@ -142,7 +142,7 @@ def _read(config: HfTokenizer.Config) -> tuple[str, Mapping[str, int]]:
     numbers = {role: getattr(found, f"{role}_token_id", None) for role in _ROLES}
     special = {role: int(number) for role, number in numbers.items() if number is not None}
     if special.get("unk") in [special.get(role) for role in ("pad", "bos", "eos")]:
-        del special["unk"]  # GPT-2 names its end sign for it, and never needs one
+        special.pop("unk", None)  # GPT-2 names its end sign for it, and never needs one
     return content, special
 
 
