@@ -136,8 +136,8 @@ class PublishedLM(nn.Module):
         bias_V = emission_bias(vocab)
         bias_V[UNK] = 0.0 if vocab.source_ids[UNK] >= 0 or config.pretrained is False else _NEVER
         self.register_buffer("output_bias_V", bias_V, persistent=False)
-        self.register_state_dict_post_hook(_without_ties)
-        self.register_load_state_dict_pre_hook(_with_ties)
+        self.register_state_dict_post_hook(_without_ties)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_ties)  # type: ignore[no-untyped-call]
 
     def _prepare(self, width: int) -> dict[str, str]:
         """Freeze, adapt and condition the network; returns its tensors' published names by its own."""
