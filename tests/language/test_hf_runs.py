@@ -10,6 +10,8 @@ from published_writers import TEXTS, save_published
 import sensorium
 from sensorium import Sensorium
 from sensorium.core.errors import ConfigError
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.workflow.config import config_from_text
 
 pytest.importorskip("transformers")
@@ -109,3 +111,22 @@ def test_another_tokenizer_is_refused(tmp_path):
         parsed(tmp_path, scorers='"hf:lm", "second"', language=two)
     with pytest.raises(ConfigError, match="unknown key 'language.hf.loras'.*did you mean 'lora'"):
         parsed(tmp_path, language="[language.hf]\nloras = 3")
+
+
+@pytest.mark.parametrize("scorers", ['"hf:lm"', '"hf:lm", "ngram"'])
+def test_the_network_descends_slower_the_deeper(tmp_path, scorers):
+    save_published("gpt2", tmp_path / "lm")
+    options = "[language.hf]\nlora = {rank = 2}\nrate_factor = 0.5\nrate_decay = 0.1"
+    config = parsed(tmp_path, scorers=scorers, language=options).model
+    model = MultimodalLM(config, build_preparers(config), build_tokenizer(config).fit(()))
+    factors = model.rate_factors
+    rates = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rates[name] = next((rate for prefix, rate in factors.items() if name.startswith(prefix)), 1.0)
+    by_block = [{rate for name, rate in rates.items() if f".h.{i}." in name} for i in range(2)]
+    assert all(len(found) == 1 for found in by_block)
+    lower, upper = (found.pop() for found in by_block)
+    assert lower == pytest.approx(0.1 * upper)
+    assert upper < 1
+    assert {rate for name, rate in rates.items() if ".prefix." in name} == {1.0}
