@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from sensorium.core.errors import ConfigError, DataError, MissingExtraError, ModelError
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK
 from sensorium.data import tokenizers
-from sensorium.data.tokenizers import TOKENIZERS, Tokenizer, words
+from sensorium.data.tokenizers import TOKENIZERS as ALL_TOKENIZERS
+from sensorium.data.tokenizers import Tokenizer, words
 from sensorium.data.tokenizers.lexicon import Lexicon, TokenCounter
 
+TOKENIZERS = [name for name in ALL_TOKENIZERS if name != "hf"]  # reads a folder: `test_hf_tokenizer`
 TEXTS = [
     "A dog's ball isn't red.",
     "two dogs, one ball",
@@ -72,7 +74,7 @@ def test_order_of_texts_changes_nothing(name: str) -> None:
 def test_hash_seeds_change_nothing() -> None:
     program = (
         "from sensorium.data import tokenizers; t = ['b a', 'c d', 'b a 中文'];"
-        "print([tokenizers.build(n).fit(t).vocab.fingerprint for n in sorted(tokenizers.TOKENIZERS)])"
+        "print([tokenizers.build(n).fit(t).vocab.fingerprint for n in sorted(set(tokenizers.TOKENIZERS) - {'hf'})])"
     )
     runs = [
         subprocess.run(

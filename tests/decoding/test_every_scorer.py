@@ -1,5 +1,7 @@
 """Decoding over the real scorers, with their own `score` as oracle."""
 
+import json
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from sensorium.core import registry
 from sensorium.core.protocols import CountingScorer, EvidenceScorer
 from sensorium.core.pytree import map_tensors, select
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, Vocab
+from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, BorrowedVocab, Vocab
 from sensorium.decoding.allowed import AllowedSequences
 from sensorium.decoding.beam import Beam
 from sensorium.decoding.candidates import score_candidates
@@ -18,6 +20,11 @@ from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
 
 VOCAB = Vocab.of("abcdefgh")
 WIDTH = 16
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+PUBLISHED = (
+    {"source": "nowhere", "architecture": json.dumps(GPT2), "pretrained": False, "frozen": False},
+    BorrowedVocab(VOCAB.tokens, source_ids=tuple(range(len(VOCAB)))),
+)
 SENTENCES = [[BOS, 4, 5, 6, 7, EOS], [BOS, 4, 5, 8, EOS], [BOS, 9, 10, 4, 5, 6, EOS], [BOS, 11, EOS]] * 3
 
 
@@ -29,7 +36,8 @@ def make(name):
         parts = ("crf", "crf") if name == "chain" else ("ngram", "transformer")
         return composition([make(part) for part in parts]).eval()
     component = registry.load(SCORERS, ENTRY_POINTS, name)
-    scorer = component(component.Config(), VOCAB, WIDTH).eval()
+    options, vocab = PUBLISHED if name == "hf" else ({}, VOCAB)
+    scorer = component(component.Config(**options), vocab, WIDTH).eval()
     if isinstance(scorer, CountingScorer):
         scorer.fit(SENTENCES)
     if isinstance(scorer, EvidenceScorer):

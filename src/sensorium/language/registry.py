@@ -11,6 +11,7 @@ SCORERS: dict[str, str] = {
     "nb_svm": "sensorium.language.nb_svm:NbSvm",
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
+    "hf": "sensorium.language.hf:PublishedLM",
     "infinigram": "sensorium.language.infinigram:Infinigram",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",

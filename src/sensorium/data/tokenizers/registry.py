@@ -18,6 +18,7 @@ TOKENIZERS: dict[str, str] = {
     "word": "sensorium.data.tokenizers.word:WordTokenizer",
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
     "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",
+    "hf": "sensorium.data.tokenizers.hf:HfTokenizer",
     "tag": "sensorium.data.tokenizers.tag:TagTokenizer",
 }
 
