@@ -50,7 +50,7 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base: Any = base
         self.is_transposed = not isinstance(base, nn.Linear)
-        weight: Tensor = self.base.weight
+        weight: Any = base.weight
         num_in, num_out = weight.shape if self.is_transposed else (weight.shape[1], weight.shape[0])
         self.scale, self.dropout = config.alpha / config.rank, config.dropout
         # Full precision, whatever the base has: steps this small would be lost in bfloat16.
