@@ -6,6 +6,8 @@ and standard deviation (He et al. 2016 and every published network since; any fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -37,11 +39,16 @@ class ImageInput(Section):
 
 
 class Normalise(nn.Module):
-    """Map bytes to (value / 255 - mean) / std, a channel."""
+    """Map bytes to (value / 255 - mean) / std, a channel; by default ImageNet's.
 
-    def __init__(self) -> None:
+    Args:
+        mean_rgb: of values 0..1.
+        std_rgb: of values 0..1.
+    """
+
+    def __init__(self, mean_rgb: Sequence[float] = MEAN_RGB, std_rgb: Sequence[float] = STD_RGB) -> None:
         super().__init__()
-        mean_C, std_C = torch.tensor(MEAN_RGB), torch.tensor(STD_RGB)
+        mean_C, std_C = torch.tensor(mean_rgb), torch.tensor(std_rgb)
         self.register_buffer("scale_C11", (1 / (255 * std_C))[:, None, None], persistent=False)
         self.register_buffer("shift_C11", (-mean_C / std_C)[:, None, None], persistent=False)
         self.scale_C11: Tensor

@@ -20,6 +20,7 @@ ENCODERS: dict[str, str] = {
     "image.resnet18": "sensorium.encoders.image_resnet18:ImageResNet18",
     "image.resnet50": "sensorium.encoders.image_resnet50:ImageResNet50",
     "image.vit": "sensorium.encoders.image_vit:ImageViT",
+    "image.packaged": "sensorium.encoders.image_packaged:ImagePackaged",
     "image.words": "sensorium.encoders.image_words:ImageWords",
     "audio.dnn": "sensorium.encoders.audio_dnn:AudioDNN",
     "audio.cnn": "sensorium.encoders.audio_cnn:AudioCNN",

@@ -93,7 +93,7 @@ class Conditioner(nn.Module):
         """
         for name, choice in self.config.inputs.items():
             encoder: Any = self.encoders[name]
-            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors")):
+            if any(getattr(choice.options, key, None) is not None for key in ("weights", "vectors", "source")):
                 (encoder.encoder if choice.section.frozen else encoder).load_pretrained()
             fill_encoder(encoder, choice.section, where=f"inputs.{name}")
             if name in self.lists:
