@@ -61,6 +61,22 @@ class Vocab:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class BorrowedVocab(Vocab):
+    """The vocabulary of a published tokenizer, its own signs for padding, beginning, end and unknown among our four.
+
+    Attributes:
+        source_ids: each token's number there; -1 = it has no such token.
+    """
+
+    source_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.source_ids) != len(self.tokens):
+            raise ModelError(f"{len(self.source_ids)} published numbers for {len(self.tokens)} tokens")
+
+
 def require_same(vocabs: Sequence[Vocab]) -> Vocab:
     """Return the one vocabulary of all; raises ModelError, with the way to bridge, if they differ."""
     first = vocabs[0]

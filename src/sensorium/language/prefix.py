@@ -8,8 +8,8 @@ Enters: `Encoded` of any width D, padding anywhere.  Leaves: vectors (B, P, W), 
     mlp         f(m) = GELU(m A) B                      P = M, as in LLaVA-1.5 (Liu et al. 2023b, section 3.2)
     resampler   f(m) = z B, z read from m               P fixed, as in Flamingo (Alayrac et al. 2022, section 3.1)
 
-The outer norm's gain begins as the scale of the word vectors that the prefix stands among.  Letters: P positions of the prefix, W the language
-model's width.
+The outer norm's gain begins as the scale of the word vectors that the prefix stands among.  Letters: P positions of
+the prefix, W the language model's width.
 """
 
 from __future__ import annotations

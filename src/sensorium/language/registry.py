@@ -12,6 +12,8 @@ SCORERS: dict[str, str] = {
     "hmm": "sensorium.language.hmm:HiddenMarkov",
     "ctc": "sensorium.language.ctc:CTC",
     "infinigram": "sensorium.language.infinigram:Infinigram",
+    "llama": "sensorium.language.llama:Llama",
+    "packaged": "sensorium.language.llama:Llama",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "readout": "sensorium.language.readout:Readout",

@@ -18,6 +18,7 @@ TOKENIZERS: dict[str, str] = {
     "word": "sensorium.data.tokenizers.word:WordTokenizer",
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
     "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",
+    "published": "sensorium.data.tokenizers.published:PublishedTokenizer",
     "tag": "sensorium.data.tokenizers.tag:TagTokenizer",
 }
 
