@@ -128,7 +128,7 @@ class Llama(nn.Module):
         if self.config.source:
             load_published(self.trunk, self.config.source, self.vocab)
             if self.prefix is not None:
-                self.prefix.rescale(float(self.trunk.embedding.weight.float().std()))
+                self.prefix.rescale(float(self.trunk.embedding.weight.detach().float().std()))
         return self
 
     def train(self, mode: bool = True) -> Self:

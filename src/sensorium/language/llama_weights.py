@@ -27,7 +27,7 @@ from sensorium.media.gguf import Gguf
 
 Read = Callable[[str], Tensor]
 
-_FOLDER = {
+PARTS = {  # as transformers names them
     "embedding": "model.embed_tokens.weight",
     "norm": "model.norm.weight",
     "head": "lm_head.weight",
@@ -69,12 +69,20 @@ def load_published(trunk: Trunk, source: str, vocab: Vocab) -> None:
     if not isinstance(vocab, BorrowedVocab):
         advice = f'set tokenizer = "published" and source = "{source}" under [target]'
         raise ModelError("the target's tokenizer is not the published one", where=source, advice=advice)
-    row_V = torch.tensor(_published_rows(vocab))
+    _fill(trunk, open_published(path, trunk.shape), torch.tensor(_published_rows(vocab)), str(path))
+
+
+def open_published(path: Path, shape: LlamaShape) -> Callable[..., Tensor]:
+    """Return what reads a published matrix as float32, by its part ("q", "gate", see `PARTS`) and its layer.
+
+    Raises:
+        ModelError: no file of weights, or a damaged one; a tensor that is missing, when it is asked for.
+    """
     if path.is_dir():
-        read, names = _folder_reader(path), _FOLDER
+        read, names = _folder_reader(path), PARTS
     else:
-        read, names = _gguf_reader(Gguf(path), trunk.shape), _GGUF
-    _fill(trunk, lambda part, layer=0: read(names[part].format(layer)), row_V, str(path))
+        read, names = _gguf_reader(Gguf(path), shape), _GGUF
+    return lambda part, layer=0: read(names[part].format(layer))
 
 
 def _published_rows(vocab: BorrowedVocab) -> list[int]:
