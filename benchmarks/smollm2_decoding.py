@@ -31,7 +31,7 @@ from sensorium.language.llama_weights import PARTS, open_published
 
 
 def ours(source: str, vocab: BorrowedVocab, dtype: str) -> Llama:
-    config = Llama.Config(source=source, dtype=dtype, conditioning="none", frozen=True)
+    config = Llama.Config(source=source, dtype=dtype, conditioning="none")
     return Llama(config, vocab, 1).load_pretrained().eval()
 
 

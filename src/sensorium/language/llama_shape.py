@@ -70,9 +70,7 @@ def _from_folder(path: Path) -> LlamaShape:
         raise ModelError("is no architecture", where=where)
     _refuse(found, where)
     rope = found.get("rope_parameters") or {}
-    heads = found.get("num_attention_heads")
-    width = found.get("hidden_size")
-    whole = isinstance(heads, int) and isinstance(width, int) and heads > 0
+    heads, width = found.get("num_attention_heads"), found.get("hidden_size")
     return _shape(
         {
             "layers": found.get("num_hidden_layers"),
@@ -80,7 +78,7 @@ def _from_folder(path: Path) -> LlamaShape:
             "hidden": found.get("intermediate_size"),
             "heads": heads,
             "kv_heads": found.get("num_key_value_heads") or heads,
-            "head_width": found.get("head_dim") or (width // heads if whole else None),
+            "head_width": found.get("head_dim") or _quotient(width, heads),
             "norm_eps": found.get("rms_norm_eps", 1e-6),
             "rotary_base": rope.get("rope_theta") or found.get("rope_theta") or 10_000.0,
             "max_tokens": found.get("max_position_embeddings", 2048),
@@ -119,7 +117,6 @@ def _from_gguf(metadata: Mapping[str, Any], is_tied: bool, where: str) -> LlamaS
         return metadata.get(f"llama.{key}")
 
     width, heads = number("embedding_length"), number("attention.head_count")
-    whole = isinstance(heads, int) and isinstance(width, int) and heads > 0
     return _shape(
         {
             "layers": number("block_count"),
@@ -127,7 +124,7 @@ def _from_gguf(metadata: Mapping[str, Any], is_tied: bool, where: str) -> LlamaS
             "hidden": number("feed_forward_length"),
             "heads": heads,
             "kv_heads": number("attention.head_count_kv") or heads,
-            "head_width": number("attention.key_length") or (width // heads if whole else None),
+            "head_width": number("attention.key_length") or _quotient(width, heads),
             "norm_eps": _decimal(number("attention.layer_norm_rms_epsilon") or 1e-5),
             "rotary_base": number("rope.freq_base") or 10_000.0,
             "max_tokens": number("context_length") or 2048,
@@ -135,6 +132,10 @@ def _from_gguf(metadata: Mapping[str, Any], is_tied: bool, where: str) -> LlamaS
         },
         where,
     )
+
+
+def _quotient(width: Any, heads: Any) -> int | None:
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
 
 
 def _decimal(number: Any) -> Any:

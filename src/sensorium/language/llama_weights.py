@@ -1,6 +1,7 @@
 """Published weights into our decoder: names translated, matrices joined, words put in the vocabulary's order.
 
-Enters: a Hugging Face folder (safetensors alone: no code is run) or a GGUF file.  Leaves: the trunk, changed in place.
+Enters: a Hugging Face folder (safetensors alone: no code is run) or a GGUF file.  Leaves: the trunk, changed in
+place.
 
 A GGUF file of llama.cpp holds queries and keys with each head's two halves interleaved, which is its own order of
 rotary pairs; they are put back (convert_hf_to_gguf.py, LlamaModel.permute, undone).

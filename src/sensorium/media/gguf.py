@@ -5,7 +5,8 @@ checked against what is left of the file before anything is made from it, and no
 
 Source: the GGUF specification, versions 2 and 3, little-endian (ggml/docs/gguf.md).
 
-    "GGUF"  u32 version  u64 tensors  u64 pairs  (key, type, value)*  (name, u32 dims, u64 dim*, u32 kind, u64 offset)*
+    "GGUF"  u32 version  u64 tensors  u64 pairs
+    (key, type, value) a pair,  (name, u32 dimensions, u64 each, u32 kind, u64 offset) a tensor
     padding to the alignment, then the tensors' blocks, each at its offset; dimensions are written innermost first
 """
 
@@ -58,9 +59,7 @@ class Gguf:
         self.path = path
         try:
             size = path.stat().st_size
-            self._bytes: NDArray[np.uint8] = (
-                np.memmap(path, np.uint8, mode="r") if size else np.empty(0, np.uint8)
-            )
+            self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r") if size else np.empty(0, np.uint8)
         except OSError as error:
             raise ModelError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
         cursor = _Cursor(self._bytes, str(path))
@@ -139,7 +138,9 @@ class _Cursor:
 
     def require(self, num_bytes: int) -> None:
         if num_bytes > self.size - self.position:
-            self.fail(f"is cut short or damaged: {num_bytes:,} bytes announced at {self.position:,} of {self.size:,}")
+            self.fail(
+                f"is cut short or damaged: {num_bytes:,} bytes announced at {self.position:,} of {self.size:,}"
+            )
 
     def take(self, num_bytes: int) -> NDArray[np.uint8]:
         self.require(num_bytes)
@@ -147,7 +148,7 @@ class _Cursor:
         return self._data[start : self.position]
 
     def number(self, code: str) -> Any:
-        return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
+        return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")).tobytes())[0]
 
     def text(self, max_bytes: int | None = None) -> str:
         num_bytes = self.number("Q")

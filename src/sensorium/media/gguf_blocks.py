@@ -87,9 +87,9 @@ def _q4_k(raw: Bytes) -> Floats:
 
 
 def _q6_k(raw: Bytes) -> Floats:
-    low, high = raw[:, :128].reshape(-1, 2, 64), raw[:, 128:192].reshape(-1, 2, 1, 32)
+    halves, high = raw[:, :128].reshape(-1, 2, 64), raw[:, 128:192].reshape(-1, 2, 1, 32)
     shift = np.array([0, 2, 4, 6], np.uint8)[:, None]
-    low = np.concatenate([low & 15, low >> 4], -1).reshape(-1, 2, 4, 32)
+    low = np.concatenate([halves & 15, halves >> 4], -1).reshape(-1, 2, 4, 32)
     q = (low | (((high >> shift) & 3) << 4)).astype(np.float32) - 32
     scale = _half(raw[:, 208:]) * raw[:, 192:208].view(np.int8).astype(np.float32)
     return (scale[..., None] * q.reshape(-1, 16, 16)).reshape(-1, 256)

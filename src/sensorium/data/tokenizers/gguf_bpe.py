@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file, rebuilt for the `tokenizers` library.
 
-Enters: the metadata of a file whose tokenizer is byte-level byte-pair encoding ("gpt2").  Leaves: the engine, and the
-numbers of its signs for padding, beginning, end and unknown.
+Enters: the metadata of a file whose tokenizer is byte-level byte-pair encoding ("gpt2").  Leaves: the engine, and
+the numbers of its signs for padding, beginning, end and unknown.
 
 The file names how text is parted before merging by a word alone; the rules behind the word are llama.cpp's
 (llama-vocab.cpp, llm_tokenizer_bpe).
@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, decoders, pre_tokenizers
 from tokenizers import Tokenizer as Engine
-from tokenizers import decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from sensorium.core.errors import ModelError

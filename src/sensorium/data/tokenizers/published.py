@@ -1,8 +1,8 @@
 """The tokenizer that a language model was published with, its special signs mapped to ours.
 
-Enters: text, and a folder with `tokenizer.json`, a GGUF file, or packaged weights.  Leaves: ids of a `BorrowedVocab`:
-our four special tokens, then its tokens in its order.  What it calls padding, beginning, end and unknown is ours of
-that name, so counts over these ids and the published network score the same sequences.
+Enters: text, and a folder with `tokenizer.json`, a GGUF file, or packaged weights.  Leaves: ids of a
+`BorrowedVocab`: our four special tokens, then its tokens in its order.  What it calls padding, beginning, end and
+unknown is ours of that name, so counts over these ids and the published network score the same sequences.
 
 Special signs that a text spells are text: "<|im_end|>" in a caption does not end it.
 """
@@ -89,9 +89,7 @@ class PublishedTokenizer:
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote.  Raises ModelError."""
-        content, special = (
-            saved.learned(folder, self.name, self.config, key) for key in ("engine", "special_ids")
-        )
+        content, special = (saved.learned(folder, self.name, self.config, key) for key in ("engine", "special_ids"))
         self._set(content, special, str(folder / saved.FILE))
         return self
 
