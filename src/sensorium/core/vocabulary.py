@@ -63,7 +63,7 @@ class Vocab:
 
 @dataclass(frozen=True)
 class BorrowedVocab(Vocab):
-    """The vocabulary of a published tokenizer, whose own special signs stand among our four.
+    """The vocabulary of a published tokenizer; its signs for padding, beginning, end and unknown are our four.
 
     Attributes:
         source_ids: each token's number there; -1 = it has no such token.

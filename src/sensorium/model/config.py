@@ -24,6 +24,7 @@ from sensorium.model.config_fusion import FusionSection, aligned, parse_fusion
 from sensorium.model.config_inputs import InputChoice, parse_input
 from sensorium.model.config_language import LanguageSection, ScorerChoice, parse_language
 from sensorium.model.config_reading import options_of, plain, split, table
+from sensorium.model.config_tokenizer import with_tokenizer
 from sensorium.model.input_dropout import InputDropout
 from sensorium.model.layout import layout_groups
 from sensorium.model.objectives import ObjectivesSection, require_fitting
@@ -173,7 +174,7 @@ def parse(values: Mapping[str, Any], source: Source, *, default_tokenizer: Mappi
     Raises:
         ConfigError: an unknown key or name (with the nearest), or a value out of range.
     """
-    conditioner = _conditioner(values, source)
+    values, conditioner = with_tokenizer(values, source), _conditioner(values, source)
     target, tokenizer, tokenizer_options = _target(values, source, default_tokenizer)
     inputs, writes = list(conditioner.inputs), target.column is not None
     if not writes:

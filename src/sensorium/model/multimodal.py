@@ -33,6 +33,7 @@ from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
+from sensorium.model.layers import rate_factors
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]
@@ -103,6 +104,27 @@ class MultimodalLM(Conditioner):
     def learns(self) -> bool:
         """Say whether anything that answers is fitted by gradient (else training is counting alone)."""
         return not self.parts or any(part.fitted_by == "gradient" for part in self.parts.values())
+
+    def load_pretrained(self) -> None:
+        """Load published weights into encoders, fusion and scorers.  Raises ModelError."""
+        super().load_pretrained()
+        for part in self._published():
+            self.scorer.get_submodule(part).load_pretrained()
+
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """Return what the learning rate is multiplied by, by the beginning of the parameters' names."""
+        factors = super().rate_factors
+        for name in self._published():
+            scorer: Any = self.scorer.get_submodule(name)
+            prefix = f"scorer.{name}.network." if name else "scorer.network."
+            factors |= rate_factors(scorer.network, prefix, scorer.config.rate_factor, scorer.config.rate_decay)
+        return factors
+
+    def _published(self) -> list[str]:
+        """Name the scorers' modules that begin with published weights, within the composition."""
+        named = () if self.scorer is None else self.scorer.named_modules()
+        return [name for name, module in named if hasattr(type(module), "load_pretrained")]
 
     def condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch, with the words that scorers may count."""

@@ -126,6 +126,9 @@ class RunConfig(PretrainingConfig):
         return None if named is None else WordVectors.read((self.folder / named).expanduser())
 
 
+KINDS_OF_FILES = ("hf", "keras", "llama")
+"""What "KIND:SOURCE" may name a folder or file by."""
+
 _SECTIONS: dict[str, type[Section]] = {
     "run": RunSection,
     "data": DataConfig,
@@ -216,7 +219,12 @@ def _require_known_folds(model: ModelConfig, training: Section, source: Source) 
 
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     """Let the files and runs that inputs and the fusion begin with start at the config's folder."""
-    absolute = {"inputs": _with_absolute_files, "fusion": _with_absolute_run}
+    absolute = {
+        "inputs": _with_absolute_files,
+        "fusion": _with_absolute_run,
+        "language": _with_absolute_scorers,
+        "target": _with_absolute_tokenizer,
+    }
     return {key: absolute[key](value, folder) if key in absolute else value for key, value in values.items()}
 
 
@@ -237,9 +245,45 @@ def _with_absolute_files(inputs: Any, folder: Path) -> Any:
         names_file = key in ("weights", "vectors") and isinstance(value, str)
         if key in ("encoder", "taken_from") and is_run(value):
             return absolute_spec(value, folder)
+        if key == "encoder" and isinstance(value, str):
+            return absolute_source(value, folder)
         return str((folder / value).resolve()) if names_file else value
 
     return {
         name: {key: absolute(key, value) for key, value in raw.items()} if isinstance(raw, Mapping) else raw
         for name, raw in inputs.items()
     }
+
+
+def _with_absolute_scorers(language: Any, folder: Path) -> Any:
+    """Let the folders that scorers are published in start at the config's folder."""
+    if not isinstance(language, Mapping):
+        return language
+    found = {name: _with_absolute_source(value, folder) for name, value in language.items()}
+    if isinstance(scorers := language.get("scorers"), list | tuple):
+        found["scorers"] = [absolute_source(s, folder) if isinstance(s, str) else s for s in scorers]
+    return found
+
+
+def _with_absolute_tokenizer(target: Any, folder: Path) -> Any:
+    """Let the folder that a tokenizer is published in start at the config's folder."""
+    if not isinstance(target, Mapping):
+        return target
+    named = {
+        key: absolute_source(v, folder) for key, v in target.items() if key == "tokenizer" and isinstance(v, str)
+    }
+    return _with_absolute_source({**target, **named}, folder)
+
+
+def _with_absolute_source(section: Any, folder: Path) -> Any:
+    if not isinstance(section, Mapping) or not isinstance(section.get("source"), str):
+        return section
+    path = folder / Path(section["source"]).expanduser()
+    return {**section, "source": str(path.resolve())} if path.exists() else section
+
+
+def absolute_source(spec: str, folder: Path) -> str:
+    """Let the folder or file in "KIND:SOURCE" start at `folder`, if it is there; other sources are names."""
+    kind, _, source = spec.partition(":")
+    path = folder / Path(source).expanduser()
+    return f"{kind}:{path.resolve()}" if kind in KINDS_OF_FILES and source and path.exists() else spec
