@@ -6,7 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-CODES = {"u8": 0, "i8": 1, "u16": 2, "i16": 3, "u32": 4, "i32": 5, "f32": 6, "bool": 7, "u64": 10, "i64": 11, "f64": 12}
+CODES = {
+    "u8": 0,
+    "i8": 1,
+    "u16": 2,
+    "i16": 3,
+    "u32": 4,
+    "i32": 5,
+    "f32": 6,
+    "bool": 7,
+    "u64": 10,
+    "i64": 11,
+    "f64": 12,
+}
 FORMATS = dict(zip(CODES, "BbHhIif?Qqd", strict=True))
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 12: (256, 144)}
 BLOCKS |= {14: (256, 210), 30: (1, 2)}
@@ -35,7 +47,9 @@ def _typed(value: object) -> tuple[int, bytes]:
     return CODES[value[0]], struct.pack(f"<{FORMATS[value[0]]}", value[1])
 
 
-def gguf_bytes(metadata: dict, tensors: dict, *, version: int = 3, magic: bytes = b"GGUF", alignment: int = 32) -> bytes:
+def gguf_bytes(
+    metadata: dict, tensors: dict, *, version: int = 3, magic: bytes = b"GGUF", alignment: int = 32
+) -> bytes:
     """`tensors`: by name a float array (stored as F32), or (shape, kind, raw bytes)."""
     entries, data = b"", b""
     for name, tensor in tensors.items():
@@ -55,7 +69,9 @@ def random_blocks(shape: tuple[int, ...], kind: int, seed: int = 0) -> tuple[tup
     """Blocks of random bytes whose scales are finite."""
     num_values, num_bytes = BLOCKS[kind]
     raw = np.random.default_rng(seed).integers(0, 256, (math.prod(shape) // num_values, num_bytes), np.uint8)
-    for high in {2: [1], 3: [1, 3], 6: [1], 7: [1, 3], 8: [1], 12: [1, 3], 14: [209], 1: [1], 0: [3], 30: [1]}[kind]:
+    for high in {2: [1], 3: [1, 3], 6: [1], 7: [1, 3], 8: [1], 12: [1, 3], 14: [209], 1: [1], 0: [3], 30: [1]}[
+        kind
+    ]:
         raw[:, high] &= 0x3F
     return shape, kind, raw.tobytes()
 
