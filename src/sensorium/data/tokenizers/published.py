@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tokenizers import Tokenizer as Engine
 
@@ -35,15 +35,21 @@ class PublishedTokenizer:
     name = "published"
 
     class Config(Section):
-        """Where the tokenizer is published: a folder, a .gguf file, or packaged weights ("smollm2-135m")."""
+        """Where the tokenizer is published: a folder, a .gguf file, or packaged weights ("smollm2-135m").
+
+        With `keep = "seen"` the tokens that the fitted texts never use are left out, and the network's word vectors
+        and output layer shrink with them.
+        """
 
         source: str
+        keep: Literal["all", "seen"] = "all"
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.report_ = FitReport()
         self.num_unknown = 0
         self._content, self._special = "", dict[str, int]()
+        self._kept: list[int] | None = None
         self._vocab: BorrowedVocab | None = None
         self._engine: Engine | None = None
         self._ours: dict[int, int] = {}
@@ -56,7 +62,7 @@ class PublishedTokenizer:
         return self._vocab
 
     def fit(self, texts: Iterable[str] = ()) -> Self:
-        """Read the published tokenizer; from the texts nothing is learned, they are only counted.
+        """Read the published tokenizer; of the texts it learns at most which tokens they use.
 
         Raises:
             ConfigError, MissingExtraError: no such source.
@@ -64,14 +70,21 @@ class PublishedTokenizer:
         """
         path = published_path(self.config.source)
         content, special = _from_folder(path) if path.is_dir() else _from_gguf(path)
-        self._set(content, special, str(path))
-        self.report_ = FitReport(num_texts=sum(1 for _ in texts), num_kept=len(self.vocab) - NUM_SPECIAL)
+        self._set(content, special, None, str(path))
+        num_texts, num_published, seen = 0, len(self.vocab), set[int]()
+        for text in texts:
+            num_texts += 1
+            if self.config.keep == "seen":
+                seen.update(self._numbers(text))
+        if self.config.keep == "seen":
+            self._set(content, special, sorted(seen), str(path))
+        left_out = num_published - len(self.vocab)
+        self.report_ = FitReport(num_texts, num_kept=len(self.vocab) - NUM_SPECIAL, num_left_out=left_out)
         return self
 
     def encode(self, text: str) -> list[int]:
         """Return ids without BOS and EOS; what the vocabulary lacks becomes UNK and is counted."""
-        found = self._ready().encode(encodable(text), add_special_tokens=False).ids
-        ids = [self._ours.get(number, UNK) for number in found]
+        ids = [self._ours.get(number, UNK) for number in self._numbers(text)]
         self.num_unknown += ids.count(UNK)
         return ids
 
@@ -85,23 +98,31 @@ class PublishedTokenizer:
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`: all of it, so that the source is not needed again."""
         self._ready()
-        saved.write(folder, self.name, self.config, {"engine": self._content, "special_ids": self._special})
+        learned = {"engine": self._content, "special_ids": self._special, "kept": self._kept}
+        saved.write(folder, self.name, self.config, learned)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote.  Raises ModelError."""
-        content, special = (saved.learned(folder, self.name, self.config, key) for key in ("engine", "special_ids"))
-        self._set(content, special, str(folder / saved.FILE))
+        content, special, kept = (
+            saved.learned(folder, self.name, self.config, key) for key in ("engine", "special_ids", "kept")
+        )
+        self._set(content, special, kept, str(folder / saved.FILE))
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Plain data only; the engine is built again where it is first used.
         return {**self.__dict__, "_engine": None}
 
-    def _set(self, content: Any, special: Any, where: str) -> None:
-        self._content, self._special, self._engine = content, special, None
+    def _numbers(self, text: str) -> list[int]:
+        found: list[int] = self._ready().encode(encodable(text), add_special_tokens=False).ids
+        return found
+
+    def _set(self, content: Any, special: Any, kept: Any, where: str) -> None:
+        self._content, self._special, self._kept, self._engine = content, special, kept, None
         try:
             numbers = self._ready().get_vocab(with_added_tokens=True)
             by_role = [int(special.get(role, -1)) for role in _ROLES]
+            wanted = set(numbers.values() if kept is None else kept)
         except Exception as error:  # the library raises bare Exceptions
             raise ModelError(f"is no readable tokenizer: {error}", where=where) from None
         if by_role[2] < 0:
@@ -109,7 +130,7 @@ class PublishedTokenizer:
         ordinary = [
             (number, token)
             for token, number in sorted(numbers.items(), key=lambda pair: pair[1])
-            if number not in by_role and token not in SPECIAL_TOKENS
+            if number not in by_role and token not in SPECIAL_TOKENS and number in wanted
         ]
         tokens = SPECIAL_TOKENS + tuple(token for _, token in ordinary)
         self._vocab = BorrowedVocab(tokens, source_ids=(*by_role, *(number for number, _ in ordinary)))
