@@ -218,9 +218,9 @@ class Llama(nn.Module):
         prefix_BPW, prefix_mask_BP = self.prefix(cond.memory)
         x_BSW = torch.cat([prefix_BPW.to(x_BTW.dtype), x_BTW], 1)
         x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BP, torch.ones_like(mask_BT)], 1))
-        x_BSW = self.network.norm(self.network(x_BSW, self._place_whole(x_BSW.shape[1]), None))
+        hidden_BSW: Tensor = self.network.norm(self.network(x_BSW, self._place_whole(x_BSW.shape[1]), None))
         at_BT = prefix_mask_BP.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
-        return x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
+        return hidden_BSW.gather(1, at_BT[..., None].expand(-1, -1, hidden_BSW.shape[2]))
 
     def _output(self, hidden: Tensor) -> Tensor:
         weight_VW = self.network.output_VW

@@ -92,7 +92,8 @@ def _q6_k(raw: Bytes) -> Floats:
     low = np.concatenate([halves & 15, halves >> 4], -1).reshape(-1, 2, 4, 32)
     q = (low | (((high >> shift) & 3) << 4)).astype(np.float32) - 32
     scale = _half(raw[:, 208:]) * raw[:, 192:208].view(np.int8).astype(np.float32)
-    return (scale[..., None] * q.reshape(-1, 16, 16)).reshape(-1, 256)
+    w: Floats = scale[..., None] * q.reshape(-1, 16, 16)
+    return w.reshape(-1, 256)
 
 
 KINDS: dict[int, BlockKind] = {
