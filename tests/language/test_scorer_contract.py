@@ -57,6 +57,11 @@ class Row:
 
 
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
+LLAMA: dict[str, Any] = {"layers": 2, "width": 8, "hidden": 12, "heads": 4, "kv_heads": 2, "head_width": 4}
+NEEDED: dict[str, dict[str, Any]] = {
+    name: {"shape": LLAMA, "pretrained": False, "frozen": False} for name in ("llama", "packaged")
+}
+ADAPTED: dict[str, Any] = {"source": "unread", "pretrained": True, "frozen": True, "lora": {"rank": 2}}
 ROWS = [
     Row("ctc"),
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
@@ -71,6 +76,16 @@ ROWS = [
         Row("transformer", {"conditioning": how, "heads": 2, **SMALL})
         for how in ("cross_attention", "prefix", "none")
     ),
+    *(Row("llama", {"conditioning": how}) for how in ("prefix", "none")),
+    Row(
+        "llama",
+        {
+            "shape": LLAMA | {"tie_embeddings": False, "kv_heads": 4},
+            "prefix": {"projector": "resampler", "heads": 2},
+        },
+    ),
+    Row("llama", ADAPTED),
+    Row("packaged"),
     Row("readout"),
     Row("crf"),
     Row("crf", {"transitions": False, "hidden": 4, "context": "memory"}),
@@ -80,7 +95,7 @@ ROWS = [
 
 def make(row: Row):
     component = registry.load(SCORERS, ENTRY_POINTS, row.name)
-    scorer = component(component.Config(**row.options), VOCAB, WIDTH)
+    scorer = component(component.Config(**(NEEDED.get(row.name, {}) | row.options)), VOCAB, WIDTH)
     with torch.no_grad():
         for parameter in scorer.parameters():  # larger than at birth, so that a mistake is seen
             parameter.add_(0.4 * torch.randn_like(parameter))

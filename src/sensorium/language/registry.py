@@ -13,6 +13,8 @@ SCORERS: dict[str, str] = {
     "ctc": "sensorium.language.ctc:CTC",
     "hf": "sensorium.language.hf:PublishedLM",
     "infinigram": "sensorium.language.infinigram:Infinigram",
+    "llama": "sensorium.language.llama:Llama",
+    "packaged": "sensorium.language.llama:Llama",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "readout": "sensorium.language.readout:Readout",

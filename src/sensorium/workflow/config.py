@@ -126,7 +126,7 @@ class RunConfig(PretrainingConfig):
         return None if named is None else WordVectors.read((self.folder / named).expanduser())
 
 
-KINDS_OF_FILES = ("hf", "keras")
+KINDS_OF_FILES = ("hf", "keras", "llama")
 """What "KIND:SOURCE" may name a folder or file by."""
 
 _SECTIONS: dict[str, type[Section]] = {

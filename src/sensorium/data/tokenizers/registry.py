@@ -19,6 +19,7 @@ TOKENIZERS: dict[str, str] = {
     "character": "sensorium.data.tokenizers.character:CharacterTokenizer",
     "bpe": "sensorium.data.tokenizers.bpe:BpeTokenizer",
     "hf": "sensorium.data.tokenizers.hf:HfTokenizer",
+    "published": "sensorium.data.tokenizers.published:PublishedTokenizer",
     "tag": "sensorium.data.tokenizers.tag:TagTokenizer",
 }
 
