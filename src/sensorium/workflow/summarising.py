@@ -1,8 +1,8 @@
 """Summarise a clip: key frames, the segments they stand for, and what a model says of each.
 
-Enters: a `Predictor` and a clip.  Leaves: a `Summary`.  Pictures are read at a rate and described by
-their colours, coarsely (see `described`), so that the same segments are found whatever the model.  A segment is then read again
-as a clip of its own, picture and sound, and given to the model; one that sees photos alone is given the key frame.
+Enters: a `Predictor` and a clip.  Leaves: a `Summary`.  Pictures are read at a rate and described by their colours,
+coarsely (see `described`), so that the same segments are found whatever the model.  A segment is then read again as
+a clip of its own, picture and sound, and given to the model; one that sees photos alone is given the key frame.
 """
 
 from __future__ import annotations
