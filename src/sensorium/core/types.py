@@ -16,20 +16,32 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """Name one image, sound or video: a local path, or bytes in memory.
+    """Name one image, sound or video: a local path, or bytes in memory; or a part of either.
 
     The bytes are untrusted; only `sensorium.media` opens them.
+
+    Attributes:
+        path: a local file.
+        data: the bytes themselves.
+        member: which part of the file, as `sensorium.media.address` writes it; '' = all of it.
+        span_s: from which second on and up to which one (None = the end); None = all of it.
     """
 
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    member: str = ""
+    span_s: tuple[float, float | None] | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
             raise ValueError("a Media has either a path or data")
 
     def __str__(self) -> str:
-        return f"'{self.path}'" if self.path is not None else f"<{len(self.data or b'')} bytes>"
+        part = f"::{self.member}" if self.member else ""
+        if self.span_s is not None:
+            start_s, end_s = self.span_s
+            part += f"#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
+        return f"'{self.path}{part}'" if self.path is not None else f"<{len(self.data or b'')} bytes{part}>"
 
 
 Item = Media | str | None
