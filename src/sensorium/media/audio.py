@@ -8,6 +8,7 @@ AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts
     full scale     1.0 for integer formats; floats as they are, and what overshoots 1 is clipped
     NaN, infinity  refused; so is a peak beyond 8, which is no overshoot but another scale
     lengths        a file that holds less sound than its header declares is refused
+    some seconds   of a `Media` that names them, `sensorium.media.sound_span`; the caps are on what is kept
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sensorium.media.content_type import CONTAINERS, SOUNDS, content_type
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
 from sensorium.media.sound_layout import walk
+from sensorium.media.sound_span import seconds_of
 from sensorium.media.sound_stream import SoundStream
 
 if TYPE_CHECKING:
@@ -42,7 +44,10 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
     try:
         data = read_bytes(media, policy, policy.max_audio_bytes)
         kind = content_type(data)
-        blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
+        stream = _open(data, kind)
+        if media.span_s is not None:
+            stream = seconds_of(stream, *media.span_s)
+        blocks = [block for block in _at_rate(stream, policy, rate_hz) if len(block)]
         if not blocks:
             raise MediaError(f"{kind} without samples")
         samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
