@@ -1,21 +1,23 @@
 """Arrow files whose rows hold images and sounds: text cells, and cells that say where the bytes lie.
 
-Enters: an Arrow stream or file, as the package `datasets` writes them, with its features in the schema's metadata.
-Leaves: rows of text cells.  A medium's cell is 'FILE::NAME@OFFSET+SIZE' (`sensorium.media.address`): Arrow keeps bytes
-as they are, so the gateway can read them from the file itself, and nothing is copied or decoded.  A medium that the
-row only names by path is that path.
+Enters: an Arrow stream or file, or a Parquet file, as the package `datasets` writes them, with its features in the
+schema's metadata.
+Leaves: rows of text cells.  A medium's cell is 'FILE::NAME@OFFSET+SIZE' (`sensorium.media.address`): Arrow keeps
+bytes as they are, so the gateway can read them from the file itself, and nothing is copied or decoded.  A medium
+that the row only names by path is that path.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,9 +35,12 @@ _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The end mark of an Arrow stream; without it, a reader takes a file that is cut short for a whole one."""
 _FILE_MAGIC = b"ARROW1"
 _UNSAFE = re.compile(r"[^\w.\-]+")
-_ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "GIF": ".gif", "TIFF": ".tif", "BMP": ".bmp",
-            "WAV": ".wav", "FLAC": ".flac", "Ogg": ".ogg", "MP3": ".mp3", "MP4": ".mp4", "Matroska": ".mkv"}  # fmt: skip
+_ENDINGS = {
+    "JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "GIF": ".gif", "TIFF": ".tif", "BMP": ".bmp", "WAV": ".wav",
+    "FLAC": ".flac", "Ogg": ".ogg", "MP3": ".mp3", "MP4": ".mp4", "Matroska": ".mkv",
+}  # fmt: skip
 _KEPT = ".sensorium_arrow"
+_ADVICE = "copy or fetch the file again (of a clone: git lfs pull)"
 
 
 @dataclass(frozen=True)
@@ -60,30 +65,32 @@ class ArrowFile:
         Raises:
             DataError: not Arrow, or cut short.
         """
-        is_here = path.is_absolute() == folder.is_absolute() and path.is_relative_to(folder)
-        cell = path.relative_to(folder).as_posix() if is_here else str(path.resolve())
-        _, reader = _reader(path)
-        columns = [field.name for field in reader.schema if is_media(field.type) or not holds_bytes(field.type)]
-        left_out = [field.name for field in reader.schema if field.name not in columns]
+        source = _Source.open(path)
+        if source.whole is None and any(is_media(field.type) for field in source.schema):
+            source = _Source.open(as_arrow(path))
+        is_here = source.path.is_absolute() == folder.is_absolute() and source.path.is_relative_to(folder)
+        cell = source.path.relative_to(folder).as_posix() if is_here else str(source.path.resolve())
+        columns = [field.name for field in source.schema if is_media(field.type) or not holds_bytes(field.type)]
+        left_out = [field.name for field in source.schema if field.name not in columns]
         if left_out:
             logger.warning("%s: columns of raw bytes are left out (%s)", path.name, ", ".join(left_out))
-        return cls(path, cell, columns, _class_names(reader.schema))
+        return cls(source.path, cell, columns, _class_names(source.schema))
 
     def rows(self) -> Iterator[dict[str, str]]:
         """Go through the rows.  Raises DataError: damaged."""
         import pyarrow
 
         number = 0
-        whole, reader = _reader(self.path)
+        source = _Source.open(self.path)
         try:
-            for batch in _batches(reader):
-                cells = [self._cells(name, batch.column(name), whole, number) for name in self.columns]
+            for batch in source.batches:
+                cells = [self._cells(name, batch.column(name), source.whole, number) for name in self.columns]
                 number += batch.num_rows
                 for values in zip(*cells, strict=True):
                     yield dict(zip(self.columns, values, strict=True))
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             what = f"cannot be read further after row {number:,}: {first_line(error)}"
-            raise DataError(what, where=str(self.path), advice="copy or fetch the file again") from None
+            raise DataError(what, where=str(self.path), advice=_ADVICE) from None
 
     def _cells(self, name: str, array: Any, whole: Any, number: int) -> list[str]:
         if is_media(array.type):
@@ -100,7 +107,7 @@ class ArrowFile:
         if not types.is_struct(array.type):  # a list of media
             start_N = array.offsets.to_numpy()
             parts = self._media(array.values, whole, number)
-            lists = [parts[a:b] for a, b in zip(start_N[:-1], start_N[1:], strict=True)]
+            lists = [parts[a:b] for a, b in itertools.pairwise(start_N.tolist())]
             return [json_cell(part) if part else "" for part in lists]
         data, paths = array.field("bytes"), array.field("path").to_pylist()
         has_bytes = np.asarray(data.is_valid()) & np.asarray(array.is_valid())
@@ -153,36 +160,46 @@ def as_arrow(parquet_file: Path) -> Path:
         with committed_folder(folder) as draft:
             try:
                 source = parquet.ParquetFile(parquet_file, memory_map=True)
-                with pyarrow.OSFile(str(draft / kept.name), "wb") as sink:
-                    with pyarrow.ipc.new_stream(sink, source.schema_arrow) as writer:
-                        for batch in source.iter_batches(batch_size=1000):
-                            writer.write_batch(batch)
+                with pyarrow.ipc.new_stream(str(draft / kept.name), source.schema_arrow) as writer:
+                    for batch in source.iter_batches(batch_size=1000):
+                        writer.write_batch(batch)
             except (pyarrow.ArrowException, OSError) as error:
                 advice = "fetch the file again (git lfs pull)"
-                raise DataError(f"cannot be read: {first_line(error)}", where=str(parquet_file), advice=advice) from None
+                raise DataError(
+                    f"cannot be read: {first_line(error)}", where=str(parquet_file), advice=advice
+                ) from None
     return kept
 
 
-def _reader(path: Path) -> tuple[Any, Any]:
-    """Map a file; return its bytes and a reader of its batches."""
-    import pyarrow
+class _Source(NamedTuple):
+    """An open file: its bytes (None where they are compressed, in Parquet), its schema, its batches."""
 
-    try:
-        whole = pyarrow.memory_map(str(path)).read_buffer()
-        if whole.slice(0, min(len(_FILE_MAGIC), whole.size)).to_pybytes() == _FILE_MAGIC:
-            return whole, pyarrow.ipc.open_file(whole)
-        reader = pyarrow.ipc.open_stream(whole)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"is not Arrow: {first_line(error)}", where=str(path)) from None
-    if whole.slice(whole.size - len(_END)).to_pybytes() != _END:
-        raise DataError("is cut short: it has no end mark", where=str(path), advice="copy or fetch the file again")
-    return whole, reader
+    path: Path
+    whole: Any
+    schema: Any
+    batches: Iterator[Any]
 
+    @classmethod
+    def open(cls, path: Path) -> _Source:
+        import pyarrow
+        from pyarrow import parquet
 
-def _batches(reader: Any) -> Iterator[Any]:
-    if hasattr(reader, "num_record_batches"):
-        return (reader.get_batch(i) for i in range(reader.num_record_batches))
-    return iter(reader)
+        is_parquet = path.suffix == ".parquet"
+        try:
+            if is_parquet:
+                table = parquet.ParquetFile(path, memory_map=True)
+                return cls(path, None, table.schema_arrow, table.iter_batches(batch_size=1000))
+            whole = pyarrow.memory_map(str(path)).read_buffer()
+            if whole.slice(0, min(len(_FILE_MAGIC), whole.size)).to_pybytes() == _FILE_MAGIC:
+                file = pyarrow.ipc.open_file(whole)
+                return cls(path, whole, file.schema, map(file.get_batch, range(file.num_record_batches)))
+            stream = pyarrow.ipc.open_stream(whole)
+        except (pyarrow.ArrowException, OSError) as error:
+            what = f"is not {'Parquet' if is_parquet else 'Arrow'}: {first_line(error)}"
+            raise DataError(what, where=str(path), advice=_ADVICE) from None
+        if whole.slice(whole.size - len(_END)).to_pybytes() != _END:
+            raise DataError("is cut short: it has no end mark", where=str(path), advice=_ADVICE)
+        return cls(path, whole, stream.schema, iter(stream))
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:

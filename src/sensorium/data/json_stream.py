@@ -123,9 +123,9 @@ class _Window:
             return found
         if not found:
             self._fail_short()
-        if or_value:
-            return ""
-        self.fail(f"is not JSON in {self.place}: '{found}' stands where {' or '.join(wanted)} belongs")
+        if not or_value:
+            self.fail(f"is not JSON in {self.place}: '{found}' stands where {' or '.join(wanted)} belongs")
+        return ""
 
     def back(self) -> None:
         """Put the last character back."""

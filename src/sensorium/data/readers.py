@@ -20,6 +20,7 @@ or prefix ("coco:"); it is a function from a path, and its options by keyword, t
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -136,6 +137,14 @@ class TableSpec:
         raise ConfigError(
             f"no reader for '{path.suffix or path.name}' tables", where=spec, advice=f"known: {', '.join(kinds)}"
         )
+
+    def seen_from(self, folder: Path) -> str:
+        """Return the spec that means the same table relative to `folder`."""
+        if self.kind in HUB and not self.path.exists():
+            return self.name
+        prefix = self.kind if self.kind.endswith(":") else ""
+        options = _OPTIONS.search(self.name) if prefix else None
+        return prefix + os.path.relpath(self.path.resolve(), folder.resolve()) + (options[0] if options else "")
 
     @property
     def media_folder(self) -> Path:

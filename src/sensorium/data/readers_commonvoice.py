@@ -4,7 +4,7 @@
     commonvoice:en/train.tsv?clips=/recordings/en
 
 Leaves: rows of `audio` (path) and `sentence`, then the file's other columns as they are (client_id, age, gender,
-accents, ...; which ones depends on the version).  Releases before version 4 write clips without '.mp3'; it is added.
+accents, ...; which ones depends on the version).  Early releases write clips without '.mp3'; it is added.
 Quotes are ordinary characters, as in the releases.
 Source: Ardila et al. 2020, "Common Voice" (2020.lrec-1.520).
 """

@@ -66,7 +66,9 @@ def read_flickr(path: Path, *, images: str = "", train: str = "", dev: str = "",
     elif _TOKEN.fullmatch(first):
         rows = _lines(path, _TOKEN, "NAME#NUMBER<tab>CAPTION", skip=0)
     else:
-        raise DataError("is no file of Flickr captions", where=f"{path.name}:1", advice="expected 'NAME.jpg#0<tab>...'")
+        raise DataError(
+            "is no file of Flickr captions", where=f"{path.name}:1", advice="expected 'NAME.jpg#0<tab>...'"
+        )
     return RowStream(list(COLUMNS), _rows(rows, prefix, splits, path), tuple(lists.values()))
 
 
@@ -127,7 +129,11 @@ def _lines(
 
 def _csv_rows(path: Path) -> Iterator[BadLine | tuple[int, str, str]]:
     for row in read_csv(path).rows:
-        yield row if isinstance(row, BadLine) else (row.line, *row.cells.values())
+        if isinstance(row, BadLine):
+            yield row
+        else:
+            image, caption = row.cells.values()
+            yield row.line, image, caption
 
 
 def _first_line(path: Path) -> str:

@@ -7,9 +7,9 @@
 
 Leaves: the columns as they are, labels by name; without `split`, where there are several, a column `split` too.
 Nothing is decoded and no code of a data set is ever run: cells of images and sounds say where the bytes lie
-(`sensorium.data.arrow_media`), and the media gateway opens them.  Parquet with media is first written as Arrow, once,
-into `.sensorium_arrow` beside it.  Columns of other bytes are left out, and the log says so.
-Source: https://huggingface.co/docs/datasets, "Save", "Load", and the repository structure; Apache Arrow's IPC format.
+(`sensorium.data.arrow_media`), and the media gateway opens them.  Parquet with media is first written as Arrow,
+once, into `.sensorium_arrow` beside it.  Columns of other bytes are left out, and the log says so.
+Source: https://huggingface.co/docs/datasets, "Save", "Load" and the repository structure; Apache Arrow's IPC format.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.errors import DataError, MissingExtraError
-from sensorium.data.arrow_media import ArrowFile, as_arrow
+from sensorium.data.arrow_media import ArrowFile
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ def read_hf(path: Path, *, split: str = "", config: str = "", revision: str = ""
         raise DataError("holds no rows", where=str(path))
     is_named = len(chosen) > 1 and SPLIT not in first.columns
     files = tuple(file.path for files in opened.values() for file in files)
-    return RowStream([*first.columns, *([SPLIT] if is_named else [])], _rows(opened, first.columns, is_named), files)
+    return RowStream(
+        [*first.columns, *([SPLIT] if is_named else [])], _rows(opened, first.columns, is_named), files
+    )
 
 
 def _rows(
@@ -76,7 +78,9 @@ def _parts(path: Path, config: str, revision: str) -> dict[str, list[Path]]:
     if not path.exists():
         return _from_hub(path.as_posix(), config, revision)
     if not path.is_dir():
-        raise DataError("is not a folder", where=str(path), advice="name the data set's folder; Parquet needs no 'hf:'")
+        raise DataError(
+            "is not a folder", where=str(path), advice="name the data set's folder; Parquet needs no 'hf:'"
+        )
     if (path / "dataset_dict.json").is_file():
         names = _json(path / "dataset_dict.json").get("splits", [])
         return {str(name): _saved(path / str(name)) for name in names}
@@ -91,7 +95,9 @@ def _saved(folder: Path) -> list[Path]:
         raise DataError("lacks its state.json", where=str(folder), advice=_ADVICE)
     state = _json(folder / "state.json")
     if state.get("_indices_data_files"):
-        raise DataError("keeps its rows in another order", where=str(folder), advice="save it after flatten_indices()")
+        raise DataError(
+            "keeps its rows in another order", where=str(folder), advice="save it after flatten_indices()"
+        )
     try:
         files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
     except (KeyError, TypeError):
@@ -115,7 +121,7 @@ def _parquet(path: Path, config: str) -> dict[str, list[Path]]:
             parts.setdefault(file.stem.partition("-")[0], []).append(file)
         if parts:
             _require_all(parts, folder)
-            return {name: [as_arrow(file) for file in files] for name, files in parts.items()}
+            return parts
     if config:
         raise DataError(f"has no Parquet files of '{config}'", where=str(path), advice="name one of its folders")
     return {}
@@ -163,5 +169,7 @@ def _require_pyarrow(path: Path) -> None:
         import pyarrow  # noqa: F401
     except ImportError:
         raise MissingExtraError(
-            "reading Hugging Face data sets needs pyarrow", where=str(path), advice="pip install 'sensorium[parquet]'"
+            "reading Hugging Face data sets needs pyarrow",
+            where=str(path),
+            advice="pip install 'sensorium[parquet]'",
         ) from None

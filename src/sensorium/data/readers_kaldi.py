@@ -55,7 +55,9 @@ def read_kaldi(path: Path, *, root: str = "") -> RowStream:
             raise DataError("is not a folder", where=str(path), advice=f"name the folder of {WAV_SCP}")
         raise FileNotFoundError(path)
     if not (path / WAV_SCP).is_file():
-        raise DataError(f"has no {WAV_SCP}", where=str(path), advice="a Kaldi data folder lists its recordings there")
+        raise DataError(
+            f"has no {WAV_SCP}", where=str(path), advice="a Kaldi data folder lists its recordings there"
+        )
     prefix = cell_prefix(folder_beside(path / WAV_SCP, root, ["."], "root"), path / WAV_SCP)
     for name in (TEXT, UTT2SPK):
         if not (path / name).is_file():
@@ -139,7 +141,11 @@ def _segments(path: Path) -> Iterator[_Part | str]:
             yield f"is not 'UTTERANCE RECORDING START END' ({SEGMENTS} line {line})"
             continue
         to_end = end_s == -1
-        if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or (end_s <= start_s and not to_end):
+        if (
+            not (math.isfinite(start_s) and math.isfinite(end_s))
+            or start_s < 0
+            or (end_s <= start_s and not to_end)
+        ):
             yield f"'{utterance}' lasts from {cells[1]} to {cells[2]} s ({SEGMENTS} line {line})"
             continue
         yield _Part(utterance, recording, start_s, None if to_end else end_s)
@@ -157,6 +163,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
                 fields = raw.decode("utf-8").split(maxsplit=1)
             except UnicodeDecodeError as error:
                 where = f"{path.name}:{number}"
-                raise DataError(f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8") from None
+                raise DataError(
+                    f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8"
+                ) from None
             if fields:
                 yield number, fields[0], fields[1].strip() if len(fields) > 1 else ""

@@ -60,7 +60,7 @@ def _rows(root: Path, first: Path, others: Iterator[Path]) -> Iterator[Row | Bad
 def _chapter(root: Path, transcript: Path) -> Iterator[dict[str, str] | str]:
     """Yield the cells of each line of a transcript, or what is wrong with it."""
     folder = transcript.parent
-    recordings = {Path(name).stem: name for name in os.listdir(folder) if name.endswith(SOUNDS)}
+    recordings = {file.stem: file.name for file in folder.iterdir() if file.suffix in SOUNDS}
     place = transcript.relative_to(root).as_posix()
     speaker, _, chapter = transcript.name.removesuffix(TRANSCRIPT).partition("-")
     subset = (folder.parts[-3:-2] or ("",))[0]

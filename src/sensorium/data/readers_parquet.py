@@ -52,7 +52,9 @@ def _text_columns(schema: Any, path: Path) -> list[str]:
     raw = [field.name for field in schema if holds_bytes(field.type)]
     if raw:
         logger.warning(
-            "%s: columns of raw bytes are left out (%s); of images and sounds, 'hf:FOLDER' reads them", path.name, ", ".join(raw)
+            "%s: columns of raw bytes are left out (%s); of images and sounds, 'hf:FOLDER' reads them",
+            path.name,
+            ", ".join(raw),
         )
     return [name for name in names if name not in raw]
 

@@ -57,7 +57,7 @@ def read_subtitles(path: Path, *, media: str = "") -> RowStream:
             what = "one 'media' cannot belong to a folder" if media else "holds no subtitles"
             raise DataError(what, where=str(path), advice="expected .srt and .vtt files, each beside its medium")
         pairs = [(file, _medium(file, "")) for file in files]
-        return RowStream(list(COLUMNS), _folder_rows(pairs, path), tuple(files))
+        return RowStream(list(COLUMNS), _folder_rows(pairs), tuple(files))
     if path.suffix.lower() not in SUBTITLES:
         raise DataError("is neither .srt nor .vtt", where=str(path), advice="convert it to one of them")
     path.stat()  # an absent file is the caller's OSError
@@ -78,7 +78,7 @@ def _medium(path: Path, given: str) -> str:
     return given or found.name
 
 
-def _folder_rows(pairs: list[tuple[Path, str]], folder: Path) -> Iterator[Row | BadLine]:
+def _folder_rows(pairs: list[tuple[Path, str]]) -> Iterator[Row | BadLine]:
     number = 0
     for file, medium in pairs:
         for part in _cues(file):
@@ -158,4 +158,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 where = f"{path.name}:{number}"
-                raise DataError(f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8") from None
+                raise DataError(
+                    f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8"
+                ) from None

@@ -50,7 +50,9 @@ def read_vqa(path: Path, *, annotations: str = "", images: str = "") -> RowStrea
     found = _SUBSET.search(path.name)
     subset = "".join(found.groups()) if found else ""
     name = path.name.replace("OpenEnded_", "").replace("MultipleChoice_", "").replace("questions", "annotations")
-    answers = file_beside(path, annotations, [name, f"../Annotations/{name}", f"../annotations/{name}"], "annotations")
+    answers = file_beside(
+        path, annotations, [name, f"../Annotations/{name}", f"../annotations/{name}"], "annotations"
+    )
     if answers is None and not subset.startswith("test"):
         raise DataError(f"its answers '{name}' are not there", where=str(path), advice="write ?annotations=FILE")
     places = [f"../{subset}", subset, f"../images/{subset}", f"images/{subset}", f"../Images/mscoco/{subset}"]
@@ -84,7 +86,10 @@ def _rows(path: Path, answers: Path | None, images: _Images) -> Iterator[Row | B
         if not fault and joined is not None:
             found = joined.pop(str(question["question_id"]))
         if fault or not isinstance(found, dict):
-            yield BadLine(number, fault or found or f"question {question['question_id']} has no annotation")
+            fault = fault or (
+                found if isinstance(found, str) else f"question {question['question_id']} has no annotation"
+            )
+            yield BadLine(number, fault)
             continue
         cells = dict.fromkeys(COLUMNS, "")
         cells |= {"image": images.cell(question["image_id"]), "question": question["question"], **found}

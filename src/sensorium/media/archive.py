@@ -10,7 +10,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from sensorium.core.errors import MediaError
 
@@ -39,16 +39,16 @@ def members(file: BinaryIO) -> Iterator[Member | str]:
     _check_kind(file)
     last = "its beginning"
     try:
-        with tarfile.open(fileobj=headers, mode="r:") as archive:
+        with tarfile.open(fileobj=cast(Any, headers), mode="r:") as archive:
             while (info := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps every header
+                archive.members = []  # else it keeps every header
                 last = f"member '{info.name}'"
                 if info.isdir():
                     continue
                 if info.offset_data + info.size > headers.size and info.isreg():
                     raise MediaError(f"is cut short in {last}")
                 yield _fault(info) or Member(info.name, info.offset_data, info.size)
-            _check_end(file, archive.offset, headers.size, last)
+            _check_end(file, archive.offset, last)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise MediaError(f"is damaged or cut short after {last}: {error}") from None
 
@@ -101,7 +101,7 @@ def _fault(info: tarfile.TarInfo) -> str:
     return ""
 
 
-def _check_end(file: BinaryIO, offset: int, size: int, last: str) -> None:
+def _check_end(file: BinaryIO, offset: int, last: str) -> None:
     file.seek(offset)
     block = file.read(_BLOCK)
     if len(block) < _BLOCK:

@@ -39,7 +39,9 @@ def seconds_of(stream: SoundStream, start_s: float, end_s: float | None) -> Soun
         stream,
         declared_samples=None if wanted is None else wanted - start,
         slack_samples=overshoot if known is None else stream.slack_samples,
-        blocks=_cut(stream, 0 if stream.seek is not None and start else start, None if end is None else end - start),
+        blocks=_cut(
+            stream, 0 if stream.seek is not None and start else start, None if end is None else end - start
+        ),
         seek=None,
     )
 
