@@ -23,6 +23,8 @@ _CHUNK = 1 << 20
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 _OPEN_STRING = "Unterminated string"
+_LONGEST_WORD = 16
+"""No 'false', '-Infinity' or escape is longer: a fault with as much text behind it is one."""
 
 
 class Member(NamedTuple):
@@ -135,38 +137,37 @@ class _Window:
         """Take a value of any kind."""
         if not self.peek():
             self._fail_short()
-        failed_at = -1
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                failed_at = self._read_past(error, failed_at)
+                self._read_past(error)
             except RecursionError:
                 self.fail(f"is nested too deeply in {self.place}")
             except ValueError as error:  # an integer of thousands of digits
                 self.fail(f"cannot be read in {self.place}: {error}")
             else:
-                if end < len(self._text) or not self._read_on():  # else a number may go on
-                    self._at = end
+                may_go_on = isinstance(value, int | float) and end + _LONGEST_WORD > len(self._text)
+                num_read = end - self._at
+                if not may_go_on or not self._read_on():  # which moves the text to where the value begins
+                    self._at += num_read
                     return value
 
     def fail(self, what: str) -> NoReturn:
         """Raise what is wrong."""
         raise DataError(what, where=self._path.name, advice="download or export it again")
 
-    def _read_past(self, error: json.JSONDecodeError, failed_at: int) -> int:
-        """Read on where the value may merely not be there yet; return how far into it the fault lies."""
-        here = error.pos - self._at
+    def _read_past(self, error: json.JSONDecodeError) -> None:
+        """Read on where the value may merely not be there yet."""
         is_open = error.msg.startswith(_OPEN_STRING)
-        is_damaged = here == failed_at and not is_open  # more text did not help
         if len(self._text) - self._at > MAX_VALUE:
             self.fail(f"has a value of more than {MAX_VALUE // 1_000_000} MB in {self.place}")
-        at_end = is_open or error.pos >= len(self._text.rstrip())
-        if is_damaged or not self._read_on():
-            if at_end and not is_damaged:
+        at_end = is_open or error.pos + _LONGEST_WORD > len(self._text)
+        fault_at = error.pos - self._at
+        if not at_end or not self._read_on():
+            if is_open or self._at + fault_at >= len(self._text.rstrip()):
                 self._fail_short()
             self.fail(f"is not JSON in {self.place}: {error.msg}")
-        return here
 
     def _read_on(self) -> bool:
         """Read as much again as there is; False at the end of the file."""

@@ -9,7 +9,7 @@ Leaves: the columns as they are, labels by name; without `split`, where there ar
 Nothing is decoded and no code of a data set is ever run: cells of images and sounds say where the bytes lie
 (`sensorium.data.arrow_media`), and the media gateway opens them.  Parquet with media is first written as Arrow,
 once, into `.sensorium_arrow` beside it.  Columns of other bytes are left out, and the log says so.
-Source: https://huggingface.co/docs/datasets, "Save", "Load" and the repository structure; Apache Arrow's IPC format.
+Source: https://huggingface.co/docs/datasets, "Save", "Load", repository structure; Apache Arrow's IPC format.
 """
 
 from __future__ import annotations

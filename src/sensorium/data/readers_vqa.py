@@ -29,6 +29,7 @@ from sensorium.data.readers import BadLine, Row, RowStream, row_of
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["image", "question", "answer", "answers", "answer_type", "question_type", "question_id"]
+_NAMELESS = "without id "
 _SUBSET = re.compile(r"(train|val|test)(?:-dev|-std)?(\d{4})")
 
 Answers = dict[str, str] | str
@@ -95,8 +96,9 @@ def _rows(path: Path, answers: Path | None, images: _Images) -> Iterator[Row | B
         cells |= {"image": images.cell(question["image_id"]), "question": question["question"], **found}
         yield row_of(number, cells | {"question_id": str(question["question_id"])})
     if joined is not None:
-        for number, (key, _) in enumerate(joined.rest(), start=last + 1):
-            yield BadLine(number, f"the annotation of question {key} has no question")
+        for number, (key, record) in enumerate(joined.rest(), start=last + 1):
+            is_nameless = isinstance(record, str) and key.startswith(_NAMELESS)
+            yield BadLine(number, record if is_nameless else f"the annotation of question {key} has no question")
 
 
 def _fault(question: Any) -> str:
@@ -111,7 +113,7 @@ def _fault(question: Any) -> str:
 def _answers(path: Path) -> Iterator[tuple[str, Answers]]:
     for number, annotation in elements(path, "annotations"):
         if not isinstance(annotation, dict) or "question_id" not in annotation:
-            yield f"of record {number:,}", "has no 'question_id'"
+            yield f"{_NAMELESS}{number}", f"record {number:,} of '{path.name}' has no 'question_id'"
         else:
             yield str(annotation["question_id"]), _cells(annotation, f"record {number:,} of '{path.name}'")
 
