@@ -31,8 +31,8 @@ FEATURES = {
 }
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
-    [("image", MEDIA), ("audio", MEDIA), ("label", pa.int64()), ("text", pa.string()), ("views", pa.list_(MEDIA))]
-    + [("raw", pa.binary())],
+    {"image": MEDIA, "audio": MEDIA, "label": pa.int64(), "text": pa.string(), "views": pa.list_(MEDIA)}
+    | {"raw": pa.binary()},
     metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
 )
 
@@ -180,16 +180,17 @@ def test_an_arrow_file_cut_short_is_named(tmp_path, share):
 def test_a_damaged_arrow_file_is_named(tmp_path):
     save_to_disk(tmp_path / "saved", table())
     path = tmp_path / "saved" / "data-00000-of-00002.arrow"
-    data = bytearray(path.read_bytes())
-    schema_end = data.index(b"row 0") - 400
-    data[schema_end - 3000 : schema_end] = b"\xff" * 3000
-    path.write_bytes(data)
-    try:
-        found = Table.open("hf:saved", tmp_path)
-    except DataError as error:
-        assert "data-00000-of-00002.arrow" in str(error)
-    else:  # only pixels were hit, which the gateway will say
-        assert len(found) == 5
+    whole = path.read_bytes()
+    starts = [i for i in range(0, len(whole), 8) if whole[i : i + 4] == b"\xff\xff\xff\xff"]
+    for start in starts[1:-1]:  # the header of each batch
+        path.write_bytes(whole[: start + 8] + b"\xff" * 40 + whole[start + 48 :])
+        with pytest.raises(DataError, match=r"data-00000-of-00002\.arrow: (cannot be read further|is)"):
+            Table.open("hf:saved", tmp_path)
+    lengths = np.array([len("row 0"), len("row 0row 1")], np.int32).tobytes()
+    at = whole.index(b"\0\0\0\0" + lengths) + 4
+    path.write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])  # an offset far outside
+    with pytest.raises(DataError, match=r"data-00000-of-00002\.arrow: cannot be read further after row"):
+        Table.open("hf:saved", tmp_path)
     path.write_bytes(b"not arrow at all")
     with pytest.raises(DataError, match=r"data-00000-of-00002\.arrow: is not Arrow"):
         Table.open("hf:saved", tmp_path)
@@ -236,7 +237,11 @@ def test_names_on_the_hub_need_the_package(tmp_path, monkeypatch):
 def test_what_datasets_itself_writes(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"]), "text": datasets.Value("string")}
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "text": datasets.Value("string"),
+        }
     )
     values = {
         "image": [{"bytes": png(40 * i), "path": None} for i in range(4)],

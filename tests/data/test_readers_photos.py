@@ -298,7 +298,9 @@ def test_token_files_and_their_lists(flickr8k, caplog):
     image = "Flicker8k_Dataset/1000268201_693b08cb0e.jpg"
     assert rows[1] == {"image": image, "caption": caption, "split": "train"}
     assert [row["split"] for row in rows] == ["train", "train", "dev", ""]
-    assert rows[3]["image"] == "Flicker8k_Dataset/2258277193_586949ec62.jpg.1"  # in the published file, without photo
+    assert (
+        rows[3]["image"] == "Flicker8k_Dataset/2258277193_586949ec62.jpg.1"
+    )  # in the published file, without photo
     assert "1 listed images have no caption (7 ...)" in caplog.text
 
 
@@ -329,7 +331,9 @@ def test_captions_as_csv(tmp_path):
 def test_flickr_files_cut_short_or_damaged(flickr8k):
     file = flickr8k / "Flickr8k.token.txt"
     file.write_text(TOKENS[:-45])
-    assert bad_of("flickr:Flickr8k.token.txt", flickr8k) == ["Flickr8k.token.txt:4: is not 'NAME#NUMBER<tab>CAPTION'"]
+    assert bad_of("flickr:Flickr8k.token.txt", flickr8k) == [
+        "Flickr8k.token.txt:4: is not 'NAME#NUMBER<tab>CAPTION'"
+    ]
     file.write_bytes(TOKENS.encode() + b"3.jpg#0\tcaf\xe9\n")
     assert bad_of("flickr:Flickr8k.token.txt", flickr8k) == ["Flickr8k.token.txt:5: is not UTF-8 at byte 11"]
     for text, told in (("", "is empty"), ("a,b\n", "no file of Flickr captions")):

@@ -35,7 +35,9 @@ def write_sound(path: Path, seconds: float = 1.0) -> None:
 
 # ---- Common Voice
 
-HEADER = "client_id\tpath\tsentence_id\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tvariant\tlocale\tsegment"
+HEADER = (
+    "client_id\tpath\tsentence_id\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tvariant\tlocale\tsegment"
+)
 CLIP = 'ab12\tcommon_voice_en_1.mp3\tc3\tHe said "no", and left.\t2\t0\ttwenties\tmale_masculine\t\t\ten\t'
 
 
@@ -86,7 +88,11 @@ def test_common_voice_cut_short_or_damaged(common_voice):
 @pytest.fixture
 def librispeech(tmp_path: Path) -> Path:
     root = tmp_path / "LibriSpeech"
-    for part, speaker, chapter in (("dev-clean", 84, 121123), ("dev-clean", 1272, 128104), ("test-clean", 61, 70968)):
+    for part, speaker, chapter in (
+        ("dev-clean", 84, 121123),
+        ("dev-clean", 1272, 128104),
+        ("test-clean", 61, 70968),
+    ):
         folder = root / part / str(speaker) / str(chapter)
         names = [f"{speaker}-{chapter}-{i:04d}" for i in range(2)]
         for name in names:
@@ -171,7 +177,12 @@ def test_without_segments_a_recording_is_an_utterance(kaldi, caplog):
     (folder / "text").write_text("call2 BYE\ncall1 HELLO\n")
     with caplog.at_level(logging.WARNING):
         rows = rows_of("kaldi:data/train?root=../../wav", kaldi)
-    assert rows[0] == {"audio": "../../wav/../../wav/call1.wav", "text": "HELLO", "speaker": "", "utterance": "call1"}
+    assert rows[0] == {
+        "audio": "../../wav/../../wav/call1.wav",
+        "text": "HELLO",
+        "speaker": "",
+        "utterance": "call1",
+    }
     assert rows[1]["audio"] == f"{kaldi}/wav/call1.wav"
     assert "has no 'utt2spk'" in caplog.text
 
@@ -181,7 +192,10 @@ def test_commands_are_not_run(kaldi):
     mark = kaldi / "was-run"
     (folder / "wav.scp").write_text(f"call1 touch {mark}; sph2pipe -f wav a.sph |\ncall2 wav.ark:512\n")
     assert bad_of("kaldi:data/train", kaldi) == [
-        *("train:%d: recording 'call1' is a command, and commands are not run (save its output as a file)" % n for n in (1, 2)),
+        *(
+            f"train:{n}: recording 'call1' is a command, and commands are not run (save its output as a file)"
+            for n in (1, 2)
+        ),
         "train:3: recording 'call2' lies in a Kaldi archive, which is not read (copy it to WAV files)",
     ]
     assert not mark.exists()
@@ -220,7 +234,11 @@ def test_recordings_listed_twice_or_without_path(kaldi):
 
 
 def test_what_is_no_kaldi_folder_is_refused(kaldi):
-    for spec, told in (("wav", r"has no wav\.scp"), ("gone", "no such table"), ("wav/call1.wav", "is not a folder")):
+    for spec, told in (
+        ("wav", r"has no wav\.scp"),
+        ("gone", "no such table"),
+        ("wav/call1.wav", "is not a folder"),
+    ):
         with pytest.raises(DataError, match=told):
             rows_of(f"kaldi:{spec}", kaldi)
 

@@ -13,7 +13,13 @@ from sensorium.cli.output import print_json
 from sensorium.version import __version__
 
 CORE = ("torch", "numpy", "safetensors", "tokenizers", "pillow", "av", "soundfile", "pydantic")
-EXTRAS = {"easy-vqa": "demo", "espeakng-loader": "demo", "pyarrow": "parquet", "jieba": "chinese"}
+EXTRAS = {
+    "easy-vqa": "demo",
+    "espeakng-loader": "demo",
+    "pyarrow": "parquet",
+    "datasets": "datasets",
+    "jieba": "chinese",
+}
 
 
 def doctor(

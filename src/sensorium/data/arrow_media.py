@@ -84,6 +84,7 @@ class ArrowFile:
         source = _Source.open(self.path)
         try:
             for batch in source.batches:
+                batch.validate(full=True)  # offsets that point outside would be read as they are
                 cells = [self._cells(name, batch.column(name), source.whole, number) for name in self.columns]
                 number += batch.num_rows
                 for values in zip(*cells, strict=True):
