@@ -97,8 +97,10 @@ def _rows(path: Path, answers: Path | None, images: _Images) -> Iterator[Row | B
         yield row_of(number, cells | {"question_id": str(question["question_id"])})
     if joined is not None:
         for number, (key, record) in enumerate(joined.rest(), start=last + 1):
-            is_nameless = isinstance(record, str) and key.startswith(_NAMELESS)
-            yield BadLine(number, record if is_nameless else f"the annotation of question {key} has no question")
+            if isinstance(record, str) and key.startswith(_NAMELESS):
+                yield BadLine(number, record)
+            else:
+                yield BadLine(number, f"the annotation of question {key} has no question")
 
 
 def _fault(question: Any) -> str:

@@ -39,6 +39,7 @@ def members(file: BinaryIO) -> Iterator[Member | str]:
     _check_kind(file)
     last = "its beginning"
     try:
+        archive: Any
         with tarfile.open(fileobj=cast(Any, headers), mode="r:") as archive:
             while (info := archive.next()) is not None:
                 archive.members = []  # else it keeps every header

@@ -22,10 +22,11 @@ ENDINGS: dict[str, str] = {
 ENCODER_OF = {"image": "cnn", "audio": "cnn", "text": "gru"}
 TARGET_NAMES = ("answer", "caption", "label", "class", "target", "transcript", "sentence", "text", "y")
 SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", ""}
-BOOKKEEPING = frozenset(
-    "key image_id subset utterance chapter speaker question_id question_type answer_type answers start_s end_s name "
-    "client_id sentence_id sentence_domain up_votes down_votes age gender accents accent variant locale segment".split()
-)
+BOOKKEEPING = frozenset({
+    "key", "name", "image_id", "question_id", "question_type", "answer_type", "answers", "start_s", "end_s",
+    "subset", "utterance", "chapter", "speaker", "client_id", "sentence_id", "sentence_domain", "up_votes", "down_votes",
+    "age", "gender", "accent", "accents", "variant", "locale", "segment",
+})  # fmt: skip
 """Columns of published data sets that say which row it is, or what is known of it: nothing to learn from, and some
 give the answer away."""
 LOOKED_AT = 5_000
