@@ -24,8 +24,8 @@ TARGET_NAMES = ("answer", "caption", "label", "class", "target", "transcript", "
 SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", ""}
 BOOKKEEPING = frozenset({
     "key", "name", "image_id", "question_id", "question_type", "answer_type", "answers", "start_s", "end_s",
-    "subset", "utterance", "chapter", "speaker", "client_id", "sentence_id", "sentence_domain", "up_votes", "down_votes",
-    "age", "gender", "accent", "accents", "variant", "locale", "segment",
+    "subset", "utterance", "chapter", "speaker", "client_id", "sentence_id", "sentence_domain", "up_votes",
+    "down_votes", "age", "gender", "accent", "accents", "variant", "locale", "segment",
 })  # fmt: skip
 """Columns of published data sets that say which row it is, or what is known of it: nothing to learn from, and some
 give the answer away."""
