@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, MissingExtraError, ModelError
 from sensorium.data import readers_json
-from sensorium.data.readers import READERS, BadLine, Row, RowStream, TableSpec, open_rows
+from sensorium.data.readers import READERS, BadLine, Row, RowStream, TableSpec, absolute_spec, open_rows
 
 ROWS = [{"photo": "a.jpg", "question": 'What, "is"\nit? é 我'}, {"photo": "", "question": "0"}]
 
@@ -65,6 +65,10 @@ TESTED_ELSEWHERE = {
     "spoken-captions:": "in test_readers_spoken_captions.py",
     "av_digits:": "in test_readers_pairs",
     "nlvr:": "in test_readers_pairs",
+    **dict.fromkeys(("coco:", "vqa:", "flickr:"), "in test_readers_photos"),
+    **dict.fromkeys(("commonvoice:", "librispeech:", "kaldi:", "subtitles:"), "in test_readers_speech"),
+    "webdataset:": "in test_readers_webdataset",
+    "hf:": "in test_readers_hf",
 }
 
 
@@ -245,6 +249,49 @@ def test_class_folders_become_media_and_label(tmp_path):
     ]
     assert [row for row in rows if isinstance(row, BadLine)] == [BadLine(4, "'stray.txt' is in no class folder")]
     assert (spec.media_folder / "cat/1.jpg").is_file()
+
+
+def test_classes_have_names_where_a_file_says_them(tmp_path):
+    for name in ("train/n01440764/a.JPEG", "train/n01443537/b.JPEG"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    mapping = tmp_path / "LOC_synset_mapping.txt"
+    mapping.write_text("n01440764 tench, Tinca tinca\nn01443537\tgoldfish\n")
+    stream = opened(tmp_path, "folder:train?names=../LOC_synset_mapping.txt")
+    assert [row.cells["name"] for row in stream.rows if isinstance(row, Row)] == ["tench, Tinca tinca", "goldfish"]
+    mapping.write_text("n01440764 tench\nn0144")
+    with pytest.raises(DataError, match=r"mapping\.txt: does not name 1 of the classes, such as 'n01443537'"):
+        opened(tmp_path, "folder:train?names=../LOC_synset_mapping.txt")
+    mapping.write_bytes(b"n01440764 \xff\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        opened(tmp_path, "folder:train?names=../LOC_synset_mapping.txt")
+    with pytest.raises(DataError, match="no such file of names"):
+        opened(tmp_path, "folder:train?names=gone.txt")
+
+
+# ---- options of specs
+
+
+def test_options_stand_behind_the_path(tmp_path):
+    (tmp_path / "a").mkdir()
+    spec = TableSpec.parse("folder:a?names=x%26y.txt", tmp_path)
+    assert (spec.path, spec.options) == (tmp_path / "a", {"names": "x&y.txt"})
+    assert absolute_spec("folder:a?names=../b/x.txt", tmp_path) == f"folder:{tmp_path}/a?names=../b/x.txt"
+    assert absolute_spec("a.csv", tmp_path) == f"{tmp_path}/a.csv"
+    assert absolute_spec("hf:user/name?split=train", tmp_path) == "hf:user/name?split=train"
+    assert absolute_spec("hf:a?split=train", tmp_path) == f"hf:{tmp_path}/a?split=train"
+    assert spec.seen_from(tmp_path / "b") == "folder:../a?names=x%26y.txt"
+    assert TableSpec.parse("hf:user/name", tmp_path).seen_from(tmp_path / "b") == "hf:user/name"
+
+
+def test_unknown_options_suggest_the_near_one(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ConfigError, match=r"no option 'name' \(did you mean 'names'"):
+        opened(tmp_path, "folder:a?name=x.txt")
+    with pytest.raises(ConfigError, match=r"no option 'x' \(it has none\)"):
+        opened(tmp_path, "conll:a?x=y")
+    with pytest.raises(ConfigError, match="cannot be told apart"):
+        opened(tmp_path, "folder:a?names=1&names=2")
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):

@@ -31,8 +31,16 @@ def tokenizer(*, closes: bool) -> Any:
     made = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     if closes:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
-    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+    names = {
+        "pad_token": "<pad>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=40, **names)
 
 
@@ -65,27 +73,64 @@ CASES = {
     "llama": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, lambda: tokenizer(closes=False)),
     "qwen2": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, lambda: tokenizer(closes=False)),
     "t5": Case(
-        "text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, lambda: tokenizer(closes=True)
+        "text",
+        {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT},
+        lambda: tokenizer(closes=True),
     ),
     "vit": Case("image", {**TINY, **PATCHES}, vit_processor),
-    "resnet": Case("image", {**STAGES, "embedding_size": 8}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})),
-    "convnext": Case("image", {**STAGES}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})),
-    "clip": Case("image", {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}}, clip_processor, "vision_config"),
+    "resnet": Case(
+        "image",
+        {**STAGES, "embedding_size": 8},
+        lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64}),
+    ),
+    "convnext": Case(
+        "image", {**STAGES}, lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64})
+    ),
+    "clip": Case(
+        "image",
+        {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}},
+        clip_processor,
+        "vision_config",
+    ),
     "siglip": Case(
         "image",
         {"vision_config": {**TINY, **PATCHES}, "text_config": {**TINY, **TEXT}},
         lambda: transformers.SiglipImageProcessorPil(size=SQUARE),
         "vision_config",
     ),
-    "dinov2": Case("image", {**TINY, **PATCHES}, lambda: transformers.BitImageProcessorPil(size={"shortest_edge": 18}, crop_size=SQUARE)),
+    "dinov2": Case(
+        "image",
+        {**TINY, **PATCHES},
+        lambda: transformers.BitImageProcessorPil(size={"shortest_edge": 18}, crop_size=SQUARE),
+    ),
     "swin": Case(
-        "image", {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "image_size": 16, "patch_size": 2, "window_size": 4}, vit_processor
+        "image",
+        {
+            "embed_dim": 8,
+            "depths": [1, 1],
+            "num_heads": [2, 2],
+            "image_size": 16,
+            "patch_size": 2,
+            "window_size": 4,
+        },
+        vit_processor,
     ),
     "whisper": Case(
         "audio",
         {
-            **{"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "num_mel_bins": 8, "max_source_positions": 50},
-            **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24},
+            **{
+                "d_model": 16,
+                "encoder_layers": 2,
+                "decoder_layers": 1,
+                "num_mel_bins": 8,
+                "max_source_positions": 50,
+            },
+            **{
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 24,
+                "decoder_ffn_dim": 24,
+            },
             **{**TEXT, "decoder_start_token_id": 1},
         },
         lambda: transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1),
@@ -97,7 +142,9 @@ CASES = {
         lambda: transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
     ),
     "audio-spectrogram-transformer": Case(
-        "audio", {**TINY, "max_length": 48, "num_mel_bins": 16}, lambda: transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=48)
+        "audio",
+        {**TINY, "max_length": 48, "num_mel_bins": 16},
+        lambda: transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=48),
     ),
 }
 

@@ -73,6 +73,7 @@ SAMPLES = {  # texts, others that share nothing with them, and what a text says 
     **{f"bleu{n}": (*PLAIN, 100, 0) for n in (1, 2, 3, 4)},
     **dict.fromkeys(("span_f1", "span_precision", "span_recall"), (*TAGS, 1, 0)),
     "token_accuracy": (["B-NP I-NP O", "O B-VP"], ["O O B-NP", "B-NP O"], 1, 0),
+    "vqa_accuracy": (["two dogs", "bench"], ["cat", "a lawn"], 1, 0),
     "wer": (PLAIN[0], ["x y z u v w q", "v w q r s t"], 0, 1),
     "cer": (["abc", "de"], ["xyz", "uv"], 0, 1),
 }

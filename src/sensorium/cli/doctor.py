@@ -24,6 +24,7 @@ EXTRAS = {
     "jieba": "chinese",
     "transformers": "hf",
     "huggingface-hub": "hf",
+    "datasets": "datasets",
 }
 
 

@@ -12,27 +12,30 @@ from sensorium.core.errors import UsageError
 
 
 def init(
-    table: Annotated[str, typer.Argument(help="A CSV, TSV, JSONL or Parquet file, or folder:PATH.")],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV, TSV, JSONL or Parquet file, or READER:PATH such as folder:pets or coco:captions.json."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="The config to write; default: beside the table.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing config.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Look at TABLE and write a config for it."""
-    import os
-
     from sensorium.core.commit import write_atomic
+    from sensorium.data.readers import TableSpec
     from sensorium.data.table import Table
     from sensorium.workflow.inspect import config_for, look_at
 
-    prefix, colon, bare = table.rpartition(":")
-    path = Path(bare)
+    parsed = TableSpec.parse(table, Path())
+    path = parsed.path
     opened = Table.open(table, Path())
     target = out if out is not None else path.parent / f"{path.stem or path.name}.toml"
     if target.exists() and not force:
         raise UsageError("exists already", where=str(target), advice="add --force to replace it, or choose --out")
-    spec = f"{prefix}{colon}{os.path.relpath(path.resolve(), target.parent.resolve())}"
     columns = look_at(opened)
-    write_atomic(target, config_for(opened, spec, columns).encode("utf-8"))
+    write_atomic(target, config_for(opened, parsed.seen_from(target.parent), columns).encode("utf-8"))
     if as_json:
         facts = [{"name": c.name, "kind": c.kind, "filled": c.filled, "distinct": c.distinct} for c in columns]
         print_json({"config": str(target), "rows": len(opened), "columns": facts})

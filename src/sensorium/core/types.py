@@ -6,6 +6,7 @@ D width, V vocabulary.  Masks: True = real.  Log-probabilities are nats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,27 +17,34 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """Name one image, sound or video: a local path, or bytes in memory.
+    """Name one image, sound or video: a local path, or bytes in memory; or a part of either.
 
     The bytes are untrusted; only `sensorium.media` opens them.
 
     Attributes:
-        span_s: the part of a sound or clip that is meant, from and to, in seconds; None = all of it.
+        path: a local file.
+        data: the bytes themselves.
+        member: which part of the file, as `sensorium.media.address` writes it; '' = all of it.
+        span_s: from which second on and up to which one (None = the end); None = all of it.
     """
 
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
-    span_s: tuple[float, float] | None = None
+    member: str = ""
+    span_s: tuple[float, float | None] | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
             raise ValueError("a Media has either a path or data")
-        if self.span_s is not None and not 0 <= self.span_s[0] < self.span_s[1]:
+        if self.span_s is not None and not 0 <= self.span_s[0] < (self.span_s[1] or math.inf):
             raise ValueError(f"a span ends after it begins, unlike {self.span_s}")
 
     def __str__(self) -> str:
-        name = f"'{self.path}'" if self.path is not None else f"<{len(self.data or b'')} bytes>"
-        return name if self.span_s is None else f"{name} {self.span_s[0]:.2f}-{self.span_s[1]:.2f} s"
+        part = f"::{self.member}" if self.member else ""
+        if self.span_s is not None:
+            start_s, end_s = self.span_s
+            part += f"#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
+        return f"'{self.path}{part}'" if self.path is not None else f"<{len(self.data or b'')} bytes{part}>"
 
 
 Item = Media | str | None

@@ -96,11 +96,13 @@ def _digest(item: Item, policy: MediaPolicy | None) -> str | SensoriumError:
 
 
 def _state(item: Item) -> tuple[bytes, str]:
-    """Return a medium's absolute path and the state of its file; an empty state is not to be remembered."""
-    if not isinstance(item, Media) or item.path is None or item.span_s is not None:
+    """Return a medium's absolute address and the state of its file; an empty state is not to be remembered."""
+    if not isinstance(item, Media) or item.path is None:
         return b"", ""
     try:
         path = os.fsencode(item.path.absolute())
+        if item.member or item.span_s is not None:
+            path += os.fsencode(f"\0{item.member}\0{item.span_s}")
         status = item.path.stat()
     except (OSError, ValueError):
         return b"", ""

@@ -7,12 +7,16 @@ import json
 from pathlib import Path
 
 from sensorium.core.types import Media
+from sensorium.media.address import media_at
 
 
 def media_in(cell: str, folder: Path) -> Media | None:
-    """Read a table cell as a path, relative to `folder`; None where it is blank."""
-    name = cell.strip()
-    return Media(path=folder / name) if name else None
+    """Read a table cell as the address of a medium, relative to `folder`; None where it is blank.
+
+    Raises:
+        MediaError: an address that cannot be meant.
+    """
+    return media_at(cell, folder) if cell.strip() else None
 
 
 def fingerprint_of(kind: str, **settings: str | float | bool | None) -> str:

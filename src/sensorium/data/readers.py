@@ -10,16 +10,23 @@ Policies, the same for every format:
   apart (a quote never closed, no header, not UTF-8 at all) is a DataError;
 - a cell has no NUL character and at most 10 MB.
 
+A reader named by prefix may have options, written behind the path: 'coco:captions.json?images=../train2017'.
+Paths in options start in the table's folder, as those in its cells do; '%26' stands for '&'.
+
 Third parties add a format under the entry-point group "sensorium.readers", named by suffix (".arrow")
-or prefix ("coco:"); it is a function from a path to a RowStream.
+or prefix ("coco:"); it is a function from a path, and its options by keyword, to a RowStream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError
@@ -42,7 +49,21 @@ READERS: dict[str, str] = {
     "av_digits:": "sensorium.data.readers_av_digits:read_av_digits",
     "nlvr:": "sensorium.data.readers_nlvr:read_nlvr",
     "windows:": "sensorium.data.readers_windows:read_windows",
+    "coco:": "sensorium.data.readers_coco:read_coco",
+    "vqa:": "sensorium.data.readers_vqa:read_vqa",
+    "flickr:": "sensorium.data.readers_flickr:read_flickr",
+    "commonvoice:": "sensorium.data.readers_commonvoice:read_commonvoice",
+    "librispeech:": "sensorium.data.readers_librispeech:read_librispeech",
+    "kaldi:": "sensorium.data.readers_kaldi:read_kaldi",
+    "webdataset:": "sensorium.data.readers_webdataset:read_webdataset",
+    "hf:": "sensorium.data.readers_hf:read_hf",
+    "subtitles:": "sensorium.data.readers_subtitles:read_subtitles",
 }
+
+HUB = frozenset({"hf:"})
+"""Readers whose specs may name something that is no file here; such a name stays as it is."""
+
+_OPTIONS = re.compile(r"\?(\w+=[^?]*)$")
 
 MAX_CELL_BYTES = 10_000_000
 MAX_LINE_BYTES = 64_000_000
@@ -69,13 +90,15 @@ class RowStream:
     Attributes:
         columns: the names; where a format has no header the list grows while rows are read.
         rows: the rows, once.
+        files: further files that the rows come from, beside the one that the spec names.
     """
 
     columns: list[str]
     rows: Iterator[Row | BadLine]
+    files: tuple[Path, ...] = ()
 
 
-Reader = Callable[[Path], RowStream]
+Reader = Callable[..., RowStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +109,13 @@ class TableSpec:
         name: the spec as messages show it.
         path: the file or folder.
         kind: its name in READERS.
+        options: what stands behind '?', by name.
     """
 
     name: str
     path: Path
     kind: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, spec: str, folder: Path) -> TableSpec:
@@ -102,7 +127,8 @@ class TableSpec:
         kinds = registry.names(READERS, ENTRY_POINTS)
         for kind in kinds:
             if kind.endswith(":") and spec.startswith(kind):
-                return cls(spec, folder / Path(spec.removeprefix(kind)).expanduser(), kind)
+                rest, options = split_options(spec.removeprefix(kind))
+                return cls(spec, _placed(kind, rest, folder), kind, options)
         path = folder / Path(spec).expanduser()
         if path.suffix.lower() in kinds:
             return cls(spec, path, path.suffix.lower())
@@ -112,25 +138,75 @@ class TableSpec:
             f"no reader for '{path.suffix or path.name}' tables", where=spec, advice=f"known: {', '.join(kinds)}"
         )
 
+    def seen_from(self, folder: Path) -> str:
+        """Return the spec that means the same table relative to `folder`."""
+        if self.kind in HUB and not self.path.exists():
+            return self.name
+        prefix = self.kind if self.kind.endswith(":") else ""
+        options = _OPTIONS.search(self.name) if prefix else None
+        return prefix + os.path.relpath(self.path.resolve(), folder.resolve()) + (options[0] if options else "")
+
     @property
     def media_folder(self) -> Path:
         """Return the folder that relative paths in the table's cells start from."""
         return self.path if self.path.is_dir() else self.path.parent
 
 
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """Part 'captions.json?images=photos&x=y' into the path and its options.
+
+    Raises:
+        ConfigError: an option without a name, or given twice.
+    """
+    found = _OPTIONS.search(text)
+    if found is None:
+        return text, {}
+    pairs = [part.partition("=") for part in found[1].split("&")]
+    options = {name: unquote(value) for name, _, value in pairs}
+    if len(options) < len(pairs) or not all(name and equals for name, equals, _ in pairs):
+        raise ConfigError(f"its options '{found[1]}' cannot be told apart", where=text, advice="write ?a=1&b=2")
+    return text[: found.start()], options
+
+
+def absolute_spec(spec: str, folder: Path) -> str:
+    """Make the path of a spec absolute, relative to `folder`; its options, and names on a hub, stay as they are."""
+    prefix, colon, rest = spec.partition(":")
+    if not colon or "/" in prefix or "\\" in prefix:
+        return str((folder / Path(spec).expanduser()).resolve())
+    text = split_options(rest)[0]
+    path = _placed(f"{prefix}:", text, folder)
+    return spec if path == Path(text) else f"{prefix}:{path.resolve()}{rest[len(text) :]}"
+
+
+def _placed(kind: str, text: str, folder: Path) -> Path:
+    path = folder / Path(text).expanduser()
+    return Path(text) if kind in HUB and not path.exists() else path
+
+
 def open_rows(spec: TableSpec) -> RowStream:
     """Open a table for streaming.
 
     Raises:
+        ConfigError: an option that its reader does not have.
         DataError: no such file, not readable, empty, or not of its format.
     """
     reader: Reader = registry.load(READERS, ENTRY_POINTS, spec.kind, where=spec.name)
+    _check_options(spec, reader)
     try:
-        return reader(spec.path)
+        return reader(spec.path, **spec.options)
     except FileNotFoundError:
         raise DataError("no such table", where=str(spec.path)) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=str(spec.path)) from None
+
+
+def _check_options(spec: TableSpec, reader: Reader) -> None:
+    parameters = inspect.signature(reader).parameters.values() if spec.options else ()
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    for name in spec.options:
+        if name not in known:
+            advice = registry.nearest(name, known) if known else "it has none"
+            raise ConfigError(f"'{spec.kind}' tables have no option '{name}'", where=spec.name, advice=advice)
 
 
 def cell_fault(cell: str) -> str:

@@ -30,7 +30,7 @@ def read_csv(path: Path) -> RowStream:
     with _open(path) as file:
         header = file.readline(MAX_LINE_BYTES)
     delimiter = ";" if ";" in header and "," not in header else ","
-    return _read(path, {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL})
+    return read_delimited(path, {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL})
 
 
 def read_tsv(path: Path) -> RowStream:
@@ -40,7 +40,7 @@ def read_tsv(path: Path) -> RowStream:
     quoting = csv.QUOTE_MINIMAL if _parses_quoted(head) else csv.QUOTE_NONE
     if '"' in head:
         logger.info("%s: quotes are %s", path.name, "cell marks" if quoting == csv.QUOTE_MINIMAL else "characters")
-    return _read(path, {"delimiter": "\t", "quoting": quoting})
+    return read_delimited(path, {"delimiter": "\t", "quoting": quoting})
 
 
 def _open(path: Path) -> TextIO:
@@ -67,7 +67,8 @@ def _parses_quoted(head: str) -> bool:
     return len(widths - {0}) == 1
 
 
-def _read(path: Path, dialect: dict[str, Any]) -> RowStream:
+def read_delimited(path: Path, dialect: dict[str, Any]) -> RowStream:
+    """Open a file of the dialect that is given, in `csv`'s words.  Raises DataError: as `read_csv`."""
     file = _open(path)
     try:
         rows = _LineCountingReader(file, path, dialect)

@@ -3,6 +3,9 @@
     pets/cat/1.jpg    ->    media = "cat/1.jpg", label = "cat"
     pets/dog/a/2.jpg  ->    media = "dog/a/2.jpg", label = "dog"
 
+With `?names=LOC_synset_mapping.txt` (lines such as 'n01440764 tench, Tinca tinca'; ImageNet's words.txt parts by a
+tab), a column `name` says what a class is called.
+
 Classes and files come in sorted order.  Hidden files and folders are no rows, nor are links to folders;
 a file that lies beside the class folders has no class, so it is a BadLine.
 """
@@ -18,8 +21,15 @@ from sensorium.data.readers import BadLine, Row, RowStream, row_of
 _NOT_MEDIA = {"thumbs.db", "desktop.ini"}  # what file browsers leave behind; hidden files begin with a dot
 
 
-def read_class_folders(path: Path) -> RowStream:
-    """Open a folder of class folders.  Raises DataError: not a folder, or no class folder in it."""
+def read_class_folders(path: Path, *, names: str = "") -> RowStream:
+    """Open a folder of class folders.
+
+    Args:
+        names: a file of what classes are called, relative to the folder.
+
+    Raises:
+        DataError: not a folder, no class folder in it, or a class that `names` lacks.
+    """
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.is_dir():
@@ -27,10 +37,30 @@ def read_class_folders(path: Path) -> RowStream:
     classes = [name for name in _names(path) if (path / name).is_dir()]
     if not classes:
         raise DataError("has no class folders", where=str(path), advice="expected FOLDER/CLASS/FILE")
-    return RowStream(["media", "label"], _rows(path))
+    if not names:
+        return RowStream(["media", "label"], _rows(path, {}))
+    file = path / Path(names).expanduser()
+    called = _names_of(file)
+    if missing := [name for name in classes if name not in called]:
+        what = f"does not name {len(missing):,} of the classes, such as '{missing[0]}'"
+        raise DataError(what, where=str(file), advice="expected 'CLASS NAME' on each line")
+    return RowStream(["media", "label", "name"], _rows(path, called), (file,))
 
 
-def _rows(root: Path) -> Iterator[Row | BadLine]:
+def _names_of(file: Path) -> dict[str, str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(
+            "no such file of names", where=str(file), advice="see it from the folder of classes"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 at byte {error.start:,}", where=str(file)) from None
+    parted = (line.split(maxsplit=1) for line in lines)
+    return {parts[0]: parts[1].strip() for parts in parted if len(parts) == 2}
+
+
+def _rows(root: Path, called: dict[str, str]) -> Iterator[Row | BadLine]:
     number = 0
     for name in _names(root):
         files = _files(root / name) if (root / name).is_dir() else [root / name]
@@ -40,7 +70,8 @@ def _rows(root: Path) -> Iterator[Row | BadLine]:
             if file == root / name:
                 yield BadLine(number, f"'{relative}' is in no class folder")
             else:
-                yield row_of(number, {"media": relative, "label": name})
+                cells = {"media": relative, "label": name}
+                yield row_of(number, cells | {"name": called[name]} if called else cells)
 
 
 def _files(folder: Path) -> Iterator[Path]:

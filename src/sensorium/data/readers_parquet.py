@@ -39,7 +39,7 @@ def read_parquet(path: Path) -> RowStream:
     try:
         file = parquet.ParquetFile(path, memory_map=True)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"is not Parquet: {_first_line(error)}", where=str(path)) from None
+        raise DataError(f"is not Parquet: {first_line(error)}", where=str(path)) from None
     columns = _text_columns(file.schema_arrow, path)
     return RowStream(columns, _rows(file, columns, path))
 
@@ -49,21 +49,24 @@ def _text_columns(schema: Any, path: Path) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"two columns are called '{name}'", where=str(path), advice="rename one")
-    raw = [field.name for field in schema if _holds_bytes(field.type)]
+    raw = [field.name for field in schema if holds_bytes(field.type)]
     if raw:
         logger.warning(
-            "%s: columns of raw bytes are left out (%s); export them to files", path.name, ", ".join(raw)
+            "%s: columns of raw bytes are left out (%s); of images and sounds, 'hf:FOLDER' reads them",
+            path.name,
+            ", ".join(raw),
         )
     return [name for name in names if name not in raw]
 
 
-def _holds_bytes(kind: Any) -> bool:
+def holds_bytes(kind: Any) -> bool:
+    """Say whether an Arrow type holds bytes that are not text."""
     from pyarrow import types
 
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         return True
     children = [kind.field(i) for i in range(kind.num_fields)]
-    return any(_holds_bytes(child.type) for child in children)
+    return any(holds_bytes(child.type) for child in children)
 
 
 def _rows(file: Any, columns: list[str], path: Path) -> Iterator[Row | BadLine]:
@@ -72,18 +75,19 @@ def _rows(file: Any, columns: list[str], path: Path) -> Iterator[Row | BadLine]:
     number = 0
     try:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            cells = [_cells(batch.column(name)) for name in columns]
+            cells = [text_cells(batch.column(name)) for name in columns]
             for values in zip(*cells, strict=True):
                 number += 1
                 yield row_of(number, dict(zip(columns, values, strict=True)))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         where = f"{path.name}:{number + 1}"
-        raise DataError(f"cannot be read further: {_first_line(error)}", where=where) from None
+        raise DataError(f"cannot be read further: {first_line(error)}", where=where) from None
     finally:
         file.close()
 
 
-def _cells(column: Any) -> list[str]:
+def text_cells(column: Any) -> list[str]:
+    """Turn an Arrow column into text cells."""
     return [value if isinstance(value, str) else _cell(value) for value in column.to_pylist()]
 
 
@@ -104,5 +108,6 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without its traces."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT_BYTES = 32 << 20  # smaller files are read again in about a second
 _HOPELESS_ROWS = 1000
-_ROW_FILE_VERSION = 1
+_ROW_FILE_VERSION = 2
 
 
 class Table:
@@ -130,6 +131,7 @@ class _Content:
     columns: Sequence[str]
     rows: RowFile
     bad: Sequence[tuple[int, str]]
+    files: Sequence[Path] = ()
 
 
 def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
@@ -141,7 +143,7 @@ def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
         else:
             bad.append((row.line, row.message))
             _give_up_early(spec, bad, len(writer))
-    return _Content(tuple(stream.columns), writer.finish(), bad)
+    return _Content(tuple(stream.columns), writer.finish(), bad, stream.files)
 
 
 def _give_up_early(spec: TableSpec, bad: Sequence[tuple[int, str]], num_good: int) -> None:
@@ -161,7 +163,8 @@ def _is_worth_keeping(spec: TableSpec) -> bool:
 def _kept(spec: TableSpec, cache: Path) -> _Content:
     """Read the table, or reuse the row file that an earlier run kept of its present content."""
     identity = _identity(spec)
-    folder = cache / "tables" / hashlib.sha256(str(spec.path.resolve()).encode()).hexdigest()[:24]
+    key = "\0".join([str(spec.path.resolve()), *itertools.chain(*sorted(spec.options.items()))])
+    folder = cache / "tables" / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     with exclusive(folder.with_suffix(".lock")):
         if folder.is_dir():
             try:
@@ -170,7 +173,8 @@ def _kept(spec: TableSpec, cache: Path) -> _Content:
                 logger.warning("%s: reading it again, since its kept row file %s", spec.name, error.what)
         with committed_folder(folder) as draft:
             content = _read(spec, RowFileWriter(draft))
-            facts = {"identity": identity, "columns": content.columns, "bad": content.bad}
+            states = [[str(file), *_state(file)] for file in content.files]
+            facts = {"identity": identity, "columns": content.columns, "bad": content.bad, "files": states}
             (draft / "table.json").write_text(json.dumps(facts), encoding="utf-8")
     return content
 
@@ -178,12 +182,18 @@ def _kept(spec: TableSpec, cache: Path) -> _Content:
 def _reopen(folder: Path, identity: Sequence[str | int]) -> _Content:
     verify(folder)
     facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    if facts["identity"] != list(identity):
+    if facts["identity"] != list(identity) or any(_state(Path(file)) != state for file, *state in facts["files"]):
         raise ModelError("is of an older content")
     return _Content(facts["columns"], RowFile.open(folder), [(line, message) for line, message in facts["bad"]])
 
 
 def _identity(spec: TableSpec) -> list[str | int]:
     """Name the file's present content by size and time of change, as `make` does."""
-    status = spec.path.stat()
-    return [_ROW_FILE_VERSION, spec.kind, str(spec.path.resolve()), status.st_size, status.st_mtime_ns]
+    return [_ROW_FILE_VERSION, spec.kind, str(spec.path.resolve()), *_state(spec.path)]
+
+
+def _state(file: Path) -> list[int]:
+    if not file.is_file():
+        return []
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -20,6 +20,7 @@ METRICS: dict[str, str] = {
     "accuracy": "sensorium.evaluation.metrics:accuracy",
     "exact_match": "sensorium.evaluation.metrics:exact_match",
     "macro_f1": "sensorium.evaluation.metrics:macro_f1",
+    "vqa_accuracy": "sensorium.evaluation.metrics_vqa:vqa_accuracy",
     "span_f1": "sensorium.evaluation.metrics_span:span_f1",
     "span_precision": "sensorium.evaluation.metrics_span:span_precision",
     "span_recall": "sensorium.evaluation.metrics_span:span_recall",

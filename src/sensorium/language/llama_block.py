@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.matmul import Linear
+from sensorium.core.rotary import Rotary
 from sensorium.language.llama_shape import LlamaShape
-from sensorium.language.rotary import Rotary
 from sensorium.language.transformer_block import Placement
 
 

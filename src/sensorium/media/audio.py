@@ -9,6 +9,7 @@ AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts
     span           cut out after decoding, where the `Media` has one
     NaN, infinity  refused; so is a peak beyond 8, which is no overshoot but another scale
     lengths        a file that holds less sound than its header declares is refused
+    some seconds   of a `Media` that names them, `sensorium.media.sound_span`; the caps are on what is kept
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sensorium.media.content_type import CONTAINERS, FILMS, HEAD, SOUNDS, conten
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
 from sensorium.media.sound_layout import walk
+from sensorium.media.sound_span import seconds_of
 from sensorium.media.sound_stream import SoundStream
 
 if TYPE_CHECKING:
@@ -44,15 +46,13 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
         is_film = content_type(read_head(media, policy, HEAD)) in FILMS
         data = read_bytes(media, policy, policy.max_video_bytes if is_film else policy.max_audio_bytes)
         kind = content_type(data)
-        blocks = [block for block in _at_rate(_open(data, kind), policy, rate_hz) if len(block)]
+        stream = _open(data, kind)
+        if media.span_s is not None:
+            stream = seconds_of(stream, *media.span_s)
+        blocks = [block for block in _at_rate(stream, policy, rate_hz) if len(block)]
         if not blocks:
             raise MediaError(f"{kind} without samples")
         samples_N = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if media.span_s is not None:
-            begin, end = (round(edge_s * rate_hz) for edge_s in media.span_s)
-            samples_N = samples_N[begin:end]
-            if not len(samples_N):
-                raise MediaError(f"has no sound from {media.span_s[0]:g} s on")
         return np.clip(samples_N, -1, 1, out=samples_N)
     except MediaError as error:
         raise error.at(str(media)) from None

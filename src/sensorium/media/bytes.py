@@ -14,9 +14,11 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sensorium.core.errors import MediaError
+from sensorium.media import archive
+from sensorium.media.address import range_of
 from sensorium.media.policy import MediaPolicy
 
 if TYPE_CHECKING:  # core.types imports torch, which a loader process need not pay for
@@ -54,6 +56,8 @@ def read_bytes(media: Media, policy: MediaPolicy, max_bytes: int) -> bytes:
         return media.data
     assert media.path is not None
     with os.fdopen(_open(media.path, policy), "rb") as file:
+        if media.member:
+            return _part(file, media.member, max_bytes)
         size = os.fstat(file.fileno()).st_size
         _check_size(size, max_bytes)
         data = file.read(size + 1)
@@ -69,11 +73,17 @@ def read_head(media: Media, policy: MediaPolicy, num_bytes: int) -> bytes:
         return media.data[:num_bytes]
     assert media.path is not None
     with os.fdopen(_open(media.path, policy), "rb") as file:
+        if media.member:
+            offset, size = range_of(media.member) or archive.find(file, media.member)[1:]
+            file.seek(offset)
+            num_bytes = min(num_bytes, size)
         return file.read(num_bytes)
 
 
 def digest(media: Media, policy: MediaPolicy | None = None) -> str:
     """Return the SHA-256 of the content of `media`, and of its span: 64 hex digits by which caches know it.
+
+    Some seconds of a medium have a digest of their own.
 
     Raises:
         MediaError: as `read_bytes`, with the largest of the policy's size caps.
@@ -86,8 +96,29 @@ def digest(media: Media, policy: MediaPolicy | None = None) -> str:
         raise error.at(str(media)) from None
     known = hashlib.sha256(data)
     if media.span_s is not None:
-        known.update(repr(media.span_s).encode())
+        known.update(repr(media.span_s).encode("ascii"))
     return known.hexdigest()
+
+
+def open_media(media: Media, policy: MediaPolicy) -> BinaryIO:
+    """Open the file of `media` for going through it; `member` and `span_s` are the caller's.
+
+    Raises:
+        MediaError: outside the granted folders, remote, missing, or not a regular file.
+    """
+    assert media.path is not None
+    return os.fdopen(_open(media.path, policy), "rb")
+
+
+def _part(file: BinaryIO, member: str, max_bytes: int) -> bytes:
+    """Read a part of a file: the bytes that its name states, or a member of a tar archive."""
+    offset, num_bytes = range_of(member) or archive.find(file, member)[1:]
+    _check_size(num_bytes, max_bytes)
+    file.seek(offset)
+    data = file.read(num_bytes)
+    if len(data) < num_bytes:
+        raise MediaError(f"the file ends before '{member}' does: it is cut short, or another one by now")
+    return data
 
 
 def _check_size(size: int, max_bytes: int) -> None:

@@ -39,6 +39,8 @@ def read_image(media: Media, policy: MediaPolicy, fit: int | None = None) -> NDA
         MediaError: not an image, cut short, damaged, or beyond the policy; it names the medium.
     """
     try:
+        if media.span_s is not None:
+            raise MediaError("names seconds, which an image has none of", advice="read it as audio or video")
         data = read_bytes(media, policy, policy.max_image_bytes)
         kind = content_type(data)
         _check_kind(kind)

@@ -18,6 +18,9 @@ from sensorium.media.sound_stream import SoundStream
 BLOCK_SAMPLES = 1 << 16  # of all channels together
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's own sign for a stream that states no length
 
+# Not Ogg, whose packets lean on those before.
+_SEEKS_EXACTLY = frozenset({"WAV", "FLAC", "AIFF", "AU", "CAF"})
+
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # the package has no types
     """A sound read from its beginning to its end.
@@ -54,6 +57,7 @@ def open_sndfile(data: bytes, kind: str, declared_s: float | None) -> SoundStrea
         # A Vorbis stream may begin and end inside a block, of 8192 samples at most.
         slack_samples=8192 if kind == "Ogg" else 0,
         blocks=_blocks(file, kind),
+        seek=file.seek if kind in _SEEKS_EXACTLY else None,
     )
 
 

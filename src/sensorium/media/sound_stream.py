@@ -5,7 +5,7 @@ Enters: nothing; the decoders fill it.  Leaves: `SoundStream`, checked against t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class SoundStream:
         declared_samples: length by the header; None where the format states none.
         slack_samples: how far the decoded length may stay behind, for formats that state it loosely.
         blocks: float32 (n, num_channels) each.
+        seek: makes the blocks begin at a sample, exactly; to be called before they are read.  None: it cannot.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class SoundStream:
     declared_samples: int | None
     slack_samples: int
     blocks: Iterable[NDArray[np.float32]]
+    seek: Callable[[int], object] | None = None
 
     def check(self, policy: MediaPolicy) -> None:
         """Hold the header against the policy.  Raises MediaError."""

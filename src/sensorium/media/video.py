@@ -132,16 +132,17 @@ def _open(media: Media, policy: MediaPolicy) -> Track:
     return Track.open(data, kind, policy)
 
 
-def _span(track: Track, span_s: tuple[float, float] | None) -> tuple[int, int, float]:
+def _span(track: Track, span_s: tuple[float, float | None] | None) -> tuple[int, int, float]:
     """Return the first picture of a span, the one after its last, and when the span ends."""
     if span_s is None:
         return 0, len(track.time_K), track.end_s
-    first, last = (int(n) for n in np.searchsorted(track.time_K, np.array(span_s) - 5e-7))
+    start_s, end_s = span_s[0], track.end_s if span_s[1] is None else min(span_s[1], track.end_s)
+    if start_s >= track.end_s:
+        raise MediaError(f"has no pictures from {start_s:g} s on: it lasts {track.end_s:.2f} s")
+    first, last = (int(n) for n in np.searchsorted(track.time_K, np.array((start_s, end_s)) - 5e-7))
     if first == last:  # between two pictures: the one that is on screen
         first, last = max(last - 1, 0), max(last, 1)
-    if span_s[0] >= track.end_s:
-        raise MediaError(f"has no pictures from {span_s[0]:g} s on: it lasts {track.end_s:.2f} s")
-    return first, last, min(span_s[1], track.end_s)
+    return first, last, end_s
 
 
 def _facts(track: Track) -> ClipFacts:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.data import readers
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.media.policy import MediaPolicy
@@ -99,10 +100,7 @@ class PretrainingConfig:
 
     def resolve(self, spec: str) -> str:
         """Make a table spec ('photos.csv', 'folder:shots') absolute, relative to the config's folder."""
-        prefix, colon, path = spec.partition(":")
-        if not colon or "/" in prefix or "\\" in prefix:
-            prefix, colon, path = "", "", spec
-        return f"{prefix}{colon}{(self.folder / Path(path).expanduser()).resolve()}"
+        return readers.absolute_spec(spec, self.folder)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""

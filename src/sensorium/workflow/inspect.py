@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sensorium.core.config import write_toml
 from sensorium.core.errors import DataError
 from sensorium.data.table import Table
+from sensorium.media.address import ending
 
 ENDINGS: dict[str, str] = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"), "image"),
@@ -23,6 +23,13 @@ ENDINGS: dict[str, str] = {
 ENCODER_OF = {"image": "cnn", "audio": "cnn", "video": "frames", "text": "gru"}
 TARGET_NAMES = ("answer", "caption", "label", "class", "target", "transcript", "sentence", "text", "y")
 SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", ""}
+BOOKKEEPING = frozenset({
+    "key", "name", "image_id", "question_id", "question_type", "answer_type", "answers", "start_s", "end_s",
+    "subset", "utterance", "chapter", "speaker", "client_id", "sentence_id", "sentence_domain", "up_votes",
+    "down_votes", "age", "gender", "accent", "accents", "variant", "locale", "segment",
+})  # fmt: skip
+"""Columns of published data sets that say which row it is, or what is known of it: nothing to learn from, and some
+give the answer away."""
 LOOKED_AT = 5_000
 FEW_DISTINCT = 1_000
 SHORT_TEXT_WORDS = 4.0
@@ -55,7 +62,7 @@ def look_at(table: Table, num_rows: int = LOOKED_AT) -> list[ColumnFacts]:
 
 def _facts(name: str, cells: list[str]) -> ColumnFacts:
     filled = [cell for cell in cells if cell.strip()]
-    endings = [ENDINGS.get(Path(cell).suffix.lower(), "text") for cell in filled]
+    endings = [ENDINGS.get(ending(cell), "text") for cell in filled]
     kind = max(set(endings), key=endings.count) if endings else "text"
     words = sum(len(cell.split()) for cell in filled) / max(len(filled), 1)
     return ColumnFacts(name, kind, len(filled) / len(cells), len(set(filled)), words)
@@ -85,7 +92,7 @@ def guess_task(target: ColumnFacts, inputs: list[ColumnFacts]) -> str:
 def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:
     """Write a commented config that trains on `table`, given as `spec`."""
     target = guess_target(columns)
-    inputs = [column for column in columns if column is not target and _is_input(column)]
+    inputs = [column for column in columns if column is not target and _is_input(column, ":" in spec)]
     if not inputs:
         raise DataError("no column to learn from", where=table.name, advice="a table needs two columns or more")
     task = guess_task(target, inputs)
@@ -118,9 +125,13 @@ def _split_column(table: Table) -> dict[str, str]:
     return {"split_column": "split"} if "train" in cells and cells <= SPLIT_NAMES else {}
 
 
-def _is_input(column: ColumnFacts) -> bool:
+def _is_input(column: ColumnFacts, is_published: bool) -> bool:
     identifies = column.name.lower() in ("id", "split", "n", "index", "row")
-    return column.distinct > 1 and not identifies
+    return column.distinct > 1 and not identifies and not (is_published and _keeps_books(column.name))
+
+
+def _keeps_books(name: str) -> bool:
+    return name in BOOKKEEPING or name.startswith("json.")
 
 
 def _section(name: str, values: dict[str, Any], comments: list[str] | None = None) -> str:
