@@ -33,11 +33,13 @@ Counted = tuple[Callable[..., Floats], Callable[[Floats], Floats]]
 """Rows, and perhaps how words are split, to counts (N, K); sums of counts (R, K) to values (R,)."""
 
 
-def intervals(evaluation: Evaluation, *, many_references: bool, seed: int = 0) -> dict[str, tuple[float, float]]:
+def intervals(
+    evaluation: Evaluation, *, many_references: bool = True, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """Return (low, high) by metric; nothing where no row was judged by its text.
 
     Args:
-        many_references: rows are judged against lists of texts, as the evaluation's task says.
+        many_references: rows are judged against all their references, else against the first.
     """
     said = [prediction.text for _, prediction, _ in evaluation.predictions]
     right: list[Any] = [refs if many_references else refs[0] for _, _, refs in evaluation.predictions]
@@ -141,7 +143,8 @@ def _spans(judge: Callable[[Floats], Floats]) -> Counted:
 
 
 def _tokens(said: Sequence[str], right: Any) -> Floats:
-    rows = [(text.split(), refs.split()) for text, refs in zip(said, right, strict=True)]
+    meant = (refs if isinstance(refs, str) else refs[0] for refs in right)
+    rows = [(text.split(), tags.split()) for text, tags in zip(said, meant, strict=True)]
     return np.array([[sum(a == b for a, b in zip(*row, strict=True)), len(row[0])] for row in rows], float)
 
 

@@ -38,9 +38,7 @@ def meteor_exact(predictions: Sequence[str], references: References, *, split: S
     return statistics.fmean(meteor_rows(predictions, references, stems=False, split=split))
 
 
-def meteor_exact_stem(
-    predictions: Sequence[str], references: References, *, split: Split = caption_words
-) -> float:
+def meteor_exact_stem(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
     """Return METEOR where words match themselves and words of equal stem."""
     return statistics.fmean(meteor_rows(predictions, references, split=split))
 

@@ -21,7 +21,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.missing import evaluate_missing
-from sensorium.evaluation.registry import LOWER_IS_BETTER
+from sensorium.evaluation.registry import is_lower_better
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import num_parameters
@@ -29,6 +29,7 @@ from sensorium.report.facts import Curve, RunFacts, Score, System
 from sensorium.report.inline_media import Inliner
 from sensorium.report.page import MAX_BYTES, write_page
 from sensorium.report.wording import duration
+from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Task
 from sensorium.training.metrics_log import read_metrics
 from sensorium.workflow.config import RunConfig, load_config
@@ -107,13 +108,14 @@ def report_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> Pat
             "is a run of several tasks", where=str(run), advice="its reports are made when it is trained"
         )
     config, predictor = load_config(run / "config.toml"), Predictor.load(run)
+    task = judged_by(predictor.task, config.evaluation.metrics)
     quarantine = Quarantine(config.data.max_bad_fraction)
     part = open_parts(config, quarantine)[summary["judged_on"]]
     corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
     say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
     evaluation = evaluate(
         predictor.model,
-        predictor.task,
+        task,
         corpus,
         answers=predictor.answers,
         decoding=predictor.decoding,
@@ -125,7 +127,7 @@ def report_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> Pat
         config=config,
         run=run,
         model=predictor.model,
-        task=predictor.task,
+        task=task,
         answers=predictor.answers,
         decoding=predictor.decoding,
         corpus=corpus,
@@ -147,7 +149,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         metric,
         inliner,
         many_references=judged.task.many_references,
-        lower_is_better=metric in LOWER_IS_BETTER,
+        lower_is_better=is_lower_better(metric),
     )
     best, worst = rows.extremes() if show_rows else ([], [])
     bad = _bad_rows(judged.run)
@@ -159,7 +161,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         command=f"sensorium train {shlex.quote(str(judged.run / 'config.toml'))}",
         judged_on=judged.summary["judged_on"],
         metric=metric,
-        lower_is_better=LOWER_IS_BETTER,
+        lower_is_better=frozenset(filter(is_lower_better, judged.evaluation.metrics)),
         model=_model(judged),
         baselines=[_baseline(baseline) for baseline in judged.summary["baselines"]],
         curves=_curves(judged.run),
@@ -267,6 +269,7 @@ def _about(judged: Judged) -> dict[str, str]:
             f"{name} {weight:.2f}" for name, weight in (summary.get("mixture_weights") or {}).items()
         )
         or ", ".join(config.model.scorers),
+        "Words split": ", ".join(sorted(set(judged.evaluation.tokenize.values()) - {"none", "tokenizer"})),
         "Seed": str(config.training.seed),
         "Time": ", ".join(f"{way} {duration(s)}" for way, s in summary["seconds"].items()),
         **{name.capitalize(): version for name, version in summary.get("versions", versions()).items()},
