@@ -2,8 +2,8 @@
 
 Enters: an evaluation.  Leaves: 95 % bounds by metric: the percentile bootstrap over rows, as `metrics_interval`.
 Most metrics are functions of sums over rows (matches, errors, spans), so that rows are counted once and a draw is a
-weighted sum; CIDEr's document frequencies stay those of all rows; macro F1, precision and recall are judged anew for
-each draw.  Perplexity, distinct-n, similarities and what finds rows have none.
+weighted sum; CIDEr's document frequencies stay those of all rows; macro F1, precision and recall are judged anew
+for each draw.  Perplexity, distinct-n, similarities and what finds rows have none.
 """
 
 from __future__ import annotations

@@ -74,12 +74,12 @@ def macro_f1(predictions: Sequence[str], references: References) -> float:
 
 def macro_precision(predictions: Sequence[str], references: References) -> float:
     """Average TP / (TP + FP) over the labels of `macro_f1`; 0 for one that was never predicted."""
-    return _mean_over_labels(predictions, references, lambda right, said, meant: right / max(said, 1))
+    return _mean_over_labels(predictions, references, lambda right, said, _: right / max(said, 1))
 
 
 def macro_recall(predictions: Sequence[str], references: References) -> float:
     """Average TP / (TP + FN) over the labels of `macro_f1`; 0 for one that was never referred to."""
-    return _mean_over_labels(predictions, references, lambda right, said, meant: right / max(meant, 1))
+    return _mean_over_labels(predictions, references, lambda right, _, meant: right / max(meant, 1))
 
 
 def _mean_over_labels(

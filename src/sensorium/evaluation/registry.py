@@ -108,7 +108,7 @@ def parsed(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def split_name(name: str) -> str:
-    """Name how the texts of a metric are split: a name of SPLITS, "characters", ...; "none" where they stay whole."""
+    """Name how the texts of a metric are split: by SPLITS, "characters", ...; "none" where they stay whole."""
     base, _, split = name.partition("@")
     return split or SPLIT_OF.get(base) or _FIXED_SPLIT.get(base, "none")
 

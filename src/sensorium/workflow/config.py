@@ -61,7 +61,7 @@ class EvaluationConfig(Section):
     vectors: str | None = None
     """A file of word vectors, relative to the config: what is written is judged by its similarity too."""
     metrics: tuple[str, ...] | None = Field(None, min_length=1)
-    """By what texts are judged instead of the task's own metrics, the main one first; "bleu4@13a" splits words so."""
+    """By what texts are judged, the main one first; None: the task's own.  "bleu4@13a" splits words that way."""
 
     @model_validator(mode="after")
     def _are_known(self) -> Self:
