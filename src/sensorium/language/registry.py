@@ -13,6 +13,7 @@ SCORERS: dict[str, str] = {
     "ctc": "sensorium.language.ctc:CTC",
     "infinigram": "sensorium.language.infinigram:Infinigram",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
+    "neighbours": "sensorium.language.neighbours:Neighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "readout": "sensorium.language.readout:Readout",
     "recurrent": "sensorium.language.recurrent:Recurrent",
