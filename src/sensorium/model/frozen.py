@@ -66,7 +66,7 @@ class FeaturePreparer:
         trunk = {n: t for n, t in self.encoder.state_dict().items() if not n.startswith("outlet.")}
         for name, tensor in sorted(trunk.items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return f"frozen-{digest.hexdigest()[:16]}"
 
     def save(self, folder: Path) -> None:
