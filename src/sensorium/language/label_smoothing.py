@@ -35,4 +35,5 @@ def smoothed_nll(scorer: Any, token_BT: Tensor, mask_BT: Tensor, cond: Condition
     is_real_BT = mask_BT[:, 1:]
     nll_B = torch.where(is_real_BT, nll_BT, 0).sum(1)
     smoothed_B = torch.where(is_real_BT, (1 - share) * nll_BT + share * others_BT, 0).sum(1)
-    return smoothed_B + (nll_B - smoothed_B).detach()
+    loss_B: Tensor = smoothed_B + (nll_B - smoothed_B).detach()
+    return loss_B
