@@ -42,22 +42,30 @@ def batch(rows=ROWS, seed=5):
 
 
 def filled(**options):
-    model = Neighbours(Neighbours.Config(**{"temperature": 0.3, "strength": 0.7, **options}), VOCAB, WIDTH).eval()
+    model = Neighbours(
+        Neighbours.Config(
+            **{"temperature": 0.3, "order": 3, "strengths": [0.7] * options.get("order", 3), **options}
+        ),
+        VOCAB,
+        WIDTH,
+    ).eval()
     model.remember(*batch())
     return model.settle()
 
 
-def brute_force(tokens, query_D, options, rows=ROWS, keys=None):
-    """log p of every token after BOS, by dictionaries of counts."""
-    keys = batch()[2].memory.x_BTD.mean(1) if keys is None else keys
+def brute_force(tokens, query_D, options, rows=ROWS):
+    """log p of every token after BOS, by dictionaries of counts over an n-gram of all texts."""
+    keys = batch()[2].memory.x_BTD.mean(1)
+    background = Ngram(Ngram.Config(order=3), VOCAB, WIDTH).fit(rows)
     mean_D = keys.mean(0)
     cosine = torch.cosine_similarity(keys - mean_D, (query_D - mean_D)[None], dim=1).tolist()
     near = sorted(range(len(rows)), key=lambda j: -cosine[j])[: options["neighbours"]]
     weight = {j: math.exp((cosine[j] - cosine[near[0]]) / options["temperature"]) for j in near}
-    words = [word for row in rows for word in row[1:]]
-    order, strength, found = options["order"], options["strength"], []
+    order, found = options["order"], []
     for t in range(1, len(tokens)):
-        p = {w: (words.count(w) + 1) / (len(words) + NUM_WORDS) for w in range(len(VOCAB)) if w not in (PAD, BOS)}
+        fed_1T, nothing = torch.tensor([tokens[:t]]), Conditioning.empty(1)
+        log_p_1V, _ = background.extend(background.start(nothing), fed_1T, fed_1T != PAD)
+        p = {w: float(log_p_1V[0, w].exp()) for w in range(len(VOCAB)) if w not in (PAD, BOS)}
         before = [PAD] * order + tokens[:t]
         for n in range(1, order + 1):
             count = dict.fromkeys(p, 0.0)
@@ -66,7 +74,7 @@ def brute_force(tokens, query_D, options, rows=ROWS, keys=None):
                 for i in range(order + 1, len(padded)):
                     if padded[i - n + 1 : i] == before[len(before) - n + 1 :]:
                         count[padded[i]] += weight[j]
-            total = sum(count.values())
+            total, strength = sum(count.values()), options["strengths"][n - 1]
             p = {w: (count[w] + strength * p[w]) / (total + strength) for w in p}
         found.append(math.log(p[tokens[t]]))
     return found
@@ -81,11 +89,12 @@ def brute_force(tokens, query_D, options, rows=ROWS, keys=None):
             "order": st.integers(1, 4),
             "neighbours": st.integers(1, 7),
             "temperature": st.sampled_from([0.05, 0.5]),
-            "strength": st.sampled_from([0.1, 3.0]),
+            "strengths": st.lists(st.sampled_from([0.1, 3.0, 50.0]), min_size=4, max_size=4),
         }
     ),
 )
 def test_it_is_its_formula(words, seed, options):
+    options["strengths"] = options["strengths"][: options["order"]]
     tokens = [BOS, *words, EOS]
     cond = memory(1, seed)
     model, token_1T = filled(**options), torch.tensor([tokens])
@@ -136,7 +145,7 @@ def test_what_models_know_it_by():
 
 def test_it_says_what_was_said_of_the_same():
     _, _, cond = batch()
-    model = filled(neighbours=1, strength=0.01)
+    model = filled(neighbours=1, strengths=[0.01] * 3)
     for row, tokens in enumerate(ROWS):
         one = Conditioning(cond.memory.rows(torch.tensor([row])))
         state, said = model.start(one), [BOS]
@@ -152,9 +161,9 @@ def test_it_says_what_was_said_of_the_same():
 def test_a_row_without_a_memory_has_the_words_of_all():
     model, empty = filled(), Conditioning.empty(1)
     log_p_1V, _ = model.extend(model.start(empty), torch.tensor([[BOS]]), torch.ones(1, 1).bool())
-    torch.testing.assert_close(log_p_1V[0], model.log_p_)
-    words = [word for row in ROWS for word in row[1:]]
-    assert float(log_p_1V[0, EOS].exp()) == pytest.approx((len(ROWS) + 1) / (len(words) + NUM_WORDS))
+    background = Ngram(Ngram.Config(order=3), VOCAB, WIDTH).fit(ROWS)
+    want_1V, _ = background.extend(background.start(empty), torch.tensor([[BOS]]), torch.ones(1, 1).bool())
+    torch.testing.assert_close(log_p_1V, want_1V)
     assert float(model.facts(model.start(empty))) == 0
 
 
@@ -171,28 +180,38 @@ def test_settling_again_forgets_and_more_than_the_most_is_said(caplog):
     assert len(model.key_) == len(model.token_) == 3
     assert "the last 2 of 5 rows" in caplog.text
     assert len(model.settle().key_) == 0
-    scored = model.score(*batch())
-    assert scored[0, 1:].exp().tolist() == pytest.approx([1 / NUM_WORDS] * 4 + [1.0] * 1)
+    assert model.score(*batch())[0, 1:].exp().tolist() == pytest.approx([1 / NUM_WORDS] * 4 + [1.0])
 
 
 def test_fitting_takes_the_likeliest_of_the_grid_on_held_out_rows(monkeypatch):
     monkeypatch.setattr(module, "_TEMPERATURES", (0.01, 0.3, 50.0))
-    monkeypatch.setattr(module, "_STRENGTHS", (0.1, 5.0))
-    model = filled(temperature=None, strength=None)
+    monkeypatch.setattr(module, "_STRENGTHS", (0.1, 5.0, 70.0))
     held_out = [batch([[BOS, 4, 5, EOS], [BOS, 7, 4, EOS]], seed=11), batch([[BOS, 6, EOS]], seed=12)]
-    model.tune(held_out)
-    value = {}
-    for temperature in (0.01, 0.3, 50.0):
-        for strength in (0.1, 5.0):
-            other = filled(temperature=temperature, strength=strength)
-            value[temperature, strength] = sum(float(other.score(*rows).sum()) for rows in held_out)
-    best = max(value, key=value.get)
-    assert (float(model.temperature_), float(model.strength_)) == pytest.approx(best)
+    model = filled(temperature=None, strengths=None, order=1).tune(held_out)
+
+    def value(temperature, strengths):
+        other = filled(temperature=temperature, strengths=strengths, order=len(strengths))
+        return sum(float(other.score(*rows).sum()) for rows in held_out)
+
+    tried = {(tau, s): value(tau, [s]) for tau in (0.01, 0.3, 50.0) for s in (0.1, 5.0, 70.0)}
+    assert (float(model.temperature_), float(model.strength_O[0])) == pytest.approx(max(tried, key=tried.get))
+    # Of several strengths, none of them alone could be better.
+    model = filled(temperature=None, strengths=None, order=3).tune(held_out)
+    tau, chosen = float(model.temperature_), model.strength_O.tolist()
+    best = value(tau, chosen)
+    for n in range(3):
+        for other in (0.1, 5.0, 70.0):
+            assert value(tau, [*chosen[:n], other, *chosen[n + 1 :]]) <= best + 1e-4
     fixed = filled().tune(held_out)
-    assert (float(fixed.temperature_), float(fixed.strength_)) == pytest.approx((0.3, 0.7))
+    assert [float(fixed.temperature_), *fixed.strength_O.tolist()] == pytest.approx([0.3, 0.7, 0.7, 0.7])
 
 
 def test_nothing_to_fit_on_changes_nothing():
-    model = filled(temperature=None, strength=None)
-    before = float(model.temperature_), float(model.strength_)
-    assert (float(model.tune([]).temperature_), float(model.strength_)) == before
+    model = filled(temperature=None, strengths=None)
+    before = [float(model.temperature_), *model.strength_O.tolist()]
+    assert [float(model.tune([]).temperature_), *model.strength_O.tolist()] == before
+
+
+def test_a_strength_an_order_is_wanted():
+    with pytest.raises(ValueError, match="2 strengths for n-grams of 1 to 3 words"):
+        Neighbours.Config(order=3, strengths=(1.0, 2.0))

@@ -4,11 +4,12 @@ Enters: the fused memory of a row.  Leaves: log p(next), by the texts of its nea
 
     a_j      = exp((cos(q, k_j) - cos(q, k_1)) / tau)                             q: this row, k_j: its j-th nearest
     C_n(h w) = sum_j a_j (times w follows the n - 1 words h in text j),   C_n(h) = sum_w C_n(h w)
-    P_n(w|h) = (C_n(h w) + s P_(n-1)(w|h')) / (C_n(h) + s),   P_0 = (c(w) + 1) / sum_v (c(v) + 1)
+    P_n(w|h) = (C_n(h w) + s_n P_(n-1)(w|h')) / (C_n(h) + s_n),   P_0: an n-gram of all training texts
 
-q and k are memories averaged over their positions, less the mean of all training rows; c counts the words of all
-training texts.  A text's beginning is padded, so that every word has n - 1 words before it.  A row without a memory
-has no neighbours, and its words are those of P_0.
+q and k are memories averaged over their positions, less the mean of all training rows.  s_n, how many texts the
+shorter context is worth, is fitted for each n: many for n = 1, where neighbours only say what is talked of, and few
+for n = 4.  A text's beginning is padded, so that every word has n - 1 words before it.  A row without a memory has no
+neighbours, and its words are those of P_0.
 
 Sources: captions of neighbours as in Devlin et al. 2015, "Exploring nearest neighbor approaches for image
 captioning" (arXiv 1505.04467); interpolation with a Dirichlet prior: MacKay and Peto 1995, equation 10.  `knn` is
@@ -19,26 +20,26 @@ Letters beside the shared ones: N training rows, K neighbours, S tokens of a nei
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import PAD, Vocab
-from sensorium.language.emission import emission_bias
+from sensorium.language.ngram import Ngram
 from sensorium.language.vector_search import nearest
 
 _PAIRS = 1 << 22  # (token, neighbour's token) pairs compared at a time
 _TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_STRENGTHS = tuple(4.0**n for n in range(-2, 9))
+_PASSES = 3
 _MOST_TUNED = 20_000  # held-out tokens
 
 log = logging.getLogger(__name__)
@@ -53,12 +54,14 @@ class NeighboursState:
         weight_BK: (B, K) a_j; 0 where the row has no memory.
         nearness_B1: the cosine of the nearest one; 0 without a memory.
         context_BH: (B, H) the last words, the newest last; PAD before the beginning.
+        background: the state of P_0.
     """
 
     place_BK: Tensor
     weight_BK: Tensor
     nearness_B1: Tensor
     context_BH: Tensor
+    background: Any
 
 
 class Neighbours(nn.Module):
@@ -68,8 +71,8 @@ class Neighbours(nn.Module):
         key_: (N, D) unit vectors of the training rows.
         mean_: (D,) what was subtracted from memories before they became unit vectors.
         token_: (N, S) int32 their texts, BOS..EOS, PAD behind.
-        temperature_, strength_: () tau and s.
-        log_p_: (V,) P_0.
+        temperature_, strength_O: () tau and (order,) s_n.
+        background: P_0.
     """
 
     fitted_by = "counting"
@@ -83,17 +86,24 @@ class Neighbours(nn.Module):
         """The longest n-gram."""
         temperature: float | None = Field(None, gt=0)
         """None is fitted on held-out rows."""
-        strength: float | None = Field(None, gt=0)
-        """s, how many texts the shorter context is worth; None is fitted on held-out rows."""
+        strengths: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+        """s_1 to s_order; None is fitted on held-out rows."""
+        background: int = Field(3, ge=1, le=9)
+        """The order of P_0."""
         most: int = Field(1_000_000, ge=1)
         """Rows beyond which nothing more is remembered; the log says how many were left out."""
+
+        @model_validator(mode="after")
+        def _has_a_strength_an_order(self) -> Self:
+            if self.strengths is not None and len(self.strengths) != self.order:
+                raise ValueError(f"{len(self.strengths)} strengths for n-grams of 1 to {self.order} words")
+            return self
 
     key_: Tensor
     mean_: Tensor
     token_: Tensor
     temperature_: Tensor
-    strength_: Tensor
-    log_p_: Tensor
+    strength_O: Tensor
 
     def __init__(self, config: Config, vocab: Vocab, width: int) -> None:
         super().__init__()
@@ -103,8 +113,8 @@ class Neighbours(nn.Module):
         self.register_buffer("mean_", torch.zeros(width))
         self.register_buffer("token_", torch.empty(0, 1, dtype=torch.int32))
         self.register_buffer("temperature_", torch.tensor(config.temperature or 0.1))
-        self.register_buffer("strength_", torch.tensor(config.strength or 1.0))
-        self.register_buffer("log_p_", emission_bias(vocab).log_softmax(0))
+        self.register_buffer("strength_O", torch.tensor(config.strengths or [1.0] * config.order))
+        self.background = Ngram(Ngram.Config(order=config.background), vocab, width)
 
     @torch.no_grad()
     def remember(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> None:
@@ -129,38 +139,54 @@ class Neighbours(nn.Module):
         x_ND, self.token_ = x_ND[: self.config.most], token_NS[: self.config.most]
         self.mean_ = x_ND.mean(0) if len(x_ND) else torch.zeros_like(self.mean_)
         self.key_ = F.normalize(x_ND - self.mean_, dim=1)
-        word = self.token_[:, 1:].flatten().long()
-        count_V = torch.bincount(word[word != PAD], minlength=len(self.vocab)).to(self.log_p_)
-        possible_V = emission_bias(self.vocab).to(device) > -torch.inf
-        share_V = torch.where(possible_V, count_V + 1, 0)
-        self.log_p_ = (share_V / share_V.sum()).log()
+        texts_N = [[word for word in text if word != PAD] for text in self.token_.tolist()]
+        background = Ngram(self.background.config, self.vocab, self.key_.shape[1])
+        self.background = (background.fit(texts_N) if texts_N else background).to(device)
         return self
 
     @torch.no_grad()
     def tune(self, held_out: Iterable[tuple[Tensor, Tensor, Conditioning]]) -> Self:
-        """Fit tau and s, where they are not fixed, on rows that were not remembered: the likeliest pair of a grid.
+        """Fit tau and s_n, where they are not fixed, on rows that were not remembered.
 
-        At most 20,000 tokens are read.
+        Every tau of a grid is tried, and under it each s_n of a grid in turn.  At most 20,000 tokens are read.
         """
         temperatures = _TEMPERATURES if self.config.temperature is None else (self.config.temperature,)
-        strengths = _STRENGTHS if self.config.strength is None else (self.config.strength,)
-        pairs = list(itertools.product(temperatures, strengths))
-        total_P, num = torch.zeros(len(pairs), dtype=torch.float64), 0
+        base: list[Tensor] = []
+        counts: dict[float, list[tuple[Tensor, Tensor]]] = {tau: [] for tau in temperatures}
         for token_BT, mask_BT, cond in held_out:
             cosine_BK, place_BK = self._nearest(cond)
-            found = self._counts(token_BT, mask_BT, place_BK)
-            weights = {tau: self._weights(cosine_BK, cond, tau) for tau in temperatures}
-            for p, (tau, strength) in enumerate(pairs):
-                total_P[p] += found.log_p(weights[tau], strength).sum().double().cpu()
-            num += int(mask_BT[:, 1:].sum())
-            if num >= _MOST_TUNED:
+            found, is_real_BT = self._counts(token_BT, place_BK), mask_BT[:, 1:]
+            base.append(self.background.score(token_BT, mask_BT, cond)[:, 1:][is_real_BT].exp())
+            for tau in temperatures:
+                given_BTO, both_BTO = found.weighed(self._weights(cosine_BK, cond, tau))
+                counts[tau].append((given_BTO[is_real_BT], both_BTO[is_real_BT]))
+            if sum(map(len, base)) >= _MOST_TUNED:
                 break
-        if num and len(self.key_):
-            best = pairs[int(total_P.argmax())]
-            log.info("temperature %g, strength %g: %.4f nats a token", *best, -float(total_P.max()) / num)
-            self.temperature_ = torch.full_like(self.temperature_, best[0])
-            self.strength_ = torch.full_like(self.strength_, best[1])
+        if not base or not len(self.key_):
+            return self
+        p_Q = torch.cat(base)
+        fitted = {}
+        for tau, pieces in counts.items():
+            given_QO, both_QO = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+            fitted[tau] = self._fitted_strengths(p_Q, given_QO, both_QO)
+        best = max(fitted, key=lambda tau: fitted[tau][0])
+        log.info("temperature %g, strengths %s: %.4f nats a token", best, fitted[best][1], -fitted[best][0])
+        self.temperature_ = torch.full_like(self.temperature_, best)
+        self.strength_O = torch.tensor(fitted[best][1], device=self.strength_O.device)
         return self
+
+    def _fitted_strengths(self, p_Q: Tensor, given_QO: Tensor, both_QO: Tensor) -> tuple[float, list[float]]:
+        """Return the mean log p of held-out tokens, and the strengths under which it is that, order by order."""
+        strengths = [float(s) for s in self.config.strengths or [4.0] * self.config.order]
+
+        def value(tried: Sequence[float]) -> float:
+            return float(_updated(p_Q, given_QO, both_QO, tried).log().double().mean())
+
+        for _ in range(_PASSES if self.config.strengths is None else 0):
+            for n in range(len(strengths)):
+                tried = [[*strengths[:n], s, *strengths[n + 1 :]] for s in _STRENGTHS]
+                strengths = max(tried, key=value)
+        return value(strengths), strengths
 
     def start(self, cond: Conditioning) -> NeighboursState:
         """Begin B rows: find their neighbours."""
@@ -169,32 +195,36 @@ class Neighbours(nn.Module):
         nearest_B1 = F.pad(cosine_BK, (0, 1))[:, :1]
         has_B1 = cond.memory.mask_BT.any(1, keepdim=True)
         context_BH = place_BK.new_full((cond.num_rows, self.config.order - 1), PAD)
-        return NeighboursState(place_BK, weight_BK, torch.where(has_B1, nearest_B1, 0.0), context_BH)
+        background = self.background.start(cond)
+        return NeighboursState(place_BK, weight_BK, torch.where(has_B1, nearest_B1, 0.0), context_BH, background)
 
     @torch.no_grad()
     def extend(self, state: NeighboursState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, NeighboursState]:
         """Feed T tokens; returns log p(next) (B, V) and the new state."""
         context_BH = self._moved(state.context_BH, token_BT, mask_BT)
         place_BK = state.place_BK
-        p_BV = self.log_p_.exp().expand(len(token_BT), -1)
+        log_p_BV, background = self.background.extend(state.background, token_BT, mask_BT)
+        p_BV = log_p_BV.exp()
         text_BKS = self.token_[place_BK].long()
-        word_BKS, strength = text_BKS[:, :, 1:], float(self.strength_)
+        word_BKS = text_BKS[:, :, 1:]
         weight_BKS = state.weight_BK[..., None] * (word_BKS != PAD)
-        for before in range(self.config.order):
+        for before, strength in enumerate(self.strength_O.tolist()):
             if before:
                 given_BKS = _shifted(text_BKS, before)
                 weight_BKS = weight_BKS * (given_BKS == context_BH[:, -before][:, None, None])
             count_BV = torch.zeros_like(p_BV).scatter_add_(1, word_BKS.flatten(1), weight_BKS.flatten(1))
             p_BV = (count_BV + strength * p_BV) / (count_BV.sum(1, keepdim=True) + strength)
-        return p_BV.log(), NeighboursState(place_BK, state.weight_BK, state.nearness_B1, context_BH)
+        return p_BV.log(), NeighboursState(place_BK, state.weight_BK, state.nearness_B1, context_BH, background)
 
     @torch.no_grad()
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t, cond), (B, T)."""
         cosine_BK, place_BK = self._nearest(cond)
         weight_BK = self._weights(cosine_BK, cond, float(self.temperature_))
-        log_p_BT = self._counts(token_BT, mask_BT, place_BK).log_p(weight_BK, float(self.strength_))
-        return F.pad(log_p_BT, (1, 0))
+        counts_BTO = self._counts(token_BT, place_BK).weighed(weight_BK)
+        log_p_BT = self.background.score(token_BT, mask_BT, cond)[:, 1:]
+        log_p_BT = _updated(log_p_BT.exp(), *counts_BTO, self.strength_O.tolist()).log()
+        return F.pad(torch.where(mask_BT[:, 1:], log_p_BT, 0.0), (1, 0))
 
     def facts(self, state: NeighboursState) -> Tensor:
         """Return the cosine of the nearest row, (B, 1)."""
@@ -228,7 +258,7 @@ class Neighbours(nn.Module):
         place_BH = length_B1 + torch.arange(width, device=token_BT.device)
         return torch.cat([context_BH, token_BT], 1).gather(1, place_BH)
 
-    def _counts(self, token_BT: Tensor, mask_BT: Tensor, place_BK: Tensor) -> _Counts:
+    def _counts(self, token_BT: Tensor, place_BK: Tensor) -> _Counts:
         """Count, neighbour by neighbour, what each text but its BOS has to be judged by."""
         rows = max(1, _PAIRS // max(1, token_BT.shape[1] * place_BK.shape[1] * self.token_.shape[1]))
         pieces = [
@@ -236,7 +266,7 @@ class Neighbours(nn.Module):
             for first in range(0, len(token_BT), rows)
         ]
         given_BTKO, both_BTKO = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return _Counts(given_BTKO, both_BTKO, self.log_p_[token_BT[:, 1:]], mask_BT[:, 1:])
+        return _Counts(given_BTKO, both_BTKO)
 
     def _counts_of(self, token_BT: Tensor, place_BK: Tensor) -> tuple[Tensor, Tensor]:
         text_BKS = self.token_[place_BK].long()
@@ -263,27 +293,22 @@ class Neighbours(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How often each neighbour's text has what stands before each token, and that with the token, by order.
-
-    Attributes:
-        given_BTKO, both_BTKO: (B, T - 1, K, order) counts.
-        log_p_BT: log P_0 of each token.
-        mask_BT: which tokens are real.
-    """
+    """How often each neighbour's text has what stands before each token, alone and with it: (B, T - 1, K, O)."""
 
     given_BTKO: Tensor
     both_BTKO: Tensor
-    log_p_BT: Tensor
-    mask_BT: Tensor
 
-    def log_p(self, weight_BK: Tensor, strength: float) -> Tensor:
-        """Return each token's log p, (B, T - 1); 0 at padding."""
+    def weighed(self, weight_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over neighbours: C_n(h) and C_n(h w), (B, T - 1, O) both."""
         given_BTO = torch.einsum("btko,bk->bto", self.given_BTKO.to(weight_BK), weight_BK)
-        both_BTO = torch.einsum("btko,bk->bto", self.both_BTKO.to(weight_BK), weight_BK)
-        p_BT = self.log_p_BT.exp()
-        for given_BT, both_BT in zip(given_BTO.unbind(2), both_BTO.unbind(2), strict=True):
-            p_BT = (both_BT + strength * p_BT) / (given_BT + strength)
-        return torch.where(self.mask_BT, p_BT.log(), 0.0)
+        return given_BTO, torch.einsum("btko,bk->bto", self.both_BTKO.to(weight_BK), weight_BK)
+
+
+def _updated(p: Tensor, given: Tensor, both: Tensor, strengths: Sequence[float]) -> Tensor:
+    """Return P_order of tokens, (...), from their P_0 (...) and counts (..., O)."""
+    for n, strength in enumerate(strengths):
+        p = (both[..., n] + strength * p) / (given[..., n] + strength)
+    return p
 
 
 def _shifted(text_BKS: Tensor, before: int) -> Tensor:
