@@ -7,9 +7,9 @@ Enters: the fused memory of a row.  Leaves: log p(next), by the texts of its nea
     P_n(w|h) = (C_n(h w) + s_n P_(n-1)(w|h')) / (C_n(h) + s_n),   P_0: an n-gram of all training texts
 
 q and k are memories averaged over their positions, less the mean of all training rows.  s_n, how many texts the
-shorter context is worth, is fitted for each n: many for n = 1, where neighbours only say what is talked of, and few
-for n = 4.  A text's beginning is padded, so that every word has n - 1 words before it.  A row without a memory has no
-neighbours, and its words are those of P_0.
+shorter context is worth, is fitted for each n: many for n = 1, where neighbours only say what is talked of, few
+for n = 4.  A text's beginning is padded, so that every word has n - 1 words before it.  A row without a memory has
+no neighbours, and its words are those of P_0.
 
 Sources: captions of neighbours as in Devlin et al. 2015, "Exploring nearest neighbor approaches for image
 captioning" (arXiv 1505.04467); interpolation with a Dirichlet prior: MacKay and Peto 1995, equation 10.  `knn` is
