@@ -27,7 +27,8 @@ def smoothed_nll(scorer: Any, token_BT: Tensor, mask_BT: Tensor, cond: Condition
         share: e, in 0..1.
     """
     if token_BT.shape[1] == 1:
-        return -scorer.score(token_BT, mask_BT, cond).sum(1)
+        own_B: Tensor = -scorer.score(token_BT, mask_BT, cond).sum(1)
+        return own_B
     log_p_BTV = scorer.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
     nll_BT = -log_p_BTV.gather(2, token_BT[:, 1:, None])[..., 0]
     possible_BTV = log_p_BTV > -torch.inf
