@@ -42,7 +42,9 @@ def make_clip(path: Path, keyint: int) -> None:
         stream = file.add_stream("libx264", rate=RATE_HZ, options={"g": str(keyint), "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         for _ in range(SECONDS * RATE_HZ):
-            file.mux(stream.encode(sink.pull()))
+            frame = sink.pull()
+            frame.pict_type = av.video.frame.PictureType.NONE  # the source says I of every picture: all would be keys
+            file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
 
 
