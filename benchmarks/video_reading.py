@@ -43,7 +43,7 @@ def make_clip(path: Path, keyint: int) -> None:
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         for _ in range(SECONDS * RATE_HZ):
             frame = sink.pull()
-            frame.pict_type = av.video.frame.PictureType.NONE  # the source says I of every picture: all would be keys
+            frame.pict_type = av.video.frame.PictureType.NONE  # its source calls every picture a keyframe
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
 
