@@ -47,7 +47,7 @@ def clips(
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1_000,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal tables.")] = 0,
     size: Annotated[int, typer.Option(min=16, help="Width and height of the pictures, in pixels.")] = 64,
-    questions: Annotated[int, typer.Option(min=1, help="Rows, each with its question, a clip.")] = 6,
+    questions: Annotated[int, typer.Option(min=1, help="Rows, each with its question, a clip.")] = 5,
     as_json: Json = False,
 ) -> None:
     """Film shapes that move and beep, with captions, and questions that need picture, sound or both."""

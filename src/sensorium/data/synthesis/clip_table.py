@@ -1,7 +1,7 @@
 """Write a table of generated clips, moving and sounding: `sensorium synth clips`.
 
 Enters: how many rows and a seed.  Leaves: a new folder with `clips.csv` and its MP4 files.  Equal arguments give
-equal tables, and a longer table begins with the shorter one.  Of a clip's six questions two need picture
+equal tables, and a longer table begins with the shorter one.  Of a clip's five questions one needs picture
 and sound, one the sound, three the picture.
 """
 

@@ -27,7 +27,7 @@ from sensorium.data.synthesis.scenes import COLORS, DIRECTIONS, KINDS, Scene, Sh
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-NUM_QUESTIONS = 6
+NUM_QUESTIONS = 5
 DURATION_S, PICTURES_HZ = 2.0, 8
 VOICE_HZ = dict(zip(KINDS, (330.0, 523.0, 831.0, 1319.0), strict=True))
 COLOR_OF = dict(zip(KINDS, COLORS, strict=False))
@@ -92,7 +92,7 @@ def caption_of_clip(scene: MovingScene) -> str:
 
 
 def questions_of(scene: MovingScene) -> list[tuple[str, str, str]]:
-    """Return six questions, each with its answer and its family: 2 of both senses, 1 of sound, 3 of picture.
+    """Return five questions, each with its answer and its family: one of both, one of sound, three of picture.
 
     Of the two shapes that move alike one is asked for: were both, the way that most shapes move would answer two
     questions of three, and nobody would need to look at the shape that is asked for.
@@ -102,7 +102,6 @@ def questions_of(scene: MovingScene) -> list[tuple[str, str, str]]:
     alike = (subject, silent)[scene.seed % 2]
     return [
         (f"which shape moves {way} and beeps?", subject, "both"),
-        (f"which shape moves {way} and is silent?", silent, "both"),
         ("which shape beeps first?", scene.shapes[scene.first_beeps].kind, "sound"),
         (f"where does the {alike} move?", way, "picture"),
         (f"where does the {other} move?", away, "picture"),
