@@ -178,7 +178,7 @@ def _converted(
     return kept
 
 
-def _to_rgb(reformatter: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _to_rgb(reformatter: Any, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
     # Threads for a millisecond's work cost more than it: six times the processor's time, by default.
     scaled = reformatter.reformat(frame, *size, format="rgb24", interpolation="AREA", threads=1)
     rgb: NDArray[np.uint8] = scaled.to_ndarray()
