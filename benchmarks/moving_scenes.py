@@ -75,9 +75,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=record.ROOT / "runs" / "moving_scenes-senses")
     parser.add_argument("--epochs-alone", type=int, help="of the models of one sense; else the recipe's")
+    parser.add_argument("--alone", nargs="*", choices=ALONE, default=list(ALONE), help="which senses by themselves")
     args = parser.parse_args()
     facts: dict[str, Any] = {"best_possible": BEST}
-    for name, inputs in {"both": ALL, **ALONE}.items():
+    for name, inputs in {"both": ALL, **{sense: ALONE[sense] for sense in args.alone}}.items():
         config = config_of(None if name == "both" else args.epochs_alone)
         config = config.replace(model=config.model.only(inputs))
         run = args.runs / name
@@ -85,7 +86,8 @@ def main() -> None:
             train(config, out=run, progress=console_progress(), say=print)
         shown = [inputs, *(ALONE.values() if name == "both" else ())]
         found = judged(run, prepare(config), config, shown)
-        seconds = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["seconds"]["training"]
+        last = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+        seconds = json.loads(last)["elapsed_s"]  # of all parts, if it was resumed
         facts[f"model of {name}"] = {
             "training_s": round(seconds),
             "epochs": config.training.epochs,
