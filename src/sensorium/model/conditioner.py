@@ -26,6 +26,7 @@ from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
 from sensorium.model.layers import freeze_layers, is_all_frozen, rate_factors
 from sensorium.model.media_list import MediaList
 from sensorium.model.objectives import Objectives
+from sensorium.model.precision import Precision
 from sensorium.model.taking import fill_encoder, fill_fusion, fill_list
 
 
@@ -54,6 +55,8 @@ class Conditioner(nn.Module):
         self.config: Any = config
         self.fusion: Any
         self.preparers: dict[str, Preparer] = dict(preparers)
+        self.precision: Precision = "float32"
+        """How its weights are kept in a folder."""
         shared = shared or Shared({}, {})
         width = config.fusion.width
         self.encoders = nn.ModuleDict()
