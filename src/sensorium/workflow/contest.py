@@ -23,6 +23,7 @@ from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.evaluation.runner import evaluate, requests
+from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, predict
 from sensorium.workflow.config import RunConfig
@@ -54,11 +55,15 @@ class Contestant:
     def of(
         cls, name: str, predictor: Predictor, config: RunConfig, *, size: tuple[int, int], folder: Path
     ) -> Contestant:
-        """Prepare the run's test, else validation, rows for a model.  Raises DataError."""
-        quarantine = Quarantine(config.data.max_bad_fraction)
-        parts = open_parts(config, quarantine)
-        corpus = build_corpus(config, predictor.model, parts.get("test", parts["validation"]), quarantine=quarantine)
-        return cls(name, predictor, config, corpus, size, folder)
+        """Prepare the run's test, else validation, rows for a model, frozen encoders' media too.  Raises DataError."""
+        whole = Predictor(predictor.model.thawed(), predictor.answers, predictor.decoding, lessons=predictor.lessons)
+        return cls(name, whole, config, judged_rows(config, whole), size, folder)
+
+    def answered_by(self, name: str, model: MultimodalLM, *, size: tuple[int, int], folder: Path) -> Contestant:
+        """Return another model's contestant, for the same rows, prepared the same way."""
+        own = self.predictor
+        predictor = Predictor(model, own.answers, own.decoding, lessons=own.lessons)
+        return Contestant(name, predictor, self.config, self.corpus, size, folder)
 
     def answer(self, batch: Batch) -> None:
         """Do what one request asks for."""
@@ -72,6 +77,14 @@ class Contestant:
     def request(self, number: int) -> Batch:
         """Return one row as a batch."""
         return self.corpus.batch(np.array([number]))
+
+
+def judged_rows(config: RunConfig, predictor: Predictor) -> Corpus:
+    """Prepare a run's test, else validation, rows for its model.  Raises DataError."""
+    quarantine = Quarantine(config.data.max_bad_fraction)
+    parts = open_parts(config, quarantine)
+    part = parts.get("test", parts["validation"])
+    return build_corpus(config, predictor.model, part, quarantine=quarantine)
 
 
 @dataclass(frozen=True)

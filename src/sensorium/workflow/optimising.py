@@ -162,12 +162,10 @@ def _graphs(whole: dict[str, Contestant], run: Path, folder: Path) -> dict[str, 
         raise UsageError("graphs are made of a model of one task", where=str(run), advice="leave onnx out")
     first = whole[""]
     export_run(first.predictor.model, first.request(0), folder)
-    model = with_graphs(load_predictors(run)[""].model, folder)
-    one = first.predictor
-    predictor = Predictor(model, one.answers, one.decoding, one.folder, one.lessons)
+    model = with_graphs(load_predictors(run)[""].model.thawed(), folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     counted = first.size[0] - first.size[1]
-    return {"": Contestant("onnx", predictor, first.config, first.corpus, (size + counted, size), folder)}
+    return {"": first.answered_by("onnx", model, size=(size + counted, size), folder=folder)}
 
 
 def _size(folder: Path, predictors: dict[str, Predictor]) -> tuple[int, int]:
