@@ -21,6 +21,7 @@ from sensorium.cli.evaluate import evaluate
 from sensorium.cli.explain import explain
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
+from sensorium.cli.optimise import optimise
 from sensorium.cli.predict import predict
 from sensorium.cli.report import report
 from sensorium.cli.retrieve import retrieve
@@ -55,6 +56,7 @@ for command in (
     retrieve,
     transcribe,
     summarise,
+    optimise,
     teach,
     forget,
     taught,

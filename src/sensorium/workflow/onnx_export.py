@@ -30,12 +30,14 @@ from torch import Tensor, nn
 
 from sensorium.core.commit import committed_folder
 from sensorium.core.errors import ModelError, UsageError
-from sensorium.core.types import Batch
+from sensorium.core.types import Batch, MediaBatch
+from sensorium.core.vocabulary import BOS
 from sensorium.language.stepping import stepping
 from sensorium.model.multimodal import MultimodalLM
 
 GRAPHS = "graphs.json"
-_ROWS, _POSITIONS, _TOKENS = 2, 5, 3  # of examples: neither 0 nor 1, which a tracer takes for fixed
+_SIZES = ((2, 5, 3), (3, 7, 4))
+"""Rows, positions and tokens of two examples: what differs between them may change.  0 and 1 are never traced."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def export_run(model: MultimodalLM, batch: Batch, folder: Path) -> None:
         graphs: dict[str, Any] = {"encoders": {}, "scorers": {}}
         for name, encoder in model.encoders.items():
             media = batch.inputs[name]
-            example = _twice(media.values, media.mask_UT)
+            examples = [_several(media, num_media, num_positions) for num_media, num_positions, _ in _SIZES]
             graphs["encoders"][name] = asdict(
-                _export(EncoderGraph(encoder), example, draft / f"encoder-{name}.onnx", f"input '{name}'")
+                _export(EncoderGraph(encoder), examples, draft / f"encoder-{name}.onnx", f"input '{name}'")
             )
         for name, scorer in model.parts.items():
             if scorer.fitted_by == "gradient":
@@ -103,31 +105,45 @@ def require_exporter() -> None:
 
 
 def _export_scorer(scorer: Any, width: int, name: str, draft: Path) -> list[Any]:
-    example = torch.randn(_ROWS, _POSITIONS, width), torch.ones(_ROWS, _POSITIONS, dtype=torch.bool)
-    first, following = stepping(scorer, *example)
-    state, token_B1 = first(*example), torch.full((_ROWS, 1), 3)
-    for _ in range(_TOKENS):
-        _, *state = following(token_B1, *state)
+    memories, fed = [], []
+    for num_rows, num_positions, num_tokens in _SIZES:
+        memory = torch.randn(num_rows, num_positions, width), torch.ones(num_rows, num_positions, dtype=torch.bool)
+        first, following = stepping(scorer, *memory)
+        state, token_B1 = first(*memory), torch.full((num_rows, 1), BOS)
+        for _ in range(num_tokens):
+            _, *state = following(token_B1, *state)
+        memories.append(memory)
+        fed.append((token_B1, *state))
+    what = f"scorer '{name}'"
     return [
-        asdict(_export(first, example, draft / f"first-{name}.onnx", f"scorer '{name}'")),
-        asdict(_export(following, (token_B1, *state), draft / f"step-{name}.onnx", f"scorer '{name}'")),
+        asdict(_export(first, memories, draft / f"first-{name}.onnx", what)),
+        asdict(_export(following, fed, draft / f"step-{name}.onnx", what)),
     ]
 
 
-def _twice(values: Tensor, mask_UT: Tensor | None) -> tuple[Tensor, ...]:
-    """Return an example of two media, of a length that is neither 0 nor 1."""
-    both = [torch.cat([one[:1], one[:1]]) for one in (values, mask_UT) if one is not None]
-    if mask_UT is not None and mask_UT.shape[1] < _POSITIONS:
-        both = [torch.cat([one] * _POSITIONS, 1) for one in both]
-    return tuple(both)
+def _several(media: MediaBatch, num_media: int, num_positions: int) -> tuple[Tensor, ...]:
+    """Return an example of so many media; where they have lengths, of so many times the length."""
+    given = [media.values[:1]] if media.mask_UT is None else [media.values[:1], media.mask_UT[:1]]
+    times = 1 if media.mask_UT is None else num_positions
+    return tuple(torch.cat([torch.cat([one] * num_media)] * times, 1) for one in given)
 
 
-def _export(module: nn.Module, example: tuple[Tensor, ...], path: Path, what: str) -> Graph:
+def _varying(module: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> tuple[Any, ...]:
+    """Say which axes change, in the nesting of what `module` takes."""
     auto = torch.export.Dim.AUTO
-    shapes: list[Any] = [dict.fromkeys(range(tensor.dim()), auto) for tensor in example]
+    shapes: list[Any] = [
+        {axis: auto for axis, (n, m) in enumerate(zip(one.shape, other.shape, strict=True)) if n != m}
+        for one, other in zip(*examples, strict=True)
+    ]
     parameters = list(inspect.signature(module.forward).parameters.values())
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
-        shapes = [*shapes[: len(parameters) - 1], tuple(shapes[len(parameters) - 1 :])]
+        named = len(parameters) - 1
+        shapes = [*shapes[:named], tuple(shapes[named:])]
+    return tuple(shapes)
+
+
+def _export(module: nn.Module, examples: Sequence[tuple[Tensor, ...]], path: Path, what: str) -> Graph:
+    example = examples[0]
     inputs = tuple(f"in{i}" for i in range(len(example)))
     outputs = tuple(f"out{i}" for i in range(len(module(*example))))
     try:
@@ -136,7 +152,7 @@ def _export(module: nn.Module, example: tuple[Tensor, ...], path: Path, what: st
                 module.eval(),
                 example,
                 dynamo=True,
-                dynamic_shapes=tuple(shapes),
+                dynamic_shapes=_varying(module, examples),
                 input_names=list(inputs),
                 output_names=list(outputs),
                 verbose=False,

@@ -36,6 +36,7 @@ from sensorium.workflow.run_folder import DECODING, model_folder, task_folder, w
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering
 
 WAYS = ("int8", "bf16", "onnx")
+DEFAULT_WAYS = ("int8", "bf16")
 RESULT = "optimised.json"
 WHOLE = "float32"
 _CARD = "A model made by Sensorium, its weights kept in {}.\n\nWhat that cost is in optimised.json of the run.\n"
@@ -55,7 +56,7 @@ class Optimised:
 
 def optimise(
     run: Path,
-    ways: Sequence[str] = WAYS,
+    ways: Sequence[str] = DEFAULT_WAYS,
     *,
     students: Sequence[Path] = (),
     max_rows: int | None = None,
