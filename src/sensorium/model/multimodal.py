@@ -35,8 +35,8 @@ from sensorium.language.label_smoothing import smoothed_nll
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
-from sensorium.model.layers import rate_factors
 from sensorium.model.distillation import Teacher
+from sensorium.model.layers import rate_factors
 from sensorium.model.through import Through
 
 Taught = Sequence[tuple[Sequence[int], int]]

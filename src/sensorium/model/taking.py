@@ -92,7 +92,9 @@ def open_run(spec: str, where: str) -> TakenRun:
     values, _ = read_toml(folder / "config.toml")
     if precision_section(read_precision(values, Source(str(folder)))):
         advice = "begin from the run that it was made of"
-        raise ConfigError(f"the weights in '{path}' are rounded, and nothing is trained from those", where=where, advice=advice)
+        raise ConfigError(
+            f"the weights in '{path}' are rounded, and nothing is trained from those", where=where, advice=advice
+        )
     return TakenRun(folder, name or None, digest, values)
 
 

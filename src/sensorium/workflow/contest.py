@@ -50,20 +50,25 @@ class Contestant:
     corpus: Corpus
     size: tuple[int, int]
     folder: Path
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, name: str, predictor: Predictor, config: RunConfig, *, size: tuple[int, int], folder: Path
     ) -> Contestant:
         """Prepare the run's test, else validation, rows for a model, frozen encoders' media too.  Raises DataError."""
-        whole = Predictor(predictor.model.thawed(), predictor.answers, predictor.decoding, lessons=predictor.lessons)
+        whole = Predictor(
+            predictor.model.thawed(), predictor.answers, predictor.decoding, lessons=predictor.lessons
+        )
         return cls(name, whole, config, judged_rows(config, whole), size, folder)
 
-    def answered_by(self, name: str, model: MultimodalLM, *, size: tuple[int, int], folder: Path) -> Contestant:
+    def answered_by(
+        self, name: str, model: MultimodalLM, *, size: tuple[int, int], folder: Path, notes: Mapping[str, Any]
+    ) -> Contestant:
         """Return another model's contestant, for the same rows, prepared the same way."""
         own = self.predictor
         predictor = Predictor(model, own.answers, own.decoding, lessons=own.lessons)
-        return Contestant(name, predictor, self.config, self.corpus, size, folder)
+        return Contestant(name, predictor, self.config, self.corpus, size, folder, notes)
 
     def answer(self, batch: Batch) -> None:
         """Do what one request asks for."""
@@ -130,6 +135,7 @@ def measure(contestants: Sequence[Contestant], *, max_rows: int | None = None) -
             metrics,
             _same(texts, first),
             str(contestant.folder),
+            dict(contestant.notes),
         )
         for contestant, (metrics, texts) in zip(contestants, judged, strict=True)
     ]

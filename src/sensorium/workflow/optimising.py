@@ -17,11 +17,12 @@ from typing import Any, get_args
 
 from safetensors.torch import load_file
 
-from sensorium.core.config import write_toml
 from sensorium.core.commit import write_atomic
+from sensorium.core.config import write_toml
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
 from sensorium.decoding.config import DecodingConfig
+from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM
 from sensorium.model.precision import Precision, num_bytes
 from sensorium.model.saving import WEIGHTS, save_model
@@ -29,7 +30,7 @@ from sensorium.model.saving_tasks import save_tasks
 from sensorium.workflow.contest import Contestant, Measured, measure
 from sensorium.workflow.lessons import write_lessons
 from sensorium.workflow.onnx_export import export_run
-from sensorium.workflow.onnx_model import with_graphs
+from sensorium.workflow.onnx_model import greedy_tokens, with_graphs
 from sensorium.workflow.predictor import Predictor, load_predictors
 from sensorium.workflow.prepare import Say, quiet
 from sensorium.workflow.run_folder import DECODING, model_folder, task_folder, write_json
@@ -37,6 +38,7 @@ from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_a
 
 WAYS = ("int8", "bf16", "onnx")
 DEFAULT_WAYS = ("int8", "bf16")
+COMPARED_ROWS = 16
 RESULT = "optimised.json"
 WHOLE = "float32"
 _CARD = "A model made by Sensorium, its weights kept in {}.\n\nWhat that cost is in optimised.json of the run.\n"
@@ -166,7 +168,19 @@ def _graphs(whole: dict[str, Contestant], run: Path, folder: Path) -> dict[str, 
     model = with_graphs(load_predictors(run)[""].model.thawed(), folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     counted = first.size[0] - first.size[1]
-    return {"": first.answered_by("onnx", model, size=(size + counted, size), folder=folder)}
+    notes = _compared(first, model)
+    return {"": first.answered_by("onnx", model, size=(size + counted, size), folder=folder, notes=notes)}
+
+
+def _compared(whole: Contestant, model: MultimodalLM) -> dict[str, Any]:
+    """Write some rows greedily with both; say of how many the tokens are equal."""
+    own, most = whole.predictor.model, whole.predictor.decoding.max_tokens
+    batches = [whole.request(number) for number in range(min(COMPARED_ROWS, whole.corpus.num_rows))]
+    pairs = zip(greedy_tokens(own, batches, most), greedy_tokens(model, batches, most), strict=True)
+    return {
+        "rows written greedily": len(batches),
+        "greedy tokens equal": sum(a == b for a, b in pairs) / len(batches),
+    }
 
 
 def _size(folder: Path, predictors: dict[str, Predictor]) -> tuple[int, int]:
