@@ -122,9 +122,9 @@ def test_graphs_write_the_same_tokens(run):
         said.measured[""][0].metrics["perplexity"], rel=1e-3
     )
     assert said.measured[""][1].notes["greedy tokens equal"] == 1
+    model = sensorium.load(run).predictor.model
+    del model.encoders["photo"]
     with pytest.raises(ModelError, match="another model"):
-        model = sensorium.load(run).predictor.model
-        del model.encoders["photo"]
         with_graphs(model, run / "optimised-onnx")
 
 

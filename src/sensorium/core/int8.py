@@ -3,15 +3,15 @@
     W ~ diag(s) Q,   s_o = max_i |W_oi| / 127,   Q integer                         one scale an output
     x W^T ~ diag(t) (P Q^T) diag(s),   t_n = max_i |x_ni| / 127,   P integer       one scale a row of x
 
-Enters: a floating matrix, output first or input first.  Leaves: `Int8Matrix`, which may stand wherever the matrix
-stood: `F.linear`, `mm`, `matmul` and `embedding` read the integers, anything else gets the floating matrix that they
-mean, made anew each time.  So no layer, and no architecture, has to know of it.
+Enters: a floating matrix, output first or input first.  Leaves: `Int8Matrix`, which may stand wherever it stood:
+`F.linear`, `mm`, `matmul` and `embedding` read the integers, anything else gets the floating matrix that they mean,
+made anew each time.  So no layer, and no architecture, has to know of it.
 
 Rows of x are rounded each by its own peak ("dynamic", per token), so that no row's result depends on its
 neighbours; torch's own dynamic kernels round a whole batch by one peak.  Products are exact sums of integers.
 Measured with 1 thread of an EPYC with VNNI, one row: 1360 x 256 14 us for 18, 2500 x 256 18 us for 35,
-49152 x 576 0.8 ms for 4.3 to 7.4; 256 x 256 12 us for 4, because what is saved is reading the weight, and eight small
-operations are added.  `is_worthwhile` draws the line.
+49152 x 576 0.8 ms for 4.3 to 7.4; 256 x 256 12 us for 4, because what is saved is reading the weight, and eight
+small operations are added.  `is_worthwhile` draws the line.
 
 Source: Dettmers et al. 2022, "LLM.int8()" (arXiv 2208.07339), section 2.1, "row-wise and column-wise" scales.
 """
@@ -39,7 +39,7 @@ def is_worthwhile(matrix: Tensor) -> bool:
 
 @functools.cache
 def multiplies_integers() -> bool:
-    """Say whether the processor multiplies 8-bit integers faster than floats, and this build of torch as it should."""
+    """Say whether the processor multiplies 8-bit integers faster than floats, and torch does it as it should."""
     try:
         if not torch.cpu._is_vnni_supported():
             return False
@@ -175,7 +175,7 @@ def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, **named: Any) -> Any:
 
 
 def _embedding(
-    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, *_: Any, **_named: Any
+    input: Tensor, weight: Tensor, _padding: int | None = None, max_norm: Any = None, *_: Any, **_named: Any
 ) -> Any:
     if max_norm is not None or not isinstance(weight, Int8Matrix) or weight.is_input_first:
         return NotImplemented

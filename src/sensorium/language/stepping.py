@@ -74,7 +74,7 @@ class TransformerFirst(nn.Module):
 
 
 class TransformerFollowing(nn.Module):
-    """Feed a token, whose keys and values are joined to those before it: the cache that `extend` writes in place."""
+    """Feed a token, whose keys and values are joined to those before it, as `extend` writes them in place."""
 
     def __init__(self, scorer: Transformer) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class Contestant:
     def of(
         cls, name: str, predictor: Predictor, config: RunConfig, *, size: tuple[int, int], folder: Path
     ) -> Contestant:
-        """Prepare the run's test, else validation, rows for a model, frozen encoders' media too.  Raises DataError."""
+        """Prepare the run's test, else validation, rows, from the media themselves.  Raises DataError."""
         whole = Predictor(
             predictor.model.thawed(), predictor.answers, predictor.decoding, lessons=predictor.lessons
         )

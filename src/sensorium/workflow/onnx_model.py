@@ -67,8 +67,8 @@ class OnnxEncoder(nn.Module):
             return encoded
         given = (media.values,) if media.mask_UT is None else (media.values, media.mask_UT)
         x_UTD, *mask = self._session(*given)
-        encoded = self.outlet.handed(x_UTD, mask[0] if mask else None, media.row_B)
-        return encoded
+        handed: Encoded = self.outlet.handed(x_UTD, mask[0] if mask else None, media.row_B)
+        return handed
 
 
 @dataclass(frozen=True, slots=True)
