@@ -85,7 +85,7 @@ class Int8Matrix(Tensor):
     ) -> Int8Matrix:
         """Wrap; the result needs no gradient."""
         shape = tuple(reversed(weight_OI.shape)) if is_input_first else tuple(weight_OI.shape)
-        made: Int8Matrix = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=weight_OI.device)  # type: ignore[attr-defined]
+        made: Int8Matrix = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=weight_OI.device)
         made.weight_OI, made.scale_O, made.is_input_first = weight_OI, scale_O, is_input_first
         return made
 
@@ -142,7 +142,7 @@ class Int8Matrix(Tensor):
             return func(*args, **(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Do anything else with the matrix that this one stands for; a detached one stays what it is."""

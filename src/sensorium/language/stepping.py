@@ -85,7 +85,8 @@ class TransformerFollowing(nn.Module):
     def forward(self, token_B1: Tensor, cache_BN2HSK: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         """Return log p(next) (B, V), and the new state."""
         scorer, length = self.scorer, cache_BN2HSK.shape[4]
-        place = _Joining(*self.table[:, length : length + 1].unbind(0))
+        cos, signed_sin = self.table[:, length : length + 1].unbind(0)
+        place = _Joining(cos, signed_sin)
         kept = Memory(memory[0], memory[1]) if memory else None
         x_B1W = scorer._layers(scorer.embedding(token_B1), place, cache_BN2HSK, kept)  # type: ignore[arg-type]
         log_p_BV = scorer.predict(scorer.norm(x_B1W[:, 0]))
@@ -132,5 +133,10 @@ def _conditioning(memory_BMD: Tensor, mask_BM: Tensor) -> Conditioning:
 
 def _leaves(state: Any) -> Iterator[Tensor]:
     found: list[Tensor] = []
-    map_tensors(state, lambda tensor: (found.append(tensor), tensor)[1])
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(state, keep)
     return iter(found)
