@@ -149,6 +149,8 @@ class Int8Matrix(Tensor):
         if func in _KEEPING and isinstance(args[0], Int8Matrix):
             same = args[0]
             return Int8Matrix(same.weight_OI, same.scale_O, same.is_input_first, same.dtype)
+        if func._schema.is_mutable and isinstance(args[0], Int8Matrix):
+            raise RuntimeError("weights that are rounded to integers cannot be written to in place")
         dense = [one.dense() if isinstance(one, Int8Matrix) else one for one in args]
         named = {key: one.dense() if isinstance(one, Int8Matrix) else one for key, one in (kwargs or {}).items()}
         return func(*dense, **named)
