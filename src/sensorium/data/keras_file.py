@@ -1,11 +1,11 @@
-"""Networks that Keras saved: a `.keras` archive or an HDF5 file, kept as bytes, and opened without running its code.
+"""Networks that Keras saved: a `.keras` archive or an HDF5 file, kept as bytes, and opened without running code.
 
 Enters: the path of a file, as in `encoder = "keras:FILE"`.  Leaves: `KerasFile`, bytes that go with a saved model,
 so that it needs the source no more; and `KerasNetwork`, the network on torch, cut at the layer that is wanted.
 
 A file may name Python code: lambdas, classes of other packages, networks of other formats.  Keras refuses what it
-recognises of that (`safe_mode`, never switched off); here, before Keras sees the file, everything is refused that is
-not a class of Keras by name.
+recognises of that (`safe_mode`, never switched off); here, before Keras sees the file, everything is refused that
+is not a class of Keras by name.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Enters: str.  Leaves: int64 (T,), 1 <= T <= max_tokens, never more than the network reads.
 
 A network reads ids, and what word each is stands beside it: a text file of one token a line, the first one id 0
-(`TextVectorization.get_vocabulary()`, whose id 0 is padding and id 1 "[UNK]"), or a JSON file that gives each word its
-id (`Tokenizer.word_index`).  Texts are cleaned as those two do it.
+(`TextVectorization.get_vocabulary()`, whose id 0 is padding and id 1 "[UNK]"), or a JSON file that gives each word
+its id (`Tokenizer.word_index`).  Texts are cleaned as `TextVectorization` does it by default.
 """
 
 from __future__ import annotations

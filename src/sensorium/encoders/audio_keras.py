@@ -1,7 +1,7 @@
 """Sounds through a network that Keras saved.
 
-Enters: (U, T, F) log-mel frames, or samples (F = 1).  Leaves: positions along time, or one position a sound.  Frames
-are made as for our own encoders: a network understands them if it was trained on such frames.
+Enters: (U, T, F) log-mel frames, or samples (F = 1).  Leaves: positions along time, or one position a sound.
+Frames are made as for our own encoders: a network understands them if it was trained on such frames.
 """
 
 from __future__ import annotations

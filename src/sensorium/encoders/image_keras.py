@@ -32,9 +32,9 @@ class ImageKeras(KerasEncoder):
         """Options of `image.keras`."""
 
         pixels: Pixels
-        """What the network was trained on: bytes as they are, or with the scaling in its own first layer ("0..255":
-        EfficientNet), divided ("0..1", "-1..1": MobileNet, Inception), less mean and deviation ("imagenet": DenseNet),
-        or BGR less the mean ("caffe": VGG16, ResNet-50)."""
+        """What the network reads: bytes as they are, which it may scale itself ("0..255": EfficientNet), divided
+        ("0..1", "-1..1": MobileNet), less mean and deviation ("imagenet": DenseNet), or BGR less the mean
+        ("caffe": Keras's VGG16 and ResNet-50)."""
         size: int | None = Field(None, ge=8, le=4096)
         """Side in pixels, for a network that reads any."""
         resize: Resize = "stretch"

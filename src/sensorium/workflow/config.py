@@ -235,7 +235,7 @@ def _with_absolute_run(fusion: Any, folder: Path) -> Any:
 
 
 def _with_absolute_files(inputs: Any, folder: Path) -> Any:
-    """Let an input's files (`weights`, `vectors`, `vocabulary`) start at the config's folder, as every path of a config does."""
+    """Let an input's `weights`, `vectors` and `vocabulary` start at the config's folder, as every path does."""
     if not isinstance(inputs, Mapping):
         return inputs
 
