@@ -11,7 +11,28 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-WORDS = "what is the blue red green shape ? a circle it there in image or gray one yes no color".split()
+WORDS = [
+    "what",
+    "is",
+    "the",
+    "blue",
+    "red",
+    "green",
+    "shape",
+    "?",
+    "a",
+    "circle",
+    "it",
+    "there",
+    "in",
+    "image",
+    "or",
+    "gray",
+    "one",
+    "yes",
+    "no",
+    "color",
+]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

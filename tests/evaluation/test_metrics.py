@@ -66,12 +66,18 @@ def test_perplexity_is_per_token():
     assert math.isnan(perplexity([math.nan], [1]))
 
 
+WORDNET = "meteor_exact_stem_wordnet"  # needs data that has to be downloaded; see test_metrics_captions
 PLAIN = (["a dog runs over the green lawn", "two men sit on a bench"], ["x y z u", "v w q r"])
 TAGS = (["B-NP I-NP O", "O B-VP"], ["O O B-NP", "B-NP O"])
 SAMPLES = {  # texts, others that share nothing with them, and what a text says of itself and of those
-    **dict.fromkeys(("accuracy", "macro_f1", "exact_match"), (*PLAIN, 1, 0)),
+    **dict.fromkeys(("accuracy", "macro_f1", "macro_precision", "macro_recall", "exact_match"), (*PLAIN, 1, 0)),
     **{f"bleu{n}": (*PLAIN, 100, 0) for n in (1, 2, 3, 4)},
     **dict.fromkeys(("span_f1", "span_precision", "span_recall"), (*TAGS, 1, 0)),
+    # One chunk of m words: 1 - 0.5 / m^3.
+    **dict.fromkeys(("meteor_exact", "meteor_exact_stem"), (*PLAIN, 1 - 0.25 * (7**-3 + 6**-3), 0)),
+    "rouge_l": (*PLAIN, 1, 0),
+    **dict.fromkeys(("cider", "cider_d"), (["a b c d e", "u v w x y"], ["f g h i", "z p q r"], 10, 0)),
+    **dict.fromkeys(("distinct1", "distinct2"), (["a b c", "d e f"], ["x x x", "x x x"], 1, None)),
     "token_accuracy": (["B-NP I-NP O", "O B-VP"], ["O O B-NP", "B-NP O"], 1, 0),
     "vqa_accuracy": (["two dogs", "bench"], ["cat", "a lawn"], 1, 0),
     "wer": (PLAIN[0], ["x y z u v w q", "v w q r s t"], 0, 1),
@@ -80,16 +86,17 @@ SAMPLES = {  # texts, others that share nothing with them, and what a text says 
 
 
 def test_every_metric_has_a_sample():
-    assert SAMPLES.keys() == METRICS.keys()
+    assert SAMPLES.keys() | {WORDNET} == METRICS.keys()
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_every_metric_is_best_for_equals_and_refuses_nothing_to_judge(name):
     metric = load_metric(name)
     texts, others, best, worst = SAMPLES[name]
     assert metric(texts, texts) == pytest.approx(best)
     assert metric(texts, [[text, text] for text in texts]) == pytest.approx(best)
-    assert metric(others, texts) == pytest.approx(worst)
+    if worst is not None:
+        assert metric(others, texts) == pytest.approx(worst)
     for predictions, references in ([], []), (["a"], []), (["a"], ["a", "b"]), (["a"], [[]]):
         with pytest.raises(DataError):
             metric(predictions, references)

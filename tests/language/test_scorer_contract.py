@@ -67,6 +67,7 @@ ROWS = [
     *(Row("ngram", {"order": order}) for order in (1, 2, 3, 5)),
     *(Row("infinigram", {"order": order, "longest": longest}) for order, longest in ((1, 64), (2, 2), (3, 5))),
     Row("knn"),
+    *(Row("neighbours", {"order": order}) for order in (1, 4)),
     Row("naive_bayes"),
     Row("nb_svm"),
     *(Row("hmm", {"states": states}) for states in (1, 4)),

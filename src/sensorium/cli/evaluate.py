@@ -28,6 +28,13 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="Which task of a model that has several; all of them if not given.")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge by this metric instead of the task's own, e.g. cider_d, bleu4@13a (repeatable)."),
+    ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Add 95 % bootstrap intervals over the judged rows.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Judge a run by its task's metrics."""
@@ -43,32 +50,52 @@ def evaluate(
     model = sensorium.load(run)
     asked = {"run": str(run), "data": data, "only": only}
     if model.tasks and task is None:
+        if metric:
+            raise UsageError("--metric is of one task", advice="name it: --task NAME")
         results = {name: model.evaluate(data, max_rows=max_rows, only=only, task=name) for name in model.tasks}
         if as_json:
-            print_json({"tasks": {name: _facts(result) for name, result in results.items()}, **asked})
+            print_json({"tasks": {name: _facts(result, intervals) for name, result in results.items()}, **asked})
             return
         for name, result in results.items():
-            _print_result(name, result)
+            _print_result(name, result, intervals)
         return
-    result = model.evaluate(data, max_rows=max_rows, only=only, task=task)
+    result = model.evaluate(data, max_rows=max_rows, only=only, task=task, metrics=metric or None)
     if as_json:
-        print_json({**_facts(result), **asked})
+        print_json({**_facts(result, intervals), **asked})
     else:
-        _print_result(task or result.task, result)
+        _print_result(task or result.task, result, intervals)
 
 
-def _facts(result: Evaluation) -> dict[str, Any]:
-    return {
+def _facts(result: Evaluation, has_intervals: bool) -> dict[str, Any]:
+    facts = {
         "task": result.task,
         "rows": result.num_rows,
         "metrics": result.metrics,
+        "tokenize": result.tokenize,
         "seconds": round(result.seconds, 3),
     }
+    return facts | ({"intervals": _bounds(result)} if has_intervals else {})
 
 
-def _print_result(name: str, result: Evaluation) -> None:
+def _bounds(result: Evaluation) -> dict[str, tuple[float, float]]:
+    from sensorium.evaluation.intervals import intervals
+
+    return intervals(result)
+
+
+def _print_result(name: str, result: Evaluation, has_intervals: bool) -> None:
     print(f"{name}: {result.num_rows:,} rows in {result.seconds:.1f} s")
-    print_table(["metric", "value"], [[metric, number(value)] for metric, value in result.metrics.items()])
+    bounds, tokenize = _bounds(result) if has_intervals else {}, result.tokenize
+    columns = ["metric", "value", *(["95 %"] if has_intervals else []), *(["words"] if tokenize else [])]
+    rows = []
+    for metric, value in result.metrics.items():
+        found = (
+            [f"{number(low)} - {number(high)}" for low, high in (bounds[metric],)] if metric in bounds else ["-"]
+        )
+        rows.append(
+            [metric, number(value), *(found if has_intervals else []), *([tokenize[metric]] if tokenize else [])]
+        )
+    print_table(columns, rows)
 
 
 def _print_patterns(run: Path, data: str | None, patterns: list[PatternResult], as_json: bool) -> None:

@@ -290,6 +290,27 @@ class ReadingScorer(Protocol):
 
 
 @runtime_checkable
+class MemoryScorer(Protocol):
+    """A scorer that remembers training rows as what they were conditioned on.
+
+    `fitted_by` is "counting", but it is fitted last, since encoders and fusion have to be fitted before: training
+    batches come once, in any number, then `settle` is called, then `tune` with held-out rows.
+    """
+
+    def remember(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> None:
+        """Take in B rows, BOS..EOS, with what they are conditioned on."""
+        ...
+
+    def settle(self) -> Self:
+        """Answer from what was remembered since the last time, and from that alone."""
+        ...
+
+    def tune(self, held_out: Iterable[tuple[Tensor, Tensor, Conditioning]]) -> Self:
+        """Fit what has to be fitted on held-out rows."""
+        ...
+
+
+@runtime_checkable
 class RememberingScorer(Protocol):
     """A scorer that remembers what another one's hidden vectors were followed by.
 

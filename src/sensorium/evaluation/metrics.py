@@ -68,6 +68,24 @@ def macro_f1(predictions: Sequence[str], references: References) -> float:
 
     Of several references the one that was predicted counts, else the first.
     """
+    # 2 TP + FP + FN = predicted + referred, which no label of either has at 0.
+    return _mean_over_labels(predictions, references, lambda right, said, meant: 2 * right / (said + meant))
+
+
+def macro_precision(predictions: Sequence[str], references: References) -> float:
+    """Average TP / (TP + FP) over the labels of `macro_f1`; 0 for one that was never predicted."""
+    return _mean_over_labels(predictions, references, lambda right, said, _: right / max(said, 1))
+
+
+def macro_recall(predictions: Sequence[str], references: References) -> float:
+    """Average TP / (TP + FN) over the labels of `macro_f1`; 0 for one that was never referred to."""
+    return _mean_over_labels(predictions, references, lambda right, _, meant: right / max(meant, 1))
+
+
+def _mean_over_labels(
+    predictions: Sequence[str], references: References, judge: Callable[[int, int, int], float]
+) -> float:
+    """Average `judge` of how often each label was right, predicted and referred to."""
     true_positives, predicted, referred = Counter[str](), Counter[str](), Counter[str]()
     for prediction, texts in paired(predictions, references):
         label = prediction if prediction in texts else texts[0]
@@ -75,8 +93,7 @@ def macro_f1(predictions: Sequence[str], references: References) -> float:
         predicted[prediction] += 1
         referred[label] += 1
     labels = predicted.keys() | referred.keys()
-    # 2 TP + FP + FN = predicted + referred, which no label of either has at 0.
-    return math.fsum(2 * true_positives[x] / (predicted[x] + referred[x]) for x in labels) / len(labels)
+    return math.fsum(judge(true_positives[x], predicted[x], referred[x]) for x in labels) / len(labels)
 
 
 def perplexity(nll: Sequence[float], num_tokens: Sequence[int]) -> float:

@@ -12,16 +12,15 @@ resampling costs next to nothing: `bootstrap_interval(bleu_of, bleu_counts(...))
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sensorium.core.errors import DataError
 from sensorium.evaluation.metrics import References, paired
+from sensorium.evaluation.word_splits import Split, caption_words
 
-Split = Callable[[str], list[str]]
 Smoothing = Literal["none", "exp"]
 
 
@@ -121,34 +120,21 @@ def _ngrams(words: list[str], order: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(words[i:] for i in range(order)), strict=False))
 
 
-def caption_words(text: str) -> list[str]:
-    """Split as captions are compared: lower case, no punctuation, one word a Chinese or Japanese character.
-
-    Follows COCO's captioning evaluation (Chen et al. 2015, arXiv 1504.00325), without its Java tokenizer;
-    "t-shirt" and "it's" stay whole.
-    """
-    return _WORD.findall(text.lower())
+def bleu1(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
+    """Return BLEU-1, 0..100."""
+    return bleu(predictions, references, max_order=1, split=split)
 
 
-_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
+def bleu2(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
+    """Return BLEU-2, 0..100."""
+    return bleu(predictions, references, max_order=2, split=split)
 
 
-def bleu1(predictions: Sequence[str], references: References) -> float:
-    """Return BLEU-1 over `caption_words`, 0..100."""
-    return bleu(predictions, references, max_order=1, split=caption_words)
+def bleu3(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
+    """Return BLEU-3, 0..100."""
+    return bleu(predictions, references, max_order=3, split=split)
 
 
-def bleu2(predictions: Sequence[str], references: References) -> float:
-    """Return BLEU-2 over `caption_words`, 0..100."""
-    return bleu(predictions, references, max_order=2, split=caption_words)
-
-
-def bleu3(predictions: Sequence[str], references: References) -> float:
-    """Return BLEU-3 over `caption_words`, 0..100."""
-    return bleu(predictions, references, max_order=3, split=caption_words)
-
-
-def bleu4(predictions: Sequence[str], references: References) -> float:
-    """Return BLEU-4 over `caption_words`, 0..100."""
-    return bleu(predictions, references, max_order=4, split=caption_words)
+def bleu4(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
+    """Return BLEU-4, 0..100."""
+    return bleu(predictions, references, max_order=4, split=split)

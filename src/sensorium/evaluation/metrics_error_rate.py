@@ -19,9 +19,9 @@ from sensorium.evaluation.metrics import References, paired
 Split = Callable[[str], Sequence[Hashable]]
 
 
-def word_error_rate(predictions: Sequence[str], references: References) -> float:
+def word_error_rate(predictions: Sequence[str], references: References, *, split: Split = str.split) -> float:
     """Return the share of words that are wrong.  Raises DataError: the references hold no word."""
-    return _rate(word_errors(predictions, references))
+    return _rate(word_errors(predictions, references, split=split))
 
 
 def character_error_rate(predictions: Sequence[str], references: References) -> float:
@@ -48,9 +48,11 @@ def edit_distance(got: Sequence[Hashable], want: Sequence[Hashable]) -> int:
     return int(row_J[-1])
 
 
-def word_errors(predictions: Sequence[str], references: References) -> list[tuple[int, int]]:
+def word_errors(
+    predictions: Sequence[str], references: References, *, split: Split = str.split
+) -> list[tuple[int, int]]:
     """Return (wrong words, words said) of each row."""
-    return _errors(predictions, references, str.split)
+    return _errors(predictions, references, split)
 
 
 def character_errors(predictions: Sequence[str], references: References) -> list[tuple[int, int]]:

@@ -32,7 +32,7 @@ def embedding_similarity(vectors: WordVectors) -> Metric:
 
 
 def semantic_similarity(vectors: WordVectors) -> Metric:
-    """Make the metric that matches each word with its nearest, in -1..1."""
+    """Make the metric that matches each word with its nearest, in 0..1; 0 where either mean is not above 0."""
     return _best_of(lambda one, other: _greedy_f1(vectors, one, other))
 
 
@@ -72,7 +72,8 @@ def _greedy_f1(vectors: WordVectors, one: Sequence[str], other: Sequence[str]) -
         of_known_TU = _stacked(vectors.unit_VD, vectors, one) @ _stacked(vectors.unit_VD, vectors, other).T
         cosine_TU[torch.tensor(known_T)[:, None], torch.tensor(known_U)] = of_known_TU
     precision, recall = float(cosine_TU.amax(1).mean()), float(cosine_TU.amax(0).mean())
-    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+    # A mean may be below 0, and then the harmonic mean has no bounds.
+    return 2 * precision * recall / (precision + recall) if min(precision, recall) > 0 else 0.0
 
 
 def _stacked(x_VD: Tensor, vectors: WordVectors, text: Sequence[str]) -> Tensor:

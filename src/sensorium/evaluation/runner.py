@@ -21,7 +21,7 @@ from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
-from sensorium.evaluation.registry import VECTOR_METRICS, load_metric
+from sensorium.evaluation.registry import VECTOR_METRICS, load_metric, split_name
 from sensorium.evaluation.retrieval import Direction, search, summarise
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, Prediction, Task, predict
@@ -36,7 +36,8 @@ class Evaluation:
     Attributes:
         task: the task's name.
         num_rows: rows judged (each reference counts as a row).
-        metrics: values by name; accuracies and F1 in 0..1, BLEU in 0..100, perplexity >= 1.
+        metrics: values by name; accuracies, F1, METEOR and ROUGE in 0..1, BLEU in 0..100, CIDEr in 0..10,
+            perplexity >= 1.
         seconds: wall time of decoding and scoring.
         predictions: one a judged request, beside its references and row index.
         directions: of a task that finds, every input that searched another.
@@ -48,6 +49,11 @@ class Evaluation:
     seconds: float
     predictions: list[tuple[int, Prediction, list[str]]] = field(default_factory=list, repr=False)
     directions: list[Direction] = field(default_factory=list, repr=False)
+
+    @property
+    def tokenize(self) -> dict[str, str]:
+        """Return by metric how texts were split, for those that compare texts; see `registry.split_name`."""
+        return {name: split_name(name) for name in self.metrics} if self.predictions else {}
 
 
 def evaluate(
@@ -175,7 +181,8 @@ def _judge(
         references: list[list[str]] | list[str] = [refs for _, _, refs in outcome]
     else:
         references = [refs[0] for _, _, refs in outcome]
-    names = [*task.metrics, *(VECTOR_METRICS if task.metrics and vectors is not None else ())]
+    extra = VECTOR_METRICS if task.metrics and vectors is not None else ()
+    names = [*task.metrics, *(name for name in extra if name not in task.metrics)]
     return {name: float(load_metric(name, vectors)(texts, references)) for name in names}
 
 

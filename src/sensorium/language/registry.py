@@ -16,6 +16,7 @@ SCORERS: dict[str, str] = {
     "llama": "sensorium.language.llama:Llama",
     "packaged": "sensorium.language.llama:Llama",
     "knn": "sensorium.language.nearest_neighbours:NearestNeighbours",
+    "neighbours": "sensorium.language.neighbours:Neighbours",
     "ngram": "sensorium.language.ngram:Ngram",
     "readout": "sensorium.language.readout:Readout",
     "recurrent": "sensorium.language.recurrent:Recurrent",

@@ -34,6 +34,8 @@ class LanguageSection(Section):
     """How much of a neural scorer's own language is divided out (`language/internal.py`), by scorer; or "fit"."""
     train: Literal["alone", "through"] = "alone"
     """Let what learns learn each for itself, or through the composition, with counts that leave its rows out."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability that training gives to all words alike; what is reported is not smoothed."""
     folds: int = Field(5, ge=2, le=100)
     """Into how many folds rows are parted so that counts can leave them out, in training through them."""
 
@@ -91,6 +93,7 @@ def parse_language(
         _check_what_is_read(name, scorers, source)
     _require_both_kinds(language, scorers, source)
     _check_internal(language, scorers, source)
+    _check_smoothing(language, scorers, source)
     return language, scorers
 
 
@@ -108,6 +111,19 @@ def _sources_apart(
             scorer, tables[kind] = registry.split_source(scorer, tables.get(kind, {}), where=where)
         named.append(scorer)
     return {**raw, "scorers": tuple(named)}, tables
+
+
+def _check_smoothing(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:
+    if not language.label_smoothing:
+        return
+    where = source.where("language.label_smoothing")
+    learners = {name: choice.scorer for name, choice in scorers.items() if choice.scorer.fitted_by == "gradient"}
+    for name, scorer in learners.items():
+        if not hasattr(scorer, "unroll"):
+            raise ConfigError(f"'{name}' has no word by word distribution to be smoothed", where=where)
+    if not learners or language.train == "through":
+        reason = "the network learns through the counts" if learners else "no scorer learns by gradient"
+        raise ConfigError(f"labels are smoothed for scorers that learn for themselves: {reason}", where=where)
 
 
 def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

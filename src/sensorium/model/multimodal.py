@@ -21,6 +21,7 @@ from sensorium.core.errors import ModelError
 from sensorium.core.protocols import (
     CountingScorer,
     EvidenceScorer,
+    MemoryScorer,
     Preparer,
     RememberingScorer,
     TeachableScorer,
@@ -30,6 +31,7 @@ from sensorium.core.vocabulary import BOS, PAD
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.balance import Balance
 from sensorium.language.internal import WithoutInternal, fit_shares
+from sensorium.language.label_smoothing import smoothed_nll
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
@@ -67,8 +69,9 @@ class MultimodalLM(Conditioner):
         self.through: Through | None = None
         """Set while the network is trained through the counts; it is no module, and is not saved."""
         self.scorer: Any = self._compose(parts)
-        for part in self._memories():
-            part.read(self.parts[part.reads])
+        for part in self.parts.values():
+            if isinstance(part, RememberingScorer):
+                part.read(self.parts[part.reads])
         self.taught: Taught = ()
 
     def _part(self, name: str, scorer: Any) -> Any:
@@ -181,7 +184,15 @@ class MultimodalLM(Conditioner):
         if self.training and self.through is not None:
             return -self.through.score(batch.row_id_B, token_BT, mask_BT, cond).sum(1), cond
         learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
-        return torch.stack([-part.score(token_BT, mask_BT, cond).sum(1) for part in learners]).mean(0), cond
+        return torch.stack([self._nll(part, token_BT, mask_BT, cond) for part in learners]).mean(0), cond
+
+    def _nll(self, part: Any, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
+        """Return each row's negative log-likelihood, (B,); while training its gradient may be a smoothed one's."""
+        share = self.config.language.label_smoothing
+        if self.training and share:
+            return smoothed_nll(part, token_BT, mask_BT, cond, share)
+        nll_B: Tensor = -part.score(token_BT, mask_BT, cond).sum(1)
+        return nll_B
 
     def _alone(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """Return, by input that also answers alone, each row's loss and which rows have it, (B,) both."""
@@ -285,8 +296,8 @@ class MultimodalLM(Conditioner):
             encoder.fit((batch.inputs[name], _target(batch)[0]) for batch in moved)
         return bool(counted)
 
-    def _memories(self) -> list[RememberingScorer]:
-        return [part for part in self.parts.values() if isinstance(part, RememberingScorer)]
+    def _memories(self) -> list[MemoryScorer]:
+        return [part for part in self.parts.values() if isinstance(part, MemoryScorer)]
 
     @torch.no_grad()
     def fit_memories(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> bool:

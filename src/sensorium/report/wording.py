@@ -20,6 +20,16 @@ NAMES = {
     "wer": "Word error rate",
     "cer": "Character error rate",
     "perplexity": "Perplexity",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
+    "meteor_exact": "METEOR (exact)",
+    "meteor_exact_stem": "METEOR (exact, stems)",
+    "meteor_exact_stem_wordnet": "METEOR (exact, stems, WordNet)",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
+    "cider_d": "CIDEr-D",
+    "distinct1": "Distinct-1",
+    "distinct2": "Distinct-2",
     **{f"bleu{n}": f"BLEU-{n}" for n in range(1, 5)},
 }
 _SHARES = frozenset(
@@ -27,6 +37,8 @@ _SHARES = frozenset(
         "accuracy",
         "exact_match",
         "macro_f1",
+        "macro_precision",
+        "macro_recall",
         "span_f1",
         "span_precision",
         "span_recall",
@@ -47,11 +59,14 @@ _SPACE = "\u00a0"  # a number and its unit stay on one line
 
 def metric_name(name: str) -> str:
     """Return how a metric is called in a heading."""
-    return NAMES.get(name, name.replace("_", " ").capitalize())
+    base, _, split = name.partition("@")
+    called = NAMES.get(base, base.replace("_", " ").capitalize())
+    return f"{called} ({split})" if split else called
 
 
 def is_share(name: str) -> bool:
     """Say whether a metric is a share of 1, written in per cent."""
+    name = name.partition("@")[0]
     return name in _SHARES or _AT_K.search(name) is not None
 
 

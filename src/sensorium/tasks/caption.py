@@ -8,7 +8,7 @@ class Caption:
 
     name = "caption"
     tokenizer = "word"
-    metrics = ("bleu1", "bleu2", "bleu3", "bleu4")
+    metrics = ("bleu4", "bleu1", "bleu2", "bleu3", "meteor_exact_stem", "rouge_l", "cider_d", "distinct2")
     many_references = True
 
     def is_closed(self, num_answers: int) -> bool:

@@ -52,6 +52,7 @@ class Task(Protocol):
     tokenizer: str
     """Of the targets, unless the config names one; empty for a task that writes no text."""
     metrics: tuple[str, ...]
+    """The main one first."""
     many_references: bool
     """Rows with equal inputs are one request with several references (captions)."""
 

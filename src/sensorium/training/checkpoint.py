@@ -6,6 +6,7 @@ Enters: model, optimiser, best weights and the run's position.  Leaves, by the c
         model.safetensors        state_dict, buffers of any size included
         optimiser.safetensors    '<parameter>/<slot>'
         best.safetensors         the weights of the best validation, where they are not the model's
+        average.safetensors      the moving average of the weights, where there is one
         random.safetensors       generators of Python, NumPy and torch
         state.json               position, validation record, settings
         manifest.json            sizes and SHA-256 of the above
@@ -47,6 +48,8 @@ class Position:
         validation, validated_step: the last validation, and after which step (-1 = none).
         best_validation, best_step: the lowest one, and after which step (-1 = none).
         num_bad_validations: how many came since then.
+        average_validation: the last validation of the averaged weights, if there are.
+        best_is_average: whether the lowest one was theirs.
     """
 
     step: int = 0
@@ -60,6 +63,8 @@ class Position:
     best_validation: float | None = None
     best_step: int = -1
     num_bad_validations: int = 0
+    average_validation: float | None = None
+    best_is_average: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Checkpoint:
     best: Weights | None
     random: RandomState
     settings: Mapping[str, Any] = field(default_factory=dict)
+    average: Weights | None = None
 
 
 def save_checkpoint(
@@ -81,6 +87,7 @@ def save_checkpoint(
     position: Position,
     *,
     best: Weights | None = None,
+    average: Weights | None = None,
     settings: Mapping[str, Any] | None = None,
     keep: int = 2,
 ) -> Path:
@@ -97,8 +104,10 @@ def save_checkpoint(
         save_file(_unshared(model), folder / "model.safetensors")
         save_file(flatten_state(model, optimiser), folder / "optimiser.safetensors")
         save_file(random.tensors, folder / "random.safetensors")
-        if best is not None and position.best_step != position.step:
+        if best is not None and not _is_model(position):
             save_file(best, folder / "best.safetensors")
+        if average is not None:
+            save_file(average, folder / "average.safetensors")
         (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     prune(run, keep)
     return final
@@ -122,6 +131,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             best=_load_best(folder, position, model),
             random=RandomState(load_file(folder / "random.safetensors"), state["random"]),
             settings=state["settings"],
+            average=load_file(path) if (path := folder / "average.safetensors").exists() else None,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"is not a checkpoint this program reads: {error!r}", where=str(folder)) from None
@@ -130,7 +140,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def _load_best(folder: Path, position: Position, model: Weights) -> Weights | None:
     if position.best_step < 0:
         return None
-    return model if position.best_step == position.step else load_file(folder / "best.safetensors")
+    return model if _is_model(position) else load_file(folder / "best.safetensors")
+
+
+def _is_model(position: Position) -> bool:
+    """Say whether the best weights are those of this very moment."""
+    return position.best_step == position.step and not position.best_is_average
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:

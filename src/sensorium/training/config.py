@@ -41,6 +41,9 @@ class TrainingConfig(Section):
         workers: loader processes; 0 = load in this one.
         validate_every: steps between validations, or "epoch".
         patience: validations without a new best before the run ends; None = never.
+        average: "ema" keeps an exponential moving average of the weights, judged at every validation beside the
+            weights themselves; the best of both is what the run ends with.
+        average_decay: of it; a weight counts for about 1 / (1 - decay) updates.
         refit_counts: after the weights are fitted on the validation rows, count these rows too.
         task_weights: in a run of several tasks, weigh their losses as configured ("fixed"), or by learned
             uncertainty as well (Kendall et al. 2018).
@@ -67,6 +70,8 @@ class TrainingConfig(Section):
     validate_every: Count | Literal["epoch"] = "epoch"
     patience: Count | None = None
     log_every: Count | None = None
+    average: Literal["ema"] | None = None
+    average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     refit_counts: bool = False
     refit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     task_weights: Literal["fixed", "uncertainty"] = "fixed"

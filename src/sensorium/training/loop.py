@@ -22,6 +22,7 @@ from torch import nn
 
 from sensorium.core.errors import DataError, UsageError
 from sensorium.core.types import Batch
+from sensorium.training.averaging import WeightAverage
 from sensorium.training.checkpoint import Checkpoint, Position, load_checkpoint, restore, save_checkpoint
 from sensorium.training.config import TrainingConfig
 from sensorium.training.console import console_progress
@@ -65,6 +66,7 @@ class FitReport:
         num_steps, num_epochs, num_rows, num_tokens, elapsed_s: over all parts of a resumed run.
         loss: nats a token over the last logged moments; None if this part made no step.
         best_validation, best_step: None and -1 without validation.
+        best_is_average: whether the model was left with averaged weights.
         rows_per_s: of this part, validation and checkpoints included.
         resumed_from: the checkpoint this part went on from.
         warnings: what was passed over or changed; said by `progress` too.
@@ -79,6 +81,7 @@ class FitReport:
     loss: float | None
     best_validation: float | None
     best_step: int
+    best_is_average: bool
     rows_per_s: float
     resumed_from: Path | None = None
     warnings: list[str] = field(default_factory=list)
@@ -170,6 +173,7 @@ class _Fit:
         self._settings = {**config.model_dump(mode="json"), "num_batches": loader.num_batches}
         self._warnings: list[str] = []
         self._position = Position() if past.checkpoint is None else past.checkpoint.position
+        self._average = _averaged(updater.model, config, past.checkpoint)
         self._validation = Validation(
             updater.model,
             validate,
@@ -177,6 +181,7 @@ class _Fit:
             patience=config.patience,
             position=self._position,
             best=None if past.checkpoint is None else past.checkpoint.best,
+            average=self._average,
         )
         self._budget = Budget(config.total_steps(loader.num_batches), config.seconds)
 
@@ -238,6 +243,8 @@ class _Fit:
         result = self._updater.step(self._exactly(num_batches, batches), rate)
         self._meter.add(result)
         self._advance(num_batches, result)
+        if self._average is not None:
+            self._average.update(position.step)
 
     def _exactly(self, count: int, batches: Iterator[Batch]) -> Iterator[Batch]:
         for _ in range(count):
@@ -285,6 +292,8 @@ class _Fit:
         record = {"step": position.step, "epoch": round(self._num_epochs(), 4), **asdict(means)}
         if position.validated_step == position.step:
             record["validation"] = position.validation
+            if position.average_validation is not None:
+                record["validation_of_average"] = position.average_validation
         self._log.write(record)
         fraction = self._budget.fraction(position.step, means.elapsed_s)
         self._progress.update(
@@ -312,6 +321,7 @@ class _Fit:
                 self._updater.optimiser,
                 self._position,
                 best=self._validation.best,
+                average=None if self._average is None else self._average.weights,
                 settings=self._settings,
                 keep=self._config.keep_checkpoints,
             )
@@ -339,10 +349,17 @@ class _Fit:
             loss=self._meter.loss,
             best_validation=position.best_validation,
             best_step=position.best_step,
+            best_is_average=position.best_is_average,
             rows_per_s=self._meter.rows_per_s(),
             resumed_from=self._past.folder,
             warnings=self._warnings,
         )
+
+
+def _averaged(model: nn.Module, config: TrainingConfig, past: Checkpoint | None) -> WeightAverage | None:
+    if config.average is None:
+        return None
+    return WeightAverage(model, config.average_decay, None if past is None else past.average)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

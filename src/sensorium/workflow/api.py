@@ -20,6 +20,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
 from sensorium.evaluation.missing import PatternResult, evaluate_missing
+from sensorium.evaluation.registry import require_known
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.explain.maps import METHODS
 from sensorium.explain.row import RowExplanation
@@ -28,7 +29,8 @@ from sensorium.explain.shapley import Contributions
 from sensorium.model.multitask import MultiTaskLM
 from sensorium.model.saving import save_model
 from sensorium.model.saving_tasks import save_tasks
-from sensorium.tasks.task import Finds, Prediction
+from sensorium.tasks.registry import judged_by
+from sensorium.tasks.task import Finds, Prediction, Task
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import explain_answer, mean_over, write_explanation
@@ -187,21 +189,25 @@ class Sensorium:
         max_rows: int | None = None,
         only: Sequence[str] | None = None,
         task: str | None = None,
+        metrics: Sequence[str] | None = None,
     ) -> Evaluation:
         """Judge on a table, or on the run's own test (else validation) rows.
 
         Args:
             only: hide every input but these.
+            metrics: by which texts are judged; None = as the config says, else by the task's own.
             task: which one, of a model that has several; "retrieve" judges how any model's aligned inputs find
                 each other.
 
         Raises:
             UsageError: a model loaded without its run, whose columns are therefore unknown.
+            ConfigError: no such metric, or one for which there are no word vectors.
         """
         predictor, config, corpus = self._judged_rows(table, task)
+        require_known(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
         return evaluate(
             predictor.model,
-            predictor.task,
+            self._judged_by(predictor, config, metrics),
             corpus,
             answers=predictor.answers,
             decoding=predictor.decoding,
@@ -222,7 +228,7 @@ class Sensorium:
         predictor, config, corpus = self._judged_rows(table, task)
         return evaluate_missing(
             predictor.model,
-            predictor.task,
+            self._judged_by(predictor, config, None),
             corpus,
             answers=predictor.answers,
             decoding=predictor.decoding,
@@ -244,6 +250,11 @@ class Sensorium:
             opened = Table.open(str(table), Path(), quarantine=quarantine)
             part = Part(opened, np.arange(len(opened)))
         return predictor, config, build_corpus(config, predictor.model, part, quarantine=quarantine)
+
+    def _judged_by(self, predictor: Predictor, config: RunConfig, metrics: Sequence[str] | None) -> Task:
+        if isinstance(predictor.task, Finds) and metrics is None:
+            return predictor.task
+        return judged_by(predictor.task, config.evaluation.metrics if metrics is None else metrics)
 
     def _config_of(self, task: str | None) -> RunConfig:
         if not isinstance(self.config, TasksConfig):

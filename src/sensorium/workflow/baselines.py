@@ -21,7 +21,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.evaluation.baselines import majority
 from sensorium.evaluation.intervals import row_values
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
-from sensorium.evaluation.registry import LOWER_IS_BETTER, load_metric
+from sensorium.evaluation.registry import is_lower_better, load_metric
 from sensorium.evaluation.retrieval import judge_chance
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.multimodal import MultimodalLM
@@ -62,7 +62,7 @@ def row_scores(task: Task, evaluation: Evaluation) -> dict[int, float]:
 
 
 def _by_row(metric: str, rows: Iterable[int], said: Sequence[str], right: Sequence[Any]) -> dict[int, float]:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if is_lower_better(metric) else 1.0
     return dict(zip(rows, (sign * row_values(metric, said, right)).tolist(), strict=True))
 
 

@@ -120,6 +120,9 @@ def _use(model: ModelConfig) -> list[str]:
     ]
 
 
+_WHOLE = ("none", "tokenizer")
+
+
 def _measured(summary: Mapping[str, Any]) -> list[str]:
     names = list(summary["metrics"])
     rows = [("this model", summary["rows"], summary["metrics"])]
@@ -134,7 +137,8 @@ def _measured(summary: Mapping[str, Any]) -> list[str]:
         bounds = summary.get("intervals", {}) if i == 0 else {}
         cells = [_number(metrics.get(n), bounds.get(n)) for n in names]
         table.append(f"| {_plain(name)} | {num_rows:,} | {' | '.join(cells)} |")
-    return table
+    told = [f"`{n}` by {split}" for n, split in summary.get("tokenize", {}).items() if split not in _WHOLE]
+    return [*table, "", f"Words are split: {', '.join(told)}."] if told else table
 
 
 def _data(config: RunConfig, summary: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from sensorium.core import registry
 from sensorium.core.config import Source
 from sensorium.core.errors import DataError, ModelError, SensoriumError, UsageError
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
-from sensorium.evaluation.registry import LOWER_IS_BETTER
+from sensorium.evaluation.registry import is_lower_better
 from sensorium.fusion.registry import ENTRY_POINTS, FUSIONS
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import Decodes
@@ -260,7 +260,7 @@ def conclude(outcomes: Sequence[Outcome], failures: dict[str, str], folder: Path
         told = "; ".join(f"{name}: {why}" for name, why in failures.items())
         raise ModelError("there is nothing to compare", where=str(folder), advice=told or "name a fusion")
     metric = next(iter(outcomes[0].metrics))
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if is_lower_better(metric) else 1.0
     reference = max(plain, key=lambda standing: sign * standing.mean(metric))
     differences = [paired_bootstrap(standing.rows(), reference.rows()) for standing in fused]
     tested = [

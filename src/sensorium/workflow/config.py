@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
 from sensorium.core.errors import ConfigError
 from sensorium.data import readers
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.registry import require_known
 from sensorium.media.policy import MediaPolicy
 from sensorium.model import config as model_config
 from sensorium.model.config import ConditionerConfig, ModelConfig
@@ -60,6 +61,18 @@ class EvaluationConfig(Section):
     max_rows: int | None = Field(None, ge=1)
     vectors: str | None = None
     """A file of word vectors, relative to the config: what is written is judged by its similarity too."""
+    metrics: tuple[str, ...] | None = Field(None, min_length=1)
+    """By what texts are judged, the main one first; None: the task's own.  "bleu4@13a" splits words that way."""
+
+    @model_validator(mode="after")
+    def _are_known(self) -> Self:
+        try:
+            require_known(list(self.metrics or ()), has_vectors=self.vectors is not None)
+        except ConfigError as error:
+            raise ValueError(f"{error}") from None
+        if len(set(self.metrics or ())) != len(self.metrics or ()):
+            raise ValueError("name each metric once")
+        return self
 
 
 class RunSection(Section):

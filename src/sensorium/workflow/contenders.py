@@ -24,7 +24,8 @@ import torch
 
 from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
-from sensorium.evaluation.registry import LOWER_IS_BETTER, load_metric
+from sensorium.evaluation.intervals import row_values
+from sensorium.evaluation.registry import is_lower_better
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.config_fusion import FusionSection
 from sensorium.model.late_fusion import LateFusion
@@ -230,8 +231,9 @@ def row_scores(evaluation: Evaluation, model: MultimodalLM, corpus: Corpus) -> l
                 found += (-nll_B / num_tokens_B.clamp_min(1)).tolist()
         return found
     name = next(iter(evaluation.metrics))
-    metric, sign = load_metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
-    return [sign * float(metric([p.text], [references])) for _, p, references in evaluation.predictions]
+    said = [prediction.text for _, prediction, _ in evaluation.predictions]
+    value_N = row_values(name, said, [references for _, _, references in evaluation.predictions])
+    return list((-value_N if is_lower_better(name) else value_N).tolist())
 
 
 def _ms_per_row(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> float:

@@ -26,7 +26,7 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
-from sensorium.tasks.registry import load_task
+from sensorium.tasks.registry import judged_by, load_task
 from sensorium.tasks.task import ChecksRows, Task
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
@@ -114,7 +114,7 @@ def with_corpora(
     label: str = "",
 ) -> Prepared:
     """Prepare the rows for a model; `label` comes before each line that is said."""
-    task: Task = load_task(config.model.target.task)
+    task = judged_by(load_task(config.model.target.task), config.evaluation.metrics)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     say_counts(corpora, say, label)
     answers = _answers(config, task, corpora["train"])

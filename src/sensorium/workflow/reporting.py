@@ -20,7 +20,7 @@ from sensorium.core.errors import SensoriumError
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.missing import evaluate_missing
-from sensorium.evaluation.registry import LOWER_IS_BETTER
+from sensorium.evaluation.registry import is_lower_better
 from sensorium.evaluation.runner import Evaluation
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import num_parameters
@@ -107,7 +107,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         metric,
         inliner,
         many_references=judged.task.many_references,
-        lower_is_better=metric in LOWER_IS_BETTER,
+        lower_is_better=is_lower_better(metric),
     )
     best, worst = rows.extremes() if show_rows else ([], [])
     bad = bad_rows(judged.run)
@@ -119,7 +119,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         command=f"sensorium train {shlex.quote(str(judged.run / 'config.toml'))}",
         judged_on=judged.summary["judged_on"],
         metric=metric,
-        lower_is_better=LOWER_IS_BETTER,
+        lower_is_better=frozenset(filter(is_lower_better, judged.evaluation.metrics)),
         model=_model(judged),
         baselines=[_baseline(baseline) for baseline in judged.summary["baselines"]],
         searches=searches(judged.evaluation.directions, judged.corpus, inliner, rows.modality, show_rows=show_rows),
@@ -237,6 +237,7 @@ def _about(judged: Judged) -> dict[str, str]:
             f"{name} {weight:.2f}" for name, weight in (summary.get("mixture_weights") or {}).items()
         )
         or ", ".join(config.model.scorers),
+        "Words split": ", ".join(sorted(set(judged.evaluation.tokenize.values()) - {"none", "tokenizer"})),
         "Seed": str(config.training.seed),
         "Time": ", ".join(f"{way} {duration(s)}" for way, s in summary["seconds"].items()),
         **{name.capitalize(): version for name, version in summary.get("versions", versions()).items()},

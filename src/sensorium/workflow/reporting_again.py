@@ -14,6 +14,7 @@ from typing import Any
 from sensorium.core.errors import ModelError
 from sensorium.data.quarantine import Quarantine
 from sensorium.evaluation.runner import evaluate
+from sensorium.tasks.registry import judged_by
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.predictor import Predictor, load_predictors
 from sensorium.workflow.prepare import Say, build_corpus, open_parts, quiet
@@ -58,13 +59,14 @@ def _report(
     config: RunConfig, run: Path, predictor: Predictor, summary: Mapping[str, Any], path: Path, say: Say
 ) -> Path:
     """Judge one task's rows once more, and write its report."""
+    task = judged_by(predictor.task, config.evaluation.metrics)
     quarantine = Quarantine(config.data.max_bad_fraction)
     part = open_parts(config, quarantine)[summary["judged_on"]]
     corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
     say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
     evaluation = evaluate(
         predictor.model,
-        predictor.task,
+        task,
         corpus,
         answers=predictor.answers,
         decoding=predictor.decoding,
@@ -76,7 +78,7 @@ def _report(
         config=config.replace(decoding=predictor.decoding),
         run=run,
         model=predictor.model,
-        task=predictor.task,
+        task=task,
         answers=predictor.answers,
         decoding=predictor.decoding,
         corpus=corpus,

@@ -14,14 +14,13 @@ from sensorium.core.errors import ConfigError
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig, build
 from sensorium.decoding.rescoring import LENGTH, features, tune
-from sensorium.evaluation.registry import load_metric
+from sensorium.evaluation.registry import is_lower_better, load_metric
 from sensorium.evaluation.runner import requests
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Task, rescorers
 
 log = logging.getLogger(__name__)
 
-LOWER_IS_BETTER = ("wer", "cer")
 _BATCH_ROWS = 64
 
 
@@ -58,7 +57,7 @@ def tuned(
             texts += [[_text(model, ids) for ids in row] for row in found.token_BKT.tolist()]
     references = [[corpus.target_text(row) for row in group] for group in groups]
     judged = references if task.many_references else [texts_of[0] for texts_of in references]
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if is_lower_better(metric) else 1.0
 
     def worth(chosen: list[int]) -> float:
         return sign * float(load_metric(metric)([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
@@ -76,7 +75,7 @@ def _metric(name: str | None, task: Task) -> str:
     if name is not None or not task.metrics:
         advice = f"metrics of this task: {', '.join(task.metrics) or 'none'}"
         raise ConfigError(f"cannot tune for {name or 'a metric'}", where="decoding.rescore.metric", advice=advice)
-    return task.metrics[-1] if task.many_references else task.metrics[0]
+    return task.metrics[0]
 
 
 def _text(model: MultimodalLM, ids: list[int]) -> str:

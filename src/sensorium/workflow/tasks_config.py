@@ -161,6 +161,12 @@ def _joined(shared: Mapping[str, Any], own: Mapping[str, Any], key: str, source:
 
 
 def _require_one_descent(config: TasksConfig, source: Source) -> None:
+    if config.evaluation.metrics is not None:
+        raise ConfigError(
+            "several tasks are judged each by its own metrics",
+            where=source.where("evaluation.metrics"),
+            advice="leave it out; `sensorium evaluate --task NAME --metric METRIC` judges one task otherwise",
+        )
     if config.training.refit_counts or config.training.refit_share:
         raise ConfigError(
             "refitting on validation rows is for runs of one task",

@@ -77,6 +77,7 @@ class RunResult:
             "judged_on": self.judged_on,
             "rows": self.evaluation.num_rows,
             "metrics": self.evaluation.metrics,
+            "tokenize": self.evaluation.tokenize,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
             "baselines": [
                 baseline.summary() | ({} if difference is None else {"difference": asdict(difference)})
