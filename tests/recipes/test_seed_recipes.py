@@ -19,6 +19,7 @@ from sensorium.workflow.train import train
 RECIPES = Path(__file__).parents[2] / "recipes"
 GRADIENT = ["training.max_steps=2", "training.batch_rows=4"]
 BERT = ['inputs.question.encoder="hf:{bert}"', *GRADIENT]
+LABELS = ("circle", "square", "triangle", "diamond")
 CHANGES = {
     "bert_resnet50": BERT,
     "bert_vgg16": [*BERT, "inputs.photo.size=32"],
@@ -68,5 +69,6 @@ def test_words_and_sounds_are_both_counted(scenes: Path, tmp_path: Path) -> None
     assert result.fitted.report is None, "nothing descends"
     model = sensorium.load(tmp_path / "run")
     cells = {"question": "is there a red circle?", "sound": scenes.parent / "sounds" / "000004.wav"}
-    scores = [model.score("circle", **cells), *(model.score("circle", **{n: cell}) for n, cell in cells.items())]
-    assert len({round(score, 4) for score in scores}) == 3
+    said = {tuple(round(model.score(label, **{n: cell}), 3) for label in LABELS) for n, cell in cells.items()}
+    nothing = tuple(round(model.score(label, question=""), 3) for label in LABELS)
+    assert len(said | {nothing}) == 3, "each says something of its own"
