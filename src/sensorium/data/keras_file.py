@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import tempfile
@@ -196,15 +197,13 @@ class KerasNetwork:
         self.shape: tuple[int | None, ...] = tuple(inputs[0].shape[1:])
         self.is_integer = "int" in str(inputs[0].dtype)
         self.is_channels_first = _says(file.config, "data_format", "channels_first")
-        shape = tuple(output.shape[1:])
-        is_first = self.is_channels_first and len(shape) > 2
-        width, around = (shape[0], shape[1:]) if is_first else (shape[-1] if shape else None, shape[:-1])
+        *around, width = output.shape[1:] or (None,)
+        if self.is_channels_first and len(around) > 1:
+            width, *around = (*around, width)
         if width is None:
-            raise ModelError(
-                f"the width of its output {shape} is not fixed", where=self.source, advice="choose a 'layer'"
-            )
+            raise ModelError("the width of its output is not fixed", where=self.source, advice="choose a 'layer'")
         self.feature_width = int(width)
-        self.num_positions = None if None in around else _product(around)
+        self.num_positions = None if None in around else math.prod(around)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return features (U, T, F), float32, of media laid out as the network reads them."""
@@ -257,13 +256,6 @@ def _untouched(keras: Any) -> Iterator[None]:
 
 def _listed(whole: Any) -> str:
     return ", ".join(layer.name for layer in whole.layers)
-
-
-def _product(numbers: tuple[int, ...]) -> int:
-    product = 1
-    for number in numbers:
-        product *= number
-    return product
 
 
 def _require_data_alone(config: Mapping[str, Any], source: str) -> None:

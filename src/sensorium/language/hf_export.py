@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sensorium.core.errors import ModelError
 from sensorium.core.lora import merge_lora
-from sensorium.core.vocabulary import BOS, EOS, PAD, BorrowedVocab
+from sensorium.core.vocabulary import BOS, EOS, PAD, SPECIAL_TOKENS
 from sensorium.data.published import import_transformers, quietly
 from sensorium.data.tokenizers.hf import HfTokenizer
 from sensorium.language import hf_network
@@ -66,7 +66,9 @@ def write_published(scorer: PublishedLM, tokenizer: HfTokenizer, folder: Path) -
         target, found = state[published_name], own[name].detach().to(state[published_name].dtype)
         target.copy_(rows.placed(found, published_name, target) if published_name in rows.axes else found)
     numbers = hf_network.numbers_of(scorer.vocab, scorer.lead, architecture, scorer.config.source)
-    hf_network.require_agreement(network.eval(), made.eval(), architecture, numbers, str(folder))
+    numbers[[PAD, BOS]] = -1  # may share a row with EOS there
+    first = len(SPECIAL_TOKENS)
+    hf_network.require_agreement(network.eval(), made.eval(), architecture, numbers, str(folder), first=first)
     with quietly():
         made.save_pretrained(folder)
         _published_tokenizer(tokenizer).save_pretrained(folder)
@@ -111,8 +113,7 @@ class _Rows:
 
     def _places(self, target: Tensor) -> list[int]:
         """Return by our tokens' ids their places there, -1 for none."""
-        vocab: BorrowedVocab = self._scorer.vocab  # type: ignore[assignment]
-        places = list(vocab.source_ids)
+        places = list(self._scorer.vocab.source_ids)
         places[PAD] = -1  # our padding's row was never read
         if places[BOS] == places[EOS]:
             # The sign to begin with is read and the one to end with is written: each where it counts.

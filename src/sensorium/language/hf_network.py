@@ -264,9 +264,26 @@ def _reordered(found: Tensor, numbers_V: Tensor, axis: int) -> Tensor:
 
 @torch.no_grad()
 def require_agreement(
-    network: nn.Module, published: Any, architecture: Mapping[str, Any], numbers_V: Tensor, source: str
+    network: nn.Module,
+    published: Any,
+    architecture: Mapping[str, Any],
+    numbers_V: Tensor,
+    source: str,
+    *,
+    first: int = BOS,
 ) -> None:
-    ids_T = torch.tensor([[BOS, *range(4, min(9, len(numbers_V)))]])
+    """Compare what two networks say after some tokens, of those that both know.
+
+    Args:
+        network: over our vocabulary.
+        published: over the published one.
+        numbers_V: our tokens' numbers there, -1 for none.
+        first: the first token.
+
+    Raises:
+        ModelError: they say different things.
+    """
+    ids_T = torch.tensor([[first, *range(4, min(9, len(numbers_V)))]])
     memory = None
     if reads_memory(architecture):
         generator = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ Enters: a run folder or a model folder.  Leaves: a folder that transformers open
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sensorium.core.commit import committed_folder
 from sensorium.core.errors import UsageError
@@ -33,5 +34,6 @@ def export_published(run: Path, out: Path, task: str | None = None, *, force: bo
     if len(found) != 1:
         what = f"writes by {len(found)} published language models, not by one"
         raise UsageError(what, where=str(run), advice='scorers = ["hf:SOURCE"] has one')
+    tokenizer: Any = model.tokenizer  # a published model writes its own tokenizer's tokens, so it is that one
     with committed_folder(out) as draft:
-        return write_published(found[0], model.tokenizer, draft)
+        return write_published(found[0], tokenizer, draft)
