@@ -187,7 +187,7 @@ class KerasNetwork:
         self._keras = import_keras()
         with _untouched(self._keras):
             whole = self._opened(file)
-            inputs = getattr(whole, "inputs", None) or ()
+            inputs: Any = getattr(whole, "inputs", None) or ()
             if len(inputs) != 1:
                 what = f"has {len(inputs)} inputs" if inputs else "does not say what it reads"
                 raise ModelError(what, where=self.source, advice="an encoder reads one medium; " + _ADVICE)
@@ -197,9 +197,9 @@ class KerasNetwork:
         self.shape: tuple[int | None, ...] = tuple(inputs[0].shape[1:])
         self.is_integer = "int" in str(inputs[0].dtype)
         self.is_channels_first = _says(file.config, "data_format", "channels_first")
-        *around, width = output.shape[1:] or (None,)
-        if self.is_channels_first and len(around) > 1:
-            width, *around = (*around, width)
+        shape: list[Any] = list(output.shape[1:]) or [None]
+        is_first = self.is_channels_first and len(shape) > 2
+        width, around = (shape[0], shape[1:]) if is_first else (shape[-1], shape[:-1])
         if width is None:
             raise ModelError("the width of its output is not fixed", where=self.source, advice="choose a 'layer'")
         self.feature_width = int(width)
