@@ -19,6 +19,7 @@ from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.explain import explain
+from sensorium.cli.export import export
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
 from sensorium.cli.optimise import optimise
@@ -52,6 +53,7 @@ for command in (
     evaluate,
     predict,
     explain,
+    export,
     report,
     retrieve,
     transcribe,

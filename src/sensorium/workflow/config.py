@@ -259,12 +259,12 @@ def _with_absolute_run(fusion: Any, folder: Path) -> Any:
 
 
 def _with_absolute_files(inputs: Any, folder: Path) -> Any:
-    """Let an input's `weights` and `vectors` start at the config's folder, as every path of a config does."""
+    """Let an input's `weights`, `vectors` and `vocabulary` start at the config's folder, as every path does."""
     if not isinstance(inputs, Mapping):
         return inputs
 
     def absolute(key: str, value: Any) -> Any:
-        names_file = key in ("weights", "vectors") and isinstance(value, str)
+        names_file = key in ("weights", "vectors", "vocabulary") and isinstance(value, str)
         if key in ("encoder", "taken_from") and is_run(value):
             return absolute_spec(value, folder)
         if key == "encoder" and isinstance(value, str):
