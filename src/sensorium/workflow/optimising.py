@@ -102,7 +102,7 @@ def require_ways(ways: Sequence[str]) -> None:
     """Raise UsageError where a way is not known, or none is given."""
     for way in ways:
         if way not in WAYS:
-            raise UsageError(f"no way '{way}' to make a model lighter", advice=nearest(way, WAYS))
+            raise UsageError(f"no way '{way}' to make a model lighter", advice=nearest(way, list(WAYS)))
     if len(set(ways)) < len(ways):
         raise UsageError("the same way twice")
 
