@@ -96,9 +96,7 @@ def main() -> None:
         arms = {
             arm: [after_pretraining(scenes, arm, args, seed) for seed in range(args.seeds)] for arm in OBJECTIVES
         }
-    pretraining = {
-        arm: {"accuracy": values, "mean": statistics.fmean(values)} for arm, values in arms.items()
-    }
+    pretraining = {arm: {"accuracy": values, "mean": statistics.fmean(values)} for arm, values in arms.items()}
     print(found["verdict"], pretraining)
     record.write("nlvr", {"compare": {k: v for k, v in found.items() if k != "folder"}, "pretrained": pretraining})
 
