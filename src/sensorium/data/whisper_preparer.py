@@ -43,6 +43,7 @@ class WhisperPreparer:
     """
 
     modality = "audio"
+    rate_hz, hop_ms = RATE_HZ, 1000 / FRAMES_PER_S
     hiding = HiddenFrames()
 
     def __init__(
