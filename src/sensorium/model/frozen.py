@@ -33,7 +33,7 @@ class FeaturePreparer:
 
     @property
     def hop_ms(self) -> float:
-        """The distance of features in time: of what was prepared, times how much of that the encoder joined last."""
+        """The distance of features in time: that of what was prepared, times how many the encoder joined last."""
         return float(getattr(self.preparer, "hop_ms", 0.0)) * self._joined
 
     def item(self, cell: str, folder: Path) -> Item:

@@ -2,9 +2,9 @@
 
 Enters: samples, then one `Transcription` a window.  Leaves: the windows, then one `Transcription` of them all.
 
-Windows are evenly spaced and overlap by `overlap_s` at least.  Of an overlap the earlier window's words are taken up
-to a cut, the later one's from there on.  The cut is where the overlap is quietest, and then moved to the nearest word
-that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  Words without
+Windows are evenly spaced and overlap by `overlap_s` at least.  Of an overlap the earlier window's words are taken
+up to a cut, the later one's from there on.  The cut is where the overlap is quietest, and then moved to the nearest
+word that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  Words without
 times are joined at the longest run that ends the earlier text and begins the later one.
 """
 
@@ -66,7 +66,7 @@ def windows(samples_N: NDArray[np.float32], rate_hz: int, window_s: float, overl
 
 
 def quietest(samples_N: NDArray[np.float32], start: int, end: int, rate_hz: int) -> int:
-    """Return the middle of the quietest moment of an overlap, its margins left out; of equal ones the middle one."""
+    """Return the middle of an overlap's quietest moment, its margins left out; of equal ones the middle one."""
     margin = round(MARGIN * (end - start))
     part_N = samples_N[start + margin : max(end - margin, start + margin + 1)].astype(np.float64)
     span = min(max(round(QUIET_S * rate_hz), 1), len(part_N))
