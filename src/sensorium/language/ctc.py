@@ -4,7 +4,7 @@ Enters: one input's encodings, a position a frame.  Leaves: log p(next token), e
 
     p(text | frames) = sum over alignments of prod_t y_t,   y_t = softmax(W h_t) over blank and tokens
 
-where h_t is x_t, the input's encoding, or what `layers` bidirectional recurrent layers make of it
+where h_t is x_t, the input's encoding, and beside it what `layers` bidirectional recurrent layers make of it
 
 (Graves et al. 2006; as prefix probabilities, Watanabe et al. 2017; see `ctc_lattice`).  Tokens come only from
 frames: what has been written changes where they can stand, not what they are, so a product with an
@@ -78,8 +78,8 @@ class CTC(nn.Module):
         input: str | None = None
         """An input's name; None: the only one there is."""
         layers: int = Field(0, ge=0, le=32)
-        """Bidirectional GRU layers between the input's encodings and the classes; an encoder that is frozen, or
-        knows no order of frames, wants some."""
+        """Bidirectional GRU layers whose output the classes read beside the input's encodings; a frozen encoder, or
+        one that sees each frame alone, wants some."""
         hidden: int = Field(256, ge=2, le=65_536, multiple_of=2)
         """Units of such a layer, over both directions together."""
         dropout: float = Field(0.1, ge=0.0, lt=1.0)
@@ -94,7 +94,7 @@ class CTC(nn.Module):
         depth = (config.hidden, config.layers, True, config.dropout)
         self.layers = Recurrence("gru", width, *depth) if config.layers else None
         self.dropout = nn.Dropout(config.dropout)
-        self.classes = nn.Linear(config.hidden if config.layers else width, len(vocab))
+        self.classes = nn.Linear(width + (config.hidden if config.layers else 0), len(vocab))
         self.unheard_V = nn.Parameter(torch.zeros(len(vocab)))
         class_bias_V = torch.zeros(len(vocab))
         class_bias_V[[BOS, EOS]] = -torch.inf
@@ -115,7 +115,7 @@ class CTC(nn.Module):
         is_real_BF = part.mask_BT.gather(1, order_BF) & part.present_B[:, None]
         x_BFD = torch.where(is_real_BF[..., None], x_BFD, 0)
         if self.layers is not None:
-            x_BFD = self.layers(self.dropout(x_BFD), is_real_BF)
+            x_BFD = torch.cat([x_BFD, self.layers(self.dropout(x_BFD), is_real_BF)], dim=-1)
         log_y_BFV = (self.classes(x_BFD) + self.class_bias_V).log_softmax(-1, dtype=torch.float32)
         blank_V = torch.full_like(log_y_BFV[0, 0], LEAST)
         blank_V[BLANK] = 0

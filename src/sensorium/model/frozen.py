@@ -29,12 +29,11 @@ class FeaturePreparer:
         self.encoder = encoder.eval().requires_grad_(False)
         self.name = name
         self.modality = preparer.modality
-        self._joined = 1.0
 
     @property
     def hop_ms(self) -> float:
-        """The distance of features in time: that of what was prepared, times how many the encoder joined last."""
-        return float(getattr(self.preparer, "hop_ms", 0.0)) * self._joined
+        """The distance of features in time.  Raises AttributeError: the encoder tells none."""
+        return float(self.preparer.hop_ms * self.encoder.stride)  # type: ignore[attr-defined]
 
     def item(self, cell: str, folder: Path) -> Item:
         """Read a table cell as the encoder's own preparer does."""
@@ -71,8 +70,6 @@ class FeaturePreparer:
         was_training = self.encoder.training
         x_UTF, mask_UT = self.encoder.eval().features(values, mask_UT)
         self.encoder.train(was_training)
-        if values.ndim > 1 and x_UTF.shape[1]:
-            self._joined = float(round(values.shape[1] / x_UTF.shape[1]))
         x_UTF = x_UTF.to(torch.float16)
         return [x_TF if mask_UT is None else x_TF[mask_UT[u]] for u, x_TF in enumerate(x_UTF)]
 

@@ -4,8 +4,8 @@ Enters: samples, then one `Transcription` a window.  Leaves: the windows, then o
 
 Windows are evenly spaced and overlap by `overlap_s` at least.  Of an overlap the earlier window's words are taken
 up to a cut, the later one's from there on.  The cut is where the overlap is quietest, and then moved to the nearest
-word that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  Words without
-times are joined at the longest run that ends the earlier text and begins the later one.
+word that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  Words
+without times are joined at the longest run that ends the earlier text and begins the later one.
 """
 
 from __future__ import annotations

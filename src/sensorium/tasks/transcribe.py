@@ -142,7 +142,8 @@ def seconds_per_frame(model: MultimodalLM, ctc: CTC, batch: Batch, num_frames: i
     """Return the distance of the encoder's positions: the hop of its frames times how many it joins."""
     name = ctc.config.input or next(iter(batch.inputs))
     hop_ms = getattr(model.preparers[name], "hop_ms", 0.0)
-    joined = round(batch.inputs[name].values.shape[1] / num_frames) if num_frames else 0
+    stride = getattr(model.encoders[name], "stride", None)
+    joined = stride or (round(batch.inputs[name].values.shape[1] / num_frames) if num_frames else 0)
     return float(hop_ms) / 1000 * joined
 
 
