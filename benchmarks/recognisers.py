@@ -100,11 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--max-rows", type=int)
+    parser.add_argument("--max-rows", type=int, help="so many, evenly spread over the table")
     args = parser.parse_args()
     sound, text = KINDS[args.kind]
     table = Table.open(args.data, Path.cwd())
-    rows = [table.row(i) for i in range(len(table))][: args.max_rows]
+    spread = np.linspace(0, len(table) - 1, min(args.max_rows or len(table), len(table))).round().astype(int)
+    rows = [table.row(int(i)) for i in spread]
     clips = [read_audio(Media(path=Path(row[sound])), MediaPolicy(), RATE_HZ) for row in rows]
     right = [plain(row[text], args.kind) for row in rows]
     facts: dict[str, Any] = {"data": args.data, "rows": len(rows)}

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sensorium.core.errors import ModelError
+from sensorium.core.errors import ConfigError, ModelError
 from sensorium.core.types import Media
 from sensorium.encoders.audio_packaged import AudioPackaged, windows
 from sensorium.encoders.bert import framed
@@ -280,6 +281,28 @@ def test_a_clip_of_two_windows_is_two_clips() -> None:
         apart = [encoder.features(part[None], None)[0][0] for part in (mel_TM[:20], mel_TM[20:])]
     assert mask_UT.all()
     assert close(together[0], torch.cat(apart), 1e-5)
+
+
+def test_silence_before_a_clip_is_heard_and_leaves_no_features(tmp_path: Path) -> None:
+    samples_N = note(6_000).numpy()
+    for name, sound_N in (("clip", samples_N), ("later", np.pad(samples_N, (3_200, 0)))):
+        soundfile.write(tmp_path / f"{name}.wav", sound_N, 16_000, subtype="FLOAT")
+    torch.manual_seed(0)
+    config = AudioPackaged.Config(window_s=0.8)
+    encoder = AudioPackaged(config, config.preparer(), 8).eval()
+    leading_config = AudioPackaged.Config(window_s=0.8, lead_s=0.2)
+    leading = AudioPackaged(leading_config, leading_config.preparer(), 8).eval()
+    leading.load_state_dict(encoder.state_dict())
+    preparer = leading_config.preparer()
+    assert preparer.fingerprint != config.preparer().fingerprint
+    with torch.no_grad():
+        want = encoder.features(*preparer.collate([config.preparer()(Media(path=tmp_path / "later.wav"))]))
+        got = leading.features(*preparer.collate([preparer(Media(path=tmp_path / "clip.wav"))]))
+    assert got[1].all()
+    assert got[0].shape[1] == -(-(6_000 // 160 + 3) // 2)
+    assert torch.equal(got[0], want[0][:, 10:])
+    with pytest.raises(ConfigError, match=r"lead_s is 1\.0"):
+        AudioPackaged.Config(window_s=0.8, lead_s=1.0).preparer()
 
 
 # The file format ---------------------------------------------------------------------------------------------------

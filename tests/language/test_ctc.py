@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,9 +32,9 @@ def sound(num_rows: int, num_frames: int = 12, holes: bool = True) -> Conditioni
     return Conditioning(part, {"speech": part})
 
 
-def make(vocab: Vocab = VOCAB) -> CTC:
+def make(vocab: Vocab = VOCAB, **options) -> CTC:
     torch.manual_seed(1)
-    scorer = CTC(CTC.Config(), vocab, WIDTH)
+    scorer = CTC(CTC.Config(**options), vocab, WIDTH)
     with torch.no_grad():
         scorer.unheard_V.normal_()
     return scorer
@@ -57,6 +58,17 @@ def spelled(scorer: CTC, cond: Conditioning, row: int = 0) -> dict[tuple[int, ..
 
 def test_scorer_keeps_the_contract():
     check_scorer(make, sound)
+
+
+def test_with_layers_it_keeps_the_contract_and_hears_neighbouring_frames():
+    check_scorer(lambda: make(layers=2, hidden=6), sound)
+    cond = sound(1, holes=False)
+    moved = replace(cond.memory, x_BTD=cond.memory.x_BTD.clone())
+    moved.x_BTD[0, 0] += 1
+    for layers, differs in ((0, 1), (1, 12)):
+        scorer = make(layers=layers, hidden=6).eval()
+        before, after = (scorer.emissions(Conditioning(x, {"speech": x})).log_y_BFV for x in (cond.memory, moved))
+        assert int((before != after).any(-1).sum()) == differs
 
 
 def test_next_tokens_equal_the_sum_over_alignments():

@@ -24,7 +24,7 @@ def transcribe(
     out: Annotated[Path | None, typer.Option(help="Write FILE.FORMAT into this folder, not to stdout.")] = None,
 ) -> None:
     """Write down what recordings say; a recording that cannot be read does not stop the others."""
-    from sensorium.tasks.transcribe import Transcription
+    from sensorium.tasks.transcription import Transcription
     from sensorium.workflow.predictor import Predictor
     from sensorium.workflow.transcript import STYLES, written
 

@@ -140,8 +140,7 @@ class PublishedAudioPreparer(PublishedPreparer):
         return torch.from_numpy(np.ascontiguousarray(value)).to(self.dtype)
 
     def _cut(self, samples_N: NDArray[np.float32]) -> NDArray[np.float32]:
-        length = self.layout.length
-        heard_s = np.inf if length is None else length / self.layout.frames_a_second
+        heard_s = self.filled_s
         if len(samples_N) > min(self.max_seconds, heard_s) * self.rate_hz:
             self.truncated += 1
             samples_N = samples_N[: round(min(self.max_seconds, heard_s + _BEYOND_S) * self.rate_hz)]
@@ -152,6 +151,12 @@ class PublishedAudioPreparer(PublishedPreparer):
     def rate_hz(self) -> int:
         """The sample rate that the network hears."""
         return int(self.processor.sampling_rate)
+
+    @property
+    def filled_s(self) -> float:
+        """How long the extractor makes every clip; infinite where it leaves lengths as they are."""
+        length = self.layout.length
+        return np.inf if length is None else length / self.layout.frames_a_second
 
     @property
     def hop_ms(self) -> float:

@@ -13,6 +13,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.core.errors import ConfigError, DataError
@@ -32,10 +33,12 @@ class WhisperPreparer:
     Args:
         window_s: the clip is filled up with silence to a multiple of it, in steps of 20 ms.
         max_seconds: longer clips are cut there, and counted in `truncated`.
+        lead_s: silence set before a clip, in steps of 20 ms, for clips that begin with their first sound.
         policy: what may be opened; None = the default caps.
 
     Attributes:
         window_frames: frames of a window, even.
+        lead_frames: frames of the silence before a clip, even.
         truncated: clips cut so far, in this process.
 
     Raises:
@@ -43,6 +46,7 @@ class WhisperPreparer:
     """
 
     modality = "audio"
+    rate_hz, hop_ms = RATE_HZ, 1000 / FRAMES_PER_S
     hiding = HiddenFrames()
 
     def __init__(
@@ -50,12 +54,16 @@ class WhisperPreparer:
         *,
         window_s: float = TRAINED_WINDOW_S,
         max_seconds: float = 30.0,
+        lead_s: float = 0.0,
         policy: MediaPolicy | None = None,
     ) -> None:
         if not 0 < window_s <= TRAINED_WINDOW_S:
             raise ConfigError(f"window_s is {window_s}, Whisper's windows last up to {TRAINED_WINDOW_S:g} s")
         if not (math.isfinite(max_seconds) and max_seconds > 0):
             raise ConfigError(f"max_seconds is {max_seconds}, it has to be above 0")
+        if not 0 <= lead_s < window_s:
+            raise ConfigError(f"lead_s is {lead_s}, it has to be shorter than a window of {window_s} s")
+        self.lead_frames = 2 * round(lead_s * FRAMES_PER_S / 2)
         self.window_frames = 2 * math.ceil(window_s * FRAMES_PER_S / 2 - 1e-9)
         self.max_seconds = float(max_seconds)
         self.policy = policy or MediaPolicy()
@@ -78,7 +86,8 @@ class WhisperPreparer:
         if len(samples_N) > limit:
             self.truncated += 1
             samples_N = samples_N[:limit]
-        return whisper_log_mel(samples_N, self.window_frames)
+        lead = self.lead_frames * RATE_HZ // FRAMES_PER_S
+        return whisper_log_mel(functional.pad(samples_N, (lead, 0)), self.window_frames)
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad with zeros to (U, T, 80); mask (U, T) bool."""
@@ -91,7 +100,8 @@ class WhisperPreparer:
     @property
     def fingerprint(self) -> str:
         """Name this preparation."""
-        return fingerprint_of("whisper.1", window_frames=self.window_frames, max_seconds=self.max_seconds)
+        lead = {"lead_frames": self.lead_frames} if self.lead_frames else {}
+        return fingerprint_of("whisper.1", window_frames=self.window_frames, max_seconds=self.max_seconds, **lead)
 
     def save(self, folder: Path) -> None:
         """Write nothing: nothing was learned."""

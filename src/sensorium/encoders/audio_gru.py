@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
+from sensorium.core.recurrence import Recurrence
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
 from sensorium.encoders.audio_input import clean_frames, stack_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.recurrence import Recurrence
 
 
 class AudioGRU(nn.Module):

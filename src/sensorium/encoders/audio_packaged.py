@@ -44,18 +44,24 @@ class AudioPackaged(nn.Module):
         """Seconds heard at once; what the clip leaves of them is silence.  30 is what the weights know."""
         max_seconds: float = Field(30.0, gt=0)
         """Longer clips are cut there, and counted."""
+        lead_s: float = Field(0.0, ge=0, lt=TRAINED_WINDOW_S)
+        """Seconds of silence set before a clip, of which no features leave: clips that begin with their first sound
+        are then heard as those that the weights know, which begin before it."""
 
         def preparer(self) -> WhisperPreparer:
             """Make the preparer of these sounds."""
-            return WhisperPreparer(window_s=self.window_s, max_seconds=self.max_seconds)
+            return WhisperPreparer(window_s=self.window_s, max_seconds=self.max_seconds, lead_s=self.lead_s)
 
     modality = "audio"
+    stride = 2
+    """Frames that a position joins."""
 
     def __init__(self, config: Config, preparer: object, width: int) -> None:
         super().__init__()
         self.width = width
         self.source = config.source
-        self.window_frames = config.preparer().window_frames
+        layout = config.preparer()
+        self.window_frames, self.num_lead = layout.window_frames, layout.lead_frames // self.stride
         self.trunk = WhisperEncoder(WhisperSizes())
         self.feature_width = self.trunk.width
         self.outlet = Outlet(self.feature_width, width)
@@ -67,7 +73,7 @@ class AudioPackaged(nn.Module):
         return self
 
     def features(self, values_UTM: Tensor, mask_UT: Tensor | None) -> Features:
-        """Return (U, ceil(T / 2), 384) and the mask."""
+        """Return (U, ceil(T / 2), 384) and the mask, without the silence before the clips."""
         mel_UTM, mask_UT = clean_frames(values_UTM, mask_UT, self.outlet.absent_D.dtype)
         num, length = mask_UT.shape
         window_UKTM, is_heard_UK = windows(mel_UTM, mask_UT, self.window_frames)
@@ -75,7 +81,7 @@ class AudioPackaged(nn.Module):
         x_UKTF = heard_NTF.new_zeros(*is_heard_UK.shape, *heard_NTF.shape[1:])
         x_UKTF[is_heard_UK] = heard_NTF
         x_UTF = x_UKTF.view(num, -1, self.feature_width)[:, : (length + 1) // 2]
-        return x_UTF, mask_UT[:, ::2]
+        return x_UTF[:, self.num_lead :], mask_UT[:, :: self.stride][:, self.num_lead :]
 
     def forward(self, media: MediaBatch) -> Encoded:
         """Encode: (B, ceil(T / 2), width)."""

@@ -10,9 +10,9 @@ from typing import Self
 from pydantic import Field
 from torch import Tensor, nn
 
+from sensorium.core.recurrence import Cell, Recurrence
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.recurrence import Cell, Recurrence
 from sensorium.encoders.text_input import EmbeddingInput, VocabPreparer, WordDropout, full_mask, load_vectors
 
 

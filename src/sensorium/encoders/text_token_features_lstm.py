@@ -10,9 +10,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
+from sensorium.core.recurrence import Recurrence
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.recurrence import Recurrence
 from sensorium.encoders.text_input import full_mask
 from sensorium.encoders.text_token_features import FeaturePreparer, FeatureTable, TokenFeaturesInput
 

@@ -24,13 +24,13 @@ from sensorium.core import registry
 from sensorium.core.config import Section
 from sensorium.core.errors import ConfigError, SensoriumError
 from sensorium.core.protocols import Preparer
+from sensorium.core.recurrence import Recurrence
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.data.image_preparer import ImagePreparer
 from sensorium.data.published_image import PublishedImagePreparer
 from sensorium.data.published_video import PublishedVideoPreparer
 from sensorium.data.video_preparer import VideoPreparer
 from sensorium.encoders.outlet import Features, Outlet, encode
-from sensorium.encoders.recurrence import Recurrence
 from sensorium.encoders.registry import ENCODERS, ENTRY_POINTS
 from sensorium.encoders.self_attention import EncoderBlock
 from sensorium.encoders.time_embedding import TimeEmbedding

@@ -2,7 +2,9 @@
 
 Enters: one input's encodings, a position a frame.  Leaves: log p(next token), exact under the model
 
-    p(text | frames) = sum over alignments of prod_t y_t,   y_t = softmax(W x_t) over blank and tokens
+    p(text | frames) = sum over alignments of prod_t y_t,   y_t = softmax(W h_t) over blank and tokens
+
+where h_t is x_t, the input's encoding, and beside it what `layers` bidirectional recurrent layers make of it
 
 (Graves et al. 2006; as prefix probabilities, Watanabe et al. 2017; see `ctc_lattice`).  Tokens come only from
 frames: what has been written changes where they can stand, not what they are, so a product with an
@@ -18,11 +20,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
 from sensorium.core.pytree import select
+from sensorium.core.recurrence import Recurrence
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, Vocab
 from sensorium.language.ctc_lattice import BLANK, LEAST, Prefix, empty_prefix, extended, following, next_tokens
@@ -61,7 +65,7 @@ class CTC(nn.Module):
     """Score texts by the frames of one input.
 
     Args:
-        config: which input.
+        config: which input, and the layers above it.
         vocab: what is written; the class of PAD is the blank, those of BOS and EOS are never emitted.
         width: of the input's encodings.
     """
@@ -69,10 +73,17 @@ class CTC(nn.Module):
     fitted_by = "gradient"
 
     class Config(Section):
-        """Which input is listened to."""
+        """Which input is listened to, and what is learned above it."""
 
         input: str | None = None
         """An input's name; None: the only one there is."""
+        layers: int = Field(0, ge=0, le=32)
+        """Bidirectional GRU layers whose output the classes read beside the input's encodings; a frozen encoder, or
+        one that sees each frame alone, wants some."""
+        hidden: int = Field(256, ge=2, le=65_536, multiple_of=2)
+        """Units of such a layer, over both directions together."""
+        dropout: float = Field(0.1, ge=0.0, lt=1.0)
+        """Chance that a value before and between the layers is dropped."""
 
     class_bias_V: Tensor
     next_bias_V: Tensor
@@ -80,7 +91,10 @@ class CTC(nn.Module):
     def __init__(self, config: Config, vocab: Vocab, width: int) -> None:
         super().__init__()
         self.config, self.vocab = config, vocab
-        self.classes = nn.Linear(width, len(vocab))
+        depth = (config.hidden, config.layers, True, config.dropout)
+        self.layers = Recurrence("gru", width, *depth) if config.layers else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.classes = nn.Linear(width + (config.hidden if config.layers else 0), len(vocab))
         self.unheard_V = nn.Parameter(torch.zeros(len(vocab)))
         class_bias_V = torch.zeros(len(vocab))
         class_bias_V[[BOS, EOS]] = -torch.inf
@@ -100,6 +114,8 @@ class CTC(nn.Module):
         x_BFD = part.x_BTD.gather(1, order_BF[..., None].expand_as(part.x_BTD))
         is_real_BF = part.mask_BT.gather(1, order_BF) & part.present_B[:, None]
         x_BFD = torch.where(is_real_BF[..., None], x_BFD, 0)
+        if self.layers is not None:
+            x_BFD = torch.cat([x_BFD, self.layers(self.dropout(x_BFD), is_real_BF)], dim=-1)
         log_y_BFV = (self.classes(x_BFD) + self.class_bias_V).log_softmax(-1, dtype=torch.float32)
         blank_V = torch.full_like(log_y_BFV[0, 0], LEAST)
         blank_V[BLANK] = 0

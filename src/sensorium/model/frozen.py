@@ -38,6 +38,11 @@ class FeaturePreparer:
         self.name = name
         self.modality = preparer.modality
 
+    @property
+    def hop_ms(self) -> float:
+        """The distance of features in time.  Raises AttributeError: the encoder tells none."""
+        return float(self.preparer.hop_ms * self.encoder.stride)  # type: ignore[attr-defined]
+
     def item(self, cell: str, folder: Path) -> Item:
         """Read a table cell as the encoder's own preparer does."""
         return self.preparer.item(cell, folder)

@@ -7,9 +7,7 @@ any other model writes freely, and then words have no times.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
@@ -20,33 +18,20 @@ from torch import Tensor
 from sensorium.core.types import Batch
 from sensorium.core.vocabulary import Vocab
 from sensorium.decoding.config import CTCDecoding, DecodingConfig
-from sensorium.decoding.ctc_alignment import TimedWord, align, timed_words
+from sensorium.decoding.ctc_alignment import align, timed_words
 from sensorium.decoding.ctc_beam import CTCBeam, greedy
 from sensorium.decoding.ctc_language import TokenLanguage
 from sensorium.decoding.ctc_layer import Layer
 from sensorium.decoding.hot_words import HotWords
 from sensorium.language.ctc import CTC
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.tasks.long_recordings import Window, join
 from sensorium.tasks.task import Prediction, write
+from sensorium.tasks.transcription import NOTHING, Transcription, mean_confidence
 
 DELIMITER = " "
 SILENT = 1e-3
 """A sound whose prepared frames all stay below this is silence (see `LogMelPreparer`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transcription(Prediction):
-    """What is said.
-
-    Attributes:
-        text: empty if nothing is.
-        probability: the geometric mean of the words' confidences; of silence, 1.
-        words: with their times; empty where a model gives none.
-        no_speech: nothing is said, or nothing can be heard.
-    """
-
-    words: tuple[TimedWord, ...] = ()
-    no_speech: bool = False
 
 
 class Transcribe:
@@ -77,9 +62,13 @@ class Transcribe:
         decoder = self._decoder(model, decoding.ctc, others)
         step_s = seconds_per_frame(model, ctc, batch, log_y_BFV.shape[1])
         return [
-            _NOTHING if quiet or not length else decoder(log_y_FV[:length], step_s)
+            NOTHING if quiet or not length else decoder(log_y_FV[:length], step_s)
             for log_y_FV, length, quiet in zip(log_y_BFV, length_B, is_silent, strict=True)
         ]
+
+    def join(self, heard: Sequence[Transcription], parts: Sequence[Window], rate_hz: int) -> Transcription:
+        """Write what was heard in the windows of one recording as one transcription."""
+        return join(heard, parts, rate_hz)
 
     def _decoder(self, model: MultimodalLM, settings: CTCDecoding, scorers: Sequence[Any]) -> FrameDecoder:
         """Keep the decoder, whose tables take a while, as long as settings and counts stay the same."""
@@ -124,8 +113,8 @@ class FrameDecoder:
         words = timed_words(spans, tokens, self.vocab.tokens, DELIMITER, seconds_per_frame)
         text = "".join(self.vocab.tokens[token] for token in tokens).strip()
         if not text:
-            return _NOTHING
-        mean = math.exp(sum(math.log(max(word.confidence, 1e-30)) for word in words) / max(len(words), 1))
+            return NOTHING
+        mean = mean_confidence(words)
         return Transcription(text, mean, ((text, mean),), tuple(words))
 
     def _search(self, log_y_FV: NDArray[np.float32]) -> tuple[int, ...]:
@@ -153,14 +142,12 @@ def seconds_per_frame(model: MultimodalLM, ctc: CTC, batch: Batch, num_frames: i
     """Return the distance of the encoder's positions: the hop of its frames times how many it joins."""
     name = ctc.config.input or next(iter(batch.inputs))
     hop_ms = getattr(model.preparers[name], "hop_ms", 0.0)
-    joined = round(batch.inputs[name].values.shape[1] / num_frames) if num_frames else 0
+    stride = getattr(model.encoders[name], "stride", None)
+    joined = stride or (round(batch.inputs[name].values.shape[1] / num_frames) if num_frames else 0)
     return float(hop_ms) / 1000 * joined
-
-
-_NOTHING = Transcription("", 1.0, (("", 1.0),), no_speech=True)
 
 
 def _without_times(written: Prediction, is_silent: bool) -> Transcription:
     if is_silent or not written.text.strip():
-        return _NOTHING
+        return NOTHING
     return Transcription(written.text, written.probability, written.alternatives)

@@ -25,6 +25,7 @@ from sensorium.model.saving import load_model
 from sensorium.model.saving_tasks import holds_tasks, load_tasks
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Finds, Prediction, Task, predict
+from sensorium.workflow.in_windows import Joins, predict_in_windows
 from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
 from sensorium.workflow.run_folder import (
     DECODING,
@@ -144,7 +145,17 @@ class Predictor:
             raise UsageError(f"task '{self.task.name}' finds rows and writes nothing", advice=advice)
         if not rows:
             return []
+        if isinstance(self.task, Joins):
+            return predict_in_windows(self, rows, self.task)
+        return self.predict_whole(rows)
+
+    def predict_whole(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Answer as `predict`, of a medium longer than its input takes only what it takes."""
         return predict(self.model, self.batch(rows), self.answers, self.decoding, self.task)
+
+    def media(self, name: str, value: Any) -> Item | Items:
+        """Return what a row's value of an input names."""
+        return self._item(name, value)
 
     def score(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> list[float]:
         """Return log P(target | row) in nats, EOS included, for each pair.

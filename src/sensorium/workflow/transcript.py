@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sensorium.core.errors import UsageError
 from sensorium.core.registry import nearest
 from sensorium.decoding.ctc_alignment import TimedWord
-from sensorium.tasks.transcribe import Transcription
+from sensorium.tasks.transcription import Transcription
 
 MOST_CHARACTERS = 84
 MOST_SECONDS = 7.0

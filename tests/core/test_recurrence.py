@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sensorium.encoders.recurrence import CELLS, Cell, Recurrence, reversed_order
+from sensorium.core.recurrence import CELLS, Cell, Recurrence, reversed_order
 
 
 def packed_twin(ours: Recurrence, cell: Cell, bidirectional: bool) -> nn.RNNBase:
