@@ -93,7 +93,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(n_in, n_out, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(n_out, eps=NORM_EPS, momentum=0.01)
+        self.norm = BatchNorm2d(n_out, eps=NORM_EPS, momentum=0.01)
         self.activates = activates
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
+from sensorium.encoders.batch_norm import BatchNorm2d
 from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
 from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
@@ -60,5 +61,5 @@ class ImageCNN(nn.Module):
 
 
 def _stage(n_in: int, n_out: int, norm: str) -> nn.Sequential:
-    layer = nn.BatchNorm2d(n_out) if norm == "batch" else nn.GroupNorm(min(8, n_out), n_out)
+    layer = BatchNorm2d(n_out) if norm == "batch" else nn.GroupNorm(min(8, n_out), n_out)
     return nn.Sequential(nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), layer, nn.ReLU(inplace=True))

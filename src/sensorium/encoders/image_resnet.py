@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
+from sensorium.encoders.batch_norm import BatchNorm2d
 from sensorium.encoders.image_augment import AugmentedImageInput, ImageAugment
 from sensorium.encoders.image_input import Normalise, to_positions
 from sensorium.encoders.outlet import Features, Outlet, encode
@@ -82,7 +83,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.bn1 = BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         expansion = block.expansion
@@ -123,10 +124,10 @@ class BasicBlock(nn.Module):
     def __init__(self, n_in: int, n_mid: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_mid, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(n_mid)
+        self.bn1 = BatchNorm2d(n_mid)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(n_mid, n_mid, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(n_mid)
+        self.bn2 = BatchNorm2d(n_mid)
         self.downsample = _shortcut(n_in, n_mid, stride)
 
     def forward(self, x_UCHW: Tensor) -> Tensor:
@@ -152,11 +153,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         n_out = n_mid * self.expansion
         self.conv1 = nn.Conv2d(n_in, n_mid, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(n_mid)
+        self.bn1 = BatchNorm2d(n_mid)
         self.conv2 = nn.Conv2d(n_mid, n_mid, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(n_mid)
+        self.bn2 = BatchNorm2d(n_mid)
         self.conv3 = nn.Conv2d(n_mid, n_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(n_out)
+        self.bn3 = BatchNorm2d(n_out)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(n_in, n_out, stride)
 
@@ -172,7 +173,7 @@ class Bottleneck(nn.Module):
 def _shortcut(n_in: int, n_out: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and n_in == n_out:
         return None
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), BatchNorm2d(n_out))
 
 
 def _stage(
