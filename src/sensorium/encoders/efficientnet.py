@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorium.encoders.batch_norm import BatchNorm2d
+
 NORM_EPS = 1e-3
 
 
