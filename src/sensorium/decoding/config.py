@@ -17,6 +17,7 @@ from sensorium.core.registry import load
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import UNK
 from sensorium.decoding.allowed import AllowedSequences
+from sensorium.decoding.consensus import Consensus
 from sensorium.decoding.filters import Filter, ForbiddenTokens, MinLength, NoRepeatNgram, RepetitionPenalty
 from sensorium.decoding.generate import generate
 from sensorium.decoding.generated import Generated
@@ -81,6 +82,7 @@ class DecodingConfig(Section):
     no_repeat_ngram: int = Field(0, ge=0, description="0 = off")
     ctc: CTCDecoding = CTCDecoding()
     rescore: Rescoring | None = None
+    consensus: Consensus | None = None
     allow_unknown: bool = Field(False, description="whether the unknown word may be generated")
 
     @model_validator(mode="after")
@@ -94,6 +96,8 @@ class DecodingConfig(Section):
             raise ValueError(f"n_best = {self.n_best} is more than beam_width = {self.beam_width}")
         if self.rescore is not None and self.n_best < 2:
             raise ValueError("'rescore' chooses among texts: search = 'beam' with n_best of 2 or more is needed")
+        if self.consensus is not None and self.rescore is not None:
+            raise ValueError("'rescore' and 'consensus' each choose among the texts found: leave one out")
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
         return self
