@@ -1,11 +1,13 @@
 """Captions of 113 photos after 753: what each scorer adds, and which photo goes with which caption.
 
-    python benchmarks/flickr8k.py                     # trains recipes/flickr8k.toml once, results/flickr8k_captions.json
-    python benchmarks/flickr8k.py --ask retrieval     # a contrastive head on the same features, results/flickr8k_retrieval.json
-    python benchmarks/flickr8k.py --ask smollm2       # SmolLM2-135M behind a prefix, results/flickr8k_smollm2.json
+    python benchmarks/flickr8k.py                     # recipes/flickr8k.toml, trained once, and its parts
+    python benchmarks/flickr8k.py --ask retrieval     # recipes/flickr8k_retrieval.toml: a contrastive head
+    python benchmarks/flickr8k.py --ask smollm2       # SmolLM2-135M behind a prefix, on the same features
 
-Every row of the first table is made of parts of one trained model, weighed anew on the dev photos; these are also
-where the best epoch is chosen, and on which everything is judged.  Intervals are 95 % percentile bootstraps.
+writes results/flickr8k_captions.json, results/flickr8k_retrieval.json or results/flickr8k_smollm2.json
+
+Every row of the table of captions is made of parts of one trained model, weighed anew on the dev photos; these are also those
+by which the best epoch is chosen, and on which everything is judged.  Intervals are 95 % percentile bootstraps.
 """
 
 from __future__ import annotations
@@ -25,28 +27,22 @@ from sensorium.evaluation.intervals import intervals
 from sensorium.evaluation.runner import evaluate
 from sensorium.language.mixture import Mixture
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import load_model
+from sensorium.tasks.registry import default_tokenizers
 from sensorium.training.console import console_progress
 from sensorium.workflow.config import RunConfig, load_config
 from sensorium.workflow.fitting import batches, fit_model
 from sensorium.workflow.prepare import Prepared, prepare
 
-RECIPE = record.ROOT / "recipes" / "flickr8k.toml"
 METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor_exact_stem", "rouge_l", "cider_d")
 NEURAL = ("transformer", "recurrent")
 ROWS = {
-    "transformer alone": ("transformer",),
     "neural": NEURAL,
     "neural + n-gram": (*NEURAL, "ngram"),
     "neural + memory": (*NEURAL, "neighbours"),
     "neural + n-gram + memory": (*NEURAL, "ngram", "neighbours"),
 }
 QUOTED = [f"evaluation.metrics={list(METRICS)}".replace("'", '"'), "evaluation.baselines=false"]
-RETRIEVAL = [
-    'target={task="retrieve"}',
-    'inputs.caption={modality="text",column="caption",encoder="packaged:minilm",frozen=true}',
-    'fusion={width=256,alignment={inputs=["photo","caption"]}}',
-    "training.epochs=12",
-]
 SMOLLM2 = [
     'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8}}}',
     'target={column="caption",task="caption"}',
@@ -104,16 +100,21 @@ def fitted(config: RunConfig, folder: str) -> tuple[Prepared, dict[str, float]]:
 
 
 def captions(config: RunConfig, folder: str) -> dict[str, Any]:
-    """Train the recipe, and judge its parts together and apart."""
-    ready, seconds = fitted(config, folder)
+    """Train the recipe, or take a model that it trained, and judge its parts together and apart."""
+    if (Path(folder) / "model").is_dir():
+        model, _ = load_model(Path(folder) / "model", default_tokenizer=default_tokenizers())
+        ready, seconds = dataclasses.replace(prepare(config), model=model), {}
+    else:
+        ready, seconds = fitted(config, folder)
+    plain = config.decoding.model_copy(update={"rescore": None})
     table = {}
     for label, names in ROWS.items():
         print(label, flush=True)
         view = composed(ready.model, names, ready, config.evaluation.batch_rows)
-        table[label] = judged(config, ready, view, config.decoding)
-    beams = config.decoding.model_copy(update={"n_best": config.decoding.beam_width})
-    agreed = beams.model_copy(update={"consensus": Consensus(draws=0, memory="neighbours", memory_share=1.0)})
-    table["all, by consensus"] = judged(config, ready, ready.model, agreed)
+        table[label] = judged(config, ready, view, plain)
+    table["the recipe: + rescoring"] = judged(config, ready, ready.model, config.decoding)
+    agreed = plain.model_copy(update={"consensus": Consensus(draws=0, memory="neighbours", memory_share=1.0)})
+    table["by consensus instead"] = judged(config, ready, ready.model, agreed)
     return {"seconds": seconds, "table": table}
 
 
@@ -131,9 +132,9 @@ def retrieval(config: RunConfig, folder: str) -> dict[str, Any]:
 
 
 ASKED = {
-    "captions": (captions, QUOTED),
-    "retrieval": (retrieval, RETRIEVAL),
-    "smollm2": (one, [*QUOTED, *SMOLLM2]),
+    "captions": (captions, "flickr8k", QUOTED),
+    "retrieval": (retrieval, "flickr8k_retrieval", []),
+    "smollm2": (one, "flickr8k", [*QUOTED, *SMOLLM2]),
 }
 
 
@@ -142,11 +143,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ask", choices=ASKED, default="captions")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE changes to the recipe")
+    parser.add_argument("--run", help="a finished run of the recipe, whose captions are judged; None trains")
     args = parser.parse_args()
-    measure, changes = ASKED[args.ask]
-    config = load_config(RECIPE, [*changes, *args.set])
+    measure, recipe, changes = ASKED[args.ask]
+    config = load_config(record.ROOT / "recipes" / f"{recipe}.toml", [*changes, *args.set])
     with tempfile.TemporaryDirectory() as folder:
-        facts = measure(config, folder)
+        facts = measure(config, args.run or folder)
     record.write(f"flickr8k_{args.ask}", {"changes": args.set, **facts})
 
 
