@@ -6,8 +6,9 @@
 
 writes results/flickr8k_captions.json, results/flickr8k_retrieval.json or results/flickr8k_smollm2.json
 
-Every row of the table of captions is made of parts of one trained model, weighed anew on the dev photos; these are also those
-by which the best epoch is chosen, and on which everything is judged.  Intervals are 95 % percentile bootstraps.
+Every row of the table of captions is made of parts of one trained model, weighed anew on the dev photos; these are
+also the photos by which the best epoch is chosen, and on which everything is judged.  Intervals are 95 % percentile
+bootstraps.
 """
 
 from __future__ import annotations
