@@ -5,7 +5,7 @@ Enters: plain settings.  Leaves: a Decoder: search, filters and length limit in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
@@ -101,6 +101,15 @@ class DecodingConfig(Section):
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
         return self
+
+    def among(self, scorers: Collection[str]) -> Self:
+        """Return the settings for a model that has these scorers alone: without what asks others."""
+        rescore, consensus = self.rescore, self.consensus
+        if rescore is not None and not set(rescore.by) <= set(scorers):
+            rescore = None
+        if consensus is not None and consensus.memory not in (None, *scorers):
+            consensus = consensus.model_copy(update={"memory": None})
+        return self.model_copy(update={"rescore": rescore, "consensus": consensus})
 
 
 @dataclass(frozen=True, slots=True)
