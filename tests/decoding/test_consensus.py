@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from markov import MarkovTable, every_text, topics
 
 from sensorium.core.errors import ConfigError, UsageError
+from sensorium.core.pytree import select
 from sensorium.core.vocabulary import EOS, PAD
 from sensorium.decoding.beam import Beam
 from sensorium.decoding.config import DecodingConfig
 from sensorium.decoding.consensus import Consensus, agreed, drawn
 from sensorium.decoding.generate import generate
 from sensorium.decoding.generated import trimmed
-from sensorium.decoding.search import Sample
+from sensorium.decoding.search import Greedy, Sample
 from sensorium.decoding.similarity import clipped_matches, sentence_bleu
 
 
@@ -136,9 +137,9 @@ def test_a_row_whose_memory_is_empty_goes_by_the_draws_alone():
 
 
 def test_no_rows_and_no_draws():
-    scorer = MarkovTable(2)
-    draws = drawn(scorer, topics(), Consensus(draws=3), max_tokens=4)
-    found = generate(scorer, topics(), search=Beam(width=2, n_best=2), max_tokens=4)
+    scorer, nobody = MarkovTable(2), select(topics(0), torch.empty(0, dtype=torch.int64))
+    draws = drawn(scorer, nobody, Consensus(draws=3), max_tokens=4)
+    found = generate(scorer, nobody, search=Greedy(), max_tokens=4)
     assert agreed(found, draws, None, 0.0).token_BKT.shape[0] == 0
     with pytest.raises(UsageError, match="draws"):
         Sample(draws=0)
