@@ -42,7 +42,9 @@ def make_clip(path: Path, keyint: int) -> None:
         stream = file.add_stream("libx264", rate=RATE_HZ, options={"g": str(keyint), "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         for _ in range(SECONDS * RATE_HZ):
-            file.mux(stream.encode(sink.pull()))
+            frame = sink.pull()
+            frame.pict_type = av.video.frame.PictureType.NONE  # its source calls every picture a keyframe
+            file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
 
 
@@ -76,7 +78,7 @@ def main() -> None:
             times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
             for repeat in range(REPEATS):
                 for name, way in ways.items():
-                    if name == "decoding all" and repeat > 1:
+                    if name == "decoding all" and repeat > 0:
                         continue
                     wall, own = time.perf_counter(), time.process_time()
                     way()

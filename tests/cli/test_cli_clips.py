@@ -40,6 +40,7 @@ modality = "audio"
 column = "clip"
 encoder = "cnn"
 num_mels = 20
+hop_ms = 40
 channels = [8]
 
 [target]
@@ -76,8 +77,8 @@ def run(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    facts = json.loads(run("synth", "clips", "--out", folder / "clips", "--rows", 60, "--size", 32, "--json"))
-    assert facts["rows"] == 60
+    facts = json.loads(run("synth", "clips", "--out", folder / "clips", "--rows", 50, "--size", 32, "--json"))
+    assert facts["rows"] == 50
     (folder / "clips.toml").write_text(CONFIG)
     run("train", folder / "clips.toml", "--out", folder / "run", "--json")
     return folder

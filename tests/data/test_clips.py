@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def scenes(num: int = 200):
 
 
 def test_picture_or_sound_alone_leaves_two_shapes():
+    answers = []
     for scene in scenes():
         question, answer, family = questions_of(scene)[0]
         way = question.split()[3]
@@ -38,15 +40,28 @@ def test_picture_or_sound_alone_leaves_two_shapes():
         assert family == "both"
         assert (len(movers), len(beepers)) == (2, 2)
         assert set(movers) & set(beepers) == {answer}
-    answers = [questions_of(scene)[0][1] for scene in scenes()]
-    assert set(answers) == set(VOICE_HZ), "no kind gives itself away"
+        answers.append(answer)
+    assert min(Counter(answers)[kind] for kind in VOICE_HZ) > 30, "no kind gives itself away"
+
+
+def test_the_way_most_shapes_move_answers_half_of_the_questions():
+    for scene in scenes(50):
+        asked = [question for question in questions_of(scene) if question[0].startswith("where")]
+        assert [way for _, way, _ in asked] == [scene.directions[0], scene.directions[2]]
+        for question, way, family in asked:
+            kind = question.split()[3]
+            assert (family, way) == (
+                "picture",
+                dict(zip((s.kind for s in scene.shapes), scene.directions, strict=True))[kind],
+            )
+    assert len({questions_of(scene)[2][0].split()[3] == scene.shapes[0].kind for scene in scenes(50)}) == 2
 
 
 def test_what_is_filmed_moves_and_sounds_as_asked(tmp_path):
-    table = write_clips(tmp_path / "out", 30, seed=5)
+    table = write_clips(tmp_path / "out", 25, seed=5)
     rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 30
-    for number in range(6):
+    assert len(rows) == 25
+    for number in range(5):
         scene = sample_clip(np.random.default_rng([5, number]))
         mine = rows[5 * number : 5 * number + 5]
         assert {row["clip"] for row in mine} == {f"clips/{number:06d}.mp4"}
@@ -72,7 +87,7 @@ def test_what_is_filmed_moves_and_sounds_as_asked(tmp_path):
 
 
 def test_equal_seeds_give_equal_files_and_longer_tables_begin_alike(tmp_path):
-    one, two = (write_clips(tmp_path / name, n, seed=1, size=32) for name, n in (("a", 5), ("b", 12)))
+    one, two = (write_clips(tmp_path / name, n, seed=1, size=16) for name, n in (("a", 5), ("b", 8)))
     assert two.read_text().startswith(one.read_text())
     clips = [folder.parent / "clips" / "000000.mp4" for folder in (one, two)]
     assert clips[0].read_bytes() == clips[1].read_bytes()

@@ -21,10 +21,14 @@ from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
 VOCAB = Vocab.of("abcdefgh")
 WIDTH = 16
 GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
-PUBLISHED = (
-    {"source": "nowhere", "architecture": json.dumps(GPT2), "pretrained": False, "frozen": False},
-    BorrowedVocab(VOCAB.tokens, source_ids=tuple(range(len(VOCAB)))),
-)
+LLAMA = {"layers": 2, "width": 8, "hidden": 12, "heads": 4, "kv_heads": 2, "head_width": 4}
+BORROWED = BorrowedVocab(VOCAB.tokens, source_ids=tuple(range(len(VOCAB))))
+UNREAD = {"source": "nowhere", "pretrained": False, "frozen": False}
+PUBLISHED = {
+    "hf": UNREAD | {"architecture": json.dumps(GPT2)},
+    "llama": UNREAD | {"shape": LLAMA},
+    "packaged": UNREAD | {"shape": LLAMA},
+}
 SENTENCES = [[BOS, 4, 5, 6, 7, EOS], [BOS, 4, 5, 8, EOS], [BOS, 9, 10, 4, 5, 6, EOS], [BOS, 11, EOS]] * 3
 
 
@@ -36,8 +40,8 @@ def make(name):
         parts = ("crf", "crf") if name == "chain" else ("ngram", "transformer")
         return composition([make(part) for part in parts]).eval()
     component = registry.load(SCORERS, ENTRY_POINTS, name)
-    options, vocab = PUBLISHED if name == "hf" else ({}, VOCAB)
-    scorer = component(component.Config(**options), vocab, WIDTH).eval()
+    vocab = BORROWED if name in PUBLISHED else VOCAB
+    scorer = component(component.Config(**PUBLISHED.get(name, {})), vocab, WIDTH).eval()
     if isinstance(scorer, CountingScorer):
         scorer.fit(SENTENCES)
     if isinstance(scorer, EvidenceScorer):

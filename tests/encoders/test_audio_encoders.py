@@ -18,6 +18,7 @@ from sensorium.encoders.audio_conformer import AudioConformer, ConformerBlock, C
 from sensorium.encoders.audio_dnn import AudioDNN
 from sensorium.encoders.audio_gru import AudioGRU
 from sensorium.encoders.audio_input import AudioInput, clean_frames, stack_frames
+from sensorium.encoders.time_embedding import TimeEmbedding
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
@@ -49,6 +50,7 @@ STRIDES: list[tuple[Any, dict[str, Any], int]] = [
     (AudioDNN, {"stride": 8}, 8),
     (AudioGRU, {"stride": 6}, 6),
     (AudioCNN, {"channels": (8, 8, 8)}, 8),
+    (AudioCNN, {"channels": (8, 8, 8), "clock": True}, 8),
     (AudioConformer, {"hidden": 16, "heads": 2, "layers": 1, "subsampling": 4, "kernel": 7}, 4),
 ]
 
@@ -133,3 +135,19 @@ def test_settings_reach_the_preparer() -> None:
 def test_impossible_sizes_are_refused(cls: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         cls.Config(**options)
+
+
+def test_a_clock_tells_the_time_that_pictures_tell() -> None:
+    torch.manual_seed(0)
+    timed = AudioCNN(AudioCNN.Config(channels=(8, 8), hop_ms=25.0, clock=True), LogMelPreparer(), 8).eval()
+    plain = AudioCNN(AudioCNN.Config(channels=(8, 8), hop_ms=25.0), LogMelPreparer(), 8).eval()
+    plain.load_state_dict({name: x for name, x in timed.state_dict().items() if not name.startswith("time.")})
+    of_pictures = TimeEmbedding(8)
+    assert timed.time is not None
+    of_pictures.load_state_dict(timed.time.state_dict())
+    values = torch.randn(1, 40, 80)
+    with torch.no_grad():
+        added_1TF = timed.features(values, None)[0] - plain.features(values, None)[0]
+        want_1TF = of_pictures(torch.arange(10)[None] / 10.0)  # a position every 4 frames of 25 ms
+    torch.testing.assert_close(added_1TF, want_1TF, atol=1e-5, rtol=1e-4)
+    assert want_1TF.std() > 0.1

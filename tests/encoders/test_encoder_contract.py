@@ -69,8 +69,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-# Those that read a published network are whatever it is; tests/encoders/test_published_encoders.py tries them.
-PUBLISHED_NETWORKS = {name for name in ENCODERS if name.endswith(".hf")}
+# Those that read a published network are whatever it is; tests/encoders/test_published_encoders.py tries them, and
+# tests/encoders/test_keras_encoders.py.
+PUBLISHED_NETWORKS = {name for name in ENCODERS if name.endswith((".hf", ".keras"))}
 OWN = [name for name in ENCODERS if name not in PUBLISHED_NETWORKS]
 
 

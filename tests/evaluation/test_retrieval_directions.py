@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sensorium.evaluation.retrieval import _judge
+from sensorium.evaluation.retrieval import _directions, summarise
 
 NUM_PHOTOS, CAPTIONS = 12, 5
 
@@ -16,7 +16,7 @@ def judged(photo_ND, caption_MD, pairs):
     corpus = SimpleNamespace(group_N=lambda name: photo_P if name == "photo" else caption_P)
     units = {"photo": np.unique(photo_P), "caption": np.unique(caption_P)}
     vectors = {"photo": photo_ND.float(), "caption": caption_MD.float()}
-    return _judge(corpus, np.arange(len(pairs)), units, vectors)
+    return summarise(_directions(corpus, np.arange(len(pairs)), units, vectors))
 
 
 PAIRS = [(photo, CAPTIONS * photo + n) for photo in range(NUM_PHOTOS) for n in range(CAPTIONS)]

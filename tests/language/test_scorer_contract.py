@@ -1,5 +1,6 @@
 """Every scorer keeps the contract; a registered one without a row here fails."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from sensorium.core import registry
 from sensorium.core.protocols import CountingScorer, EvidenceScorer
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.core.vocabulary import BOS, EOS, UNK, Vocab
+from sensorium.core.vocabulary import BOS, EOS, UNK, BorrowedVocab, Vocab
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
 from sensorium.testing import check_scorer
 
@@ -58,9 +59,11 @@ class Row:
 
 SMALL: dict[str, Any] = {"width": 8, "layers": 2}
 LLAMA: dict[str, Any] = {"layers": 2, "width": 8, "hidden": 12, "heads": 4, "kv_heads": 2, "head_width": 4}
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
 NEEDED: dict[str, dict[str, Any]] = {
     name: {"shape": LLAMA, "pretrained": False, "frozen": False} for name in ("llama", "packaged")
-}
+} | {"hf": {"source": "nowhere", "architecture": json.dumps(GPT2), "pretrained": False, "frozen": False}}
+BORROWED = BorrowedVocab(VOCAB.tokens, source_ids=tuple(range(len(VOCAB))))
 ADAPTED: dict[str, Any] = {"source": "unread", "pretrained": True, "frozen": True, "lora": {"rank": 2}}
 ROWS = [
     Row("ctc"),
@@ -87,6 +90,7 @@ ROWS = [
     ),
     Row("llama", ADAPTED),
     Row("packaged"),
+    Row("hf"),
     Row("readout"),
     Row("crf"),
     Row("crf", {"transitions": False, "hidden": 4, "context": "memory"}),
@@ -96,7 +100,9 @@ ROWS = [
 
 def make(row: Row):
     component = registry.load(SCORERS, ENTRY_POINTS, row.name)
-    scorer = component(component.Config(**(NEEDED.get(row.name, {}) | row.options)), VOCAB, WIDTH)
+    scorer = component(
+        component.Config(**(NEEDED.get(row.name, {}) | row.options)), BORROWED if row.name == "hf" else VOCAB, WIDTH
+    )
     with torch.no_grad():
         for parameter in scorer.parameters():  # larger than at birth, so that a mistake is seen
             parameter.add_(0.4 * torch.randn_like(parameter))

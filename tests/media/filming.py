@@ -24,6 +24,7 @@ def film(
     ticks: list[int] | None = None,
     pictures: bool = True,
     options: dict[str, str] | None = None,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Film `num` grey pictures, picture i of brightness 20 + STEP * i (mod 200); `ticks` of 1/120 s set times."""
     with av.open(str(path), "w") as file:
@@ -33,6 +34,8 @@ def film(
                 codec, rate=rate_hz, options={"g": str(keyint), "sc_threshold": "0", **(options or {})}
             )
             video.width, video.height, video.pix_fmt = *size, "yuv420p"
+            if aspect is not None:
+                video.codec_context.sample_aspect_ratio = aspect
             if ticks is not None:
                 video.codec_context.time_base = Fraction(1, 120)
         if sound_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -106,6 +107,17 @@ def test_scaled_turned_and_square_pixels(tmp_path):
     path = film(tmp_path / "f.mp4", size=(128, 96))
     assert read_video(media(path), POLICY, num_frames=2, fit=24).frame_NHW3.shape == (2, 24, 32, 3)
     assert read_video(media(path), POLICY, num_frames=2, fit=500).frame_NHW3.shape == (2, 96, 128, 3)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_pixels_that_are_not_square_become_squares(tmp_path, ending):
+    path = film(tmp_path / f"wide.{ending}", size=(64, 48), aspect=Fraction(4, 3))
+    assert read_video(media(path), POLICY, num_frames=2).frame_NHW3.shape[1:3] == (48, 85)
+    assert read_video(media(path), POLICY, num_frames=2, fit=24).frame_NHW3.shape[1:3] == (24, 43)
+    narrow = film(tmp_path / f"narrow.{ending}", size=(64, 48), aspect=Fraction(1, 2))
+    assert read_video(media(narrow), POLICY, num_frames=2).frame_NHW3.shape[1:3] == (48, 32)
+    absurd = film(tmp_path / f"absurd.{ending}", size=(64, 48), aspect=Fraction(100, 1))
+    assert read_video(media(absurd), POLICY, num_frames=2).frame_NHW3.shape[1:3] == (48, 64)
 
 
 def test_rotation_is_applied(tmp_path):

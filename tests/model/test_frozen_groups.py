@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from sensorium.data.preparing import prepare_all
 from sensorium.encoders.image_resnet18 import ImageResNet18
 from sensorium.encoders.text_gru import TextGRU
 from sensorium.model.frozen import FeaturePreparer
+from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.saving import build_preparers, build_tokenizer
+from sensorium.workflow.config import config_from_text
 
 
 def photo(shade: int) -> Media:
@@ -88,3 +92,29 @@ def test_the_fingerprint_knows_every_number(images: FeaturePreparer) -> None:
     after = images.fingerprint
     images.encoder.outlet.absent_D.data += 1
     assert images.fingerprint == after
+
+
+def test_features_are_known_by_the_encoders_options_too() -> None:
+    """A coarser grid has the same weights, and other features."""
+    found = []
+    for options in ("grid = 2", "grid = 1", "grid = 2"):
+        text = f"""
+        [data]
+        train = "rows.csv"
+        [inputs.photo]
+        modality = "image"
+        encoder = "cnn"
+        size = 16
+        channels = [4, 4]
+        frozen = true
+        {options}
+        [target]
+        column = "answer"
+        task = "answer"
+        """
+        config = config_from_text(text, Path()).model
+        torch.manual_seed(0)
+        model = MultimodalLM(config, build_preparers(config), build_tokenizer(config).fit(["a", "b"]))
+        found.append(model.preparers["photo"].fingerprint)
+    assert found[0] == found[2]
+    assert found[0] != found[1]

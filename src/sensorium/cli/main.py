@@ -19,8 +19,10 @@ from sensorium.cli.doctor import doctor
 from sensorium.cli.environment import settle_environment
 from sensorium.cli.evaluate import evaluate
 from sensorium.cli.explain import explain
+from sensorium.cli.export import export
 from sensorium.cli.init import init
 from sensorium.cli.ngram import ngram
+from sensorium.cli.optimise import optimise
 from sensorium.cli.predict import predict
 from sensorium.cli.report import report
 from sensorium.cli.retrieve import retrieve
@@ -51,10 +53,12 @@ for command in (
     evaluate,
     predict,
     explain,
+    export,
     report,
     retrieve,
     transcribe,
     summarise,
+    optimise,
     teach,
     forget,
     taught,

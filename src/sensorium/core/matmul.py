@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _WORTHWHILE = 1 << 20  # multiplications; with fewer, starting oneDNN costs more than it saves (some 15 us)
+_PLAIN = (Tensor, nn.Parameter)
 _FEW_ROWS = 4  # with fewer, all time goes into reading the weight, which MKL does as well
 
 
@@ -42,7 +43,8 @@ class Linear(nn.Linear):
 
 def _suits(x: Tensor, weight_OI: Tensor) -> bool:
     return (
-        x.numel() * weight_OI.shape[0] >= _WORTHWHILE
+        type(weight_OI) in _PLAIN  # a tensor of another kind (`core.int8`) knows its own way
+        and x.numel() * weight_OI.shape[0] >= _WORTHWHILE
         and x.dtype == weight_OI.dtype == torch.float32
         and x.device.type == weight_OI.device.type == "cpu"
         and x.dim() > 1

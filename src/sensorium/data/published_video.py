@@ -32,25 +32,43 @@ class PublishedVideoPreparer(PublishedImagePreparer):
         source: a folder, or a name on the hub.
         revision: a commit on the hub.
         exact: take the pictures in the middle of equal segments though keyframes would cost less to decode.
+        num_frames: how many pictures are read; None = as many as the network says.
+        size: side in pixels instead of the published one.
         policy: what may be opened; None = the default caps.
 
     Attributes:
-        num_frames: how many pictures the network reads, after `fit`.
+        num_frames: how many pictures are read, after `fit`.
     """
 
     modality = "video"
     hiding = HiddenPictures()  # type: ignore[assignment]
 
     def __init__(
-        self, source: str, revision: str | None = None, *, exact: bool = True, policy: MediaPolicy | None = None
+        self,
+        source: str,
+        revision: str | None = None,
+        *,
+        exact: bool = True,
+        num_frames: int | None = None,
+        size: int | None = None,
+        policy: MediaPolicy | None = None,
     ) -> None:
-        super().__init__(source, revision, policy=policy)
+        super().__init__(source, revision, size=size, policy=policy)
         self.exact = exact
-        self.num_frames = _USUAL_FRAMES
+        self._wanted = num_frames
+        self.num_frames = num_frames or _USUAL_FRAMES
 
     def _settle(self) -> None:
         super()._settle()
-        self.num_frames = int(self.published.config.get("num_frames", _USUAL_FRAMES))
+        self.num_frames = self._wanted or int(self.published.config.get("num_frames", _USUAL_FRAMES))
+
+    @property
+    def frame(self) -> PublishedImagePreparer:
+        """Return what prepares one picture for the same network; fitted if this is."""
+        frame = PublishedImagePreparer(self.source, self.revision, size=self.size, policy=self.policy)
+        if self._published is not None:
+            frame._take(self._published)
+        return frame
 
     def __call__(self, item: Item) -> Tensor:
         """Return uint8 (N, 3, H + 1, W), 1 <= N <= num_frames.  Raises MediaError, DataError."""
@@ -81,4 +99,5 @@ class PublishedVideoPreparer(PublishedImagePreparer):
     @property
     def fingerprint(self) -> str:
         """Name this preparation.  Raises ModelError before `fit`."""
-        return fingerprint_of("published_video.1", files=self.published.digest, exact=self.exact)
+        chosen = {name: n for name, n in (("num_frames", self._wanted), ("size", self.size)) if n is not None}
+        return fingerprint_of("published_video.1", files=self.published.digest, exact=self.exact, **chosen)

@@ -8,6 +8,7 @@ normalisation is over the channels of one frame (Ba et al. 2016), because batch 
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +18,7 @@ from sensorium.core.types import Encoded, MediaBatch
 from sensorium.encoders.audio_augment import AugmentedAudioInput, SpectrumAugment
 from sensorium.encoders.audio_input import clean_frames
 from sensorium.encoders.outlet import Features, Outlet, encode
+from sensorium.encoders.time_embedding import TimeEmbedding
 
 
 class AudioCNN(nn.Module):
@@ -36,6 +38,8 @@ class AudioCNN(nn.Module):
         kernel: int = Field(5, ge=1, le=63)
         """Frames each output sees, odd."""
         dropout: float = Field(0.1, ge=0.0, lt=1.0)
+        clock: bool = False
+        """Add when each position is heard, by the waves that tell when a clip's pictures are seen."""
 
         @field_validator("kernel")
         @classmethod
@@ -56,6 +60,8 @@ class AudioCNN(nn.Module):
             Stage(n_in, n_out, config.kernel, config.dropout)
             for n_in, n_out in zip(ins, config.channels, strict=False)
         )
+        self.step_s = config.hop_ms / 1000 * 2 ** len(config.channels)
+        self.time = TimeEmbedding(self.feature_width) if config.clock else None
         self.outlet = Outlet(self.feature_width, width)
 
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
@@ -64,6 +70,9 @@ class AudioCNN(nn.Module):
         x_UTF, mask_UT = self.augment(x_UTF, mask_UT)
         for stage in self.trunk:
             x_UTF, mask_UT = stage(x_UTF, mask_UT)
+        if self.time is not None:
+            time_1T = self.step_s * torch.arange(x_UTF.shape[1], device=x_UTF.device)[None]
+            x_UTF = (x_UTF + self.time(time_1T)) * mask_UT[..., None]
         return x_UTF, mask_UT
 
     def forward(self, media: MediaBatch) -> Encoded:

@@ -43,9 +43,15 @@ class Outlet(nn.Module):
 
     def forward(self, x_UTF: Tensor, mask_UT: Tensor | None, row_B: Tensor) -> Encoded:
         """Return (B, T, D).  A medium without one real position (an empty text) says nothing: it is absent."""
-        x_UTD = self.project(self.norm(x_UTF))
-        if self.position_TD is not None:
-            x_UTD = x_UTD + self.position_TD
+        return self.handed(self.positions(x_UTF), mask_UT, row_B)
+
+    def positions(self, x_UTF: Tensor) -> Tensor:
+        """Return what does not depend on rows: (U, T, D)."""
+        x_UTD: Tensor = self.project(self.norm(x_UTF))
+        return x_UTD if self.position_TD is None else x_UTD + self.position_TD
+
+    def handed(self, x_UTD: Tensor, mask_UT: Tensor | None, row_B: Tensor) -> Encoded:
+        """Hand positions to the rows that use their medium: (B, T, D)."""
         if mask_UT is not None:
             row_B = torch.where(mask_UT.any(1)[row_B.clamp_min(0)], row_B, -1)
         return per_row(x_UTD, mask_UT, row_B, self.absent_D)

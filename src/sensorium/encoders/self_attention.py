@@ -25,6 +25,8 @@ class SelfAttention(nn.Module):
         dropout: chance that an attention weight is dropped.
     """
 
+    linear_matrices = {"in_proj_weight": "OI"}
+
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_heads = num_heads

@@ -26,6 +26,8 @@ from sensorium.core.errors import ConfigError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, MediaBatch
 from sensorium.data.image_preparer import ImagePreparer
+from sensorium.data.published_image import PublishedImagePreparer
+from sensorium.data.published_video import PublishedVideoPreparer
 from sensorium.data.video_preparer import VideoPreparer
 from sensorium.encoders.outlet import Features, Outlet, encode
 from sensorium.encoders.recurrence import Recurrence
@@ -40,7 +42,7 @@ class VideoFrames(nn.Module):
 
     Args:
         config: sizes, and the image encoder.
-        preparer: the video preparer (nothing is learned from it).
+        preparer: the video preparer (nothing is learned from it but a published network's shape).
         width: D of the result.
     """
 
@@ -79,7 +81,9 @@ class VideoFrames(nn.Module):
                 made = self.frame_options.preparer()  # type: ignore[attr-defined]
             except SensoriumError as error:
                 raise ValueError(f"frame_encoder: {error}") from None
-            if not isinstance(made, ImagePreparer):
+            if isinstance(made, PublishedImagePreparer) and self.rate_hz is not None:
+                raise ValueError("a published frame_encoder reads num_frames pictures of a clip, not some a second")
+            if not isinstance(made, ImagePreparer | PublishedImagePreparer):
                 raise ValueError("frame_encoder reads no pixels; choose cnn, vit, resnet18 or another that does")
             return self
 
@@ -105,9 +109,18 @@ class VideoFrames(nn.Module):
             """Return the image encoder's file of published weights, if it names one."""
             return getattr(self.frame_options, "weights", None)
 
-        def preparer(self) -> VideoPreparer:
+        @property
+        def source(self) -> Any:
+            """Return the source of the image encoder's published network, if it has one."""
+            return getattr(self.frame_options, "source", None)
+
+        def preparer(self) -> VideoPreparer | PublishedVideoPreparer:
             """Make the (unfitted) preparer of these clips."""
-            frame: ImagePreparer = self.frame_options.preparer()  # type: ignore[attr-defined]
+            frame = self.frame_options.preparer()  # type: ignore[attr-defined]
+            if isinstance(frame, PublishedImagePreparer):
+                return PublishedVideoPreparer(
+                    frame.source, frame.revision, exact=self.exact, num_frames=self.num_frames, size=frame.size
+                )
             return VideoPreparer(
                 num_frames=self.num_frames,
                 rate_hz=self.rate_hz,
@@ -124,9 +137,8 @@ class VideoFrames(nn.Module):
         self.width = width
         self.keeps_places = config.places == "all"
         self.feature_width = config.hidden
-        size = config.frame_options.preparer().size  # type: ignore[attr-defined]
-        self.frame = config.frame_class(config.frame_options, config.frame_options.preparer(), config.hidden)  # type: ignore[attr-defined]
-        num_places = self._num_places(size)
+        self.frame = config.frame_class(config.frame_options, preparer.frame, config.hidden)  # type: ignore[attr-defined]
+        num_places = self._num_places(*preparer.collate([])[0].shape[-2:])
         # An image's way into a model is replaced by this encoder's own: nothing of it would ever learn.
         self.frame.outlet = nn.Identity()
         frame_width = self.frame.feature_width * (num_places if self.keeps_places else 1)
@@ -138,10 +150,10 @@ class VideoFrames(nn.Module):
         self.outlet = Outlet(config.hidden, width)
 
     @torch.no_grad()
-    def _num_places(self, size: int) -> int:
-        """Ask the image encoder how many places it gives a picture of this size."""
+    def _num_places(self, lines: int, columns: int) -> int:
+        """Ask the image encoder how many places it gives a picture; the last line holds its time."""
         self.frame.eval()
-        x_1PF, _ = self.frame.features(torch.zeros(1, 3, size, size, dtype=torch.uint8), None)
+        x_1PF, _ = self.frame.features(torch.zeros(1, 3, lines - 1, columns, dtype=torch.uint8), None)
         self.frame.train()
         return int(x_1PF.shape[1])
 

@@ -130,7 +130,7 @@ class PublishedLM(nn.Module):
         self.has_cross_attention = hf_network.reads_memory(self.architecture)
         self.network = hf_network.build_network(self.architecture, len(vocab), keeps_dropout=not config.frozen)
         self.looking = Looking()
-        self._names = self._prepare(width)
+        self.published_names = self._prepare(width)
         self.takes_positions = "position_ids" in hf_network.parameters_of(self.network)
         self.max_length = hf_network.max_length_of(self.network)
         bias_V = emission_bias(vocab)
@@ -194,7 +194,13 @@ class PublishedLM(nn.Module):
         config = self.config
         if config.pretrained:
             hf_network.fill(
-                self.network, self._names, self.architecture, self.vocab, self.lead, config.source, config.revision
+                self.network,
+                self.published_names,
+                self.architecture,
+                self.vocab,
+                self.lead,
+                config.source,
+                config.revision,
             )
             if self.prefix is not None:
                 self.prefix.rescale(self._scale())

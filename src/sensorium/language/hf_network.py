@@ -185,13 +185,10 @@ def fill(
     Raises:
         ModelError: no weights, of another architecture, or the networks do not agree.
     """
-    published = _published(source, revision)
+    published = published_network(source, revision)
     state, own = published.state_dict(), network.state_dict(keep_vars=True)
-    axes = _vocabulary_axes(architecture)
-    end = vocab.source_ids[EOS] if vocab.source_ids[EOS] >= 0 else architecture.get("eos_token_id")
-    if not isinstance(end, int):
-        raise ModelError("the published tokenizer has no sign to end with", where=source)
-    numbers = torch.tensor([lead[0], lead[-1], end, *vocab.source_ids[3:]])
+    axes = vocabulary_axes(architecture)
+    numbers = numbers_of(vocab, lead, architecture, source)
     with torch.no_grad():
         for name, published_name in names.items():
             if published_name not in state:
@@ -203,10 +200,18 @@ def fill(
                 what = f"'{published_name}' is {tuple(found.shape)}, not {tuple(own[name].shape)}"
                 raise ModelError(f"the weights do not fit: {what}", where=source)
             own[name].copy_(found)
-    _require_agreement(network, published, architecture, numbers, source)
+    require_agreement(network, published, architecture, numbers, source)
 
 
-def _published(source: str, revision: str | None) -> Any:
+def numbers_of(vocab: BorrowedVocab, lead: Sequence[int], architecture: Mapping[str, Any], source: str) -> Tensor:
+    """Return our tokens' published numbers (V,), -1 for none; see `fill` of padding and BOS.  Raises ModelError."""
+    end = vocab.source_ids[EOS] if vocab.source_ids[EOS] >= 0 else architecture.get("eos_token_id")
+    if not isinstance(end, int):
+        raise ModelError("the published tokenizer has no sign to end with", where=source)
+    return torch.tensor([lead[0], lead[-1], end, *vocab.source_ids[3:]])
+
+
+def published_network(source: str, revision: str | None) -> Any:
     """Return the published network, its encoder left out."""
     library, folder = import_transformers(), folder_of(source, revision, with_weights=True)
     kind = Published.read(source, revision).config["model_type"]
@@ -231,7 +236,7 @@ def _published(source: str, revision: str | None) -> Any:
     return _without_encoder((network.decoder if kind in COMPOSITES else network).eval())
 
 
-def _vocabulary_axes(architecture: Mapping[str, Any]) -> dict[str, int]:
+def vocabulary_axes(architecture: Mapping[str, Any]) -> dict[str, int]:
     """Return the axis along which the vocabulary lies, of every tensor that has one: built twice, it differs."""
     with torch.device("meta"):
         shapes = [
@@ -258,10 +263,27 @@ def _reordered(found: Tensor, numbers_V: Tensor, axis: int) -> Tensor:
 
 
 @torch.no_grad()
-def _require_agreement(
-    network: nn.Module, published: Any, architecture: Mapping[str, Any], numbers_V: Tensor, source: str
+def require_agreement(
+    network: nn.Module,
+    published: Any,
+    architecture: Mapping[str, Any],
+    numbers_V: Tensor,
+    source: str,
+    *,
+    first: int = BOS,
 ) -> None:
-    ids_T = torch.tensor([[BOS, *range(4, min(9, len(numbers_V)))]])
+    """Compare what two networks say after some tokens, of those that both know.
+
+    Args:
+        network: over our vocabulary.
+        published: over the published one.
+        numbers_V: our tokens' numbers there, -1 for none.
+        first: the first token.
+
+    Raises:
+        ModelError: they say different things.
+    """
+    ids_T = torch.tensor([[first, *range(4, min(9, len(numbers_V)))]])
     memory = None
     if reads_memory(architecture):
         generator = torch.Generator().manual_seed(0)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sensorium.core.int8 import Int8Matrix
 from sensorium.core.matmul import has_onednn
 from sensorium.language.llama_block import Trunk, rms_norm
 from sensorium.language.llama_shape import LlamaShape
@@ -46,7 +47,8 @@ class StepWeights:
         self.shape: LlamaShape = trunk.shape
         self.of = _fingerprint(trunk)
         like = trunk.embedding.weight
-        packs = like.device.type == "cpu" and can_pack(like.dtype)
+        is_plain = not any(isinstance(parameter, Int8Matrix) for parameter in trunk.parameters())
+        packs = is_plain and like.device.type == "cpu" and can_pack(like.dtype)
         pack: Callable[[Tensor], Tensor] = _pack if packs else Tensor.detach
         self.product: Callable[[Tensor, Tensor], Tensor] = _packed_product if packs else F.linear
         self.layers = [_gather(layer, pack) for layer in trunk.layers]

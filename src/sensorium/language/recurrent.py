@@ -91,6 +91,7 @@ class Recurrent(nn.Module):
     """
 
     fitted_by = "gradient"
+    linear_matrices = {"head": "OI"}
 
     class Config(Section):
         """The decoder's shape."""

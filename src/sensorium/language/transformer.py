@@ -60,6 +60,7 @@ class Transformer(nn.Module):
     """
 
     fitted_by = "gradient"
+    linear_matrices = {"head": "OI"}
 
     class Config(Section):
         """The decoder's shape."""

@@ -78,6 +78,8 @@ class Projection(nn.Module):
     rows leave reading the weights as the only cost, is up to twice as fast with x W as with x W^T.
     """
 
+    linear_matrices = {"weight_IO": "IO"}
+
     def __init__(self, width_in: int, width_out: int, gain: float = 1.0) -> None:
         super().__init__()
         self.weight_IO = nn.Parameter(torch.randn(width_in, width_out) * (gain / math.sqrt(width_in)))

@@ -8,7 +8,7 @@ are kept ever turned to RGB; its sound is read by `sensorium.media.audio.read_au
     times             seconds from the first picture, by the container's own clock
     span              where the `Media` has one, that part alone is read, and times count from its first picture
     rotation          as a phone notes it (display matrix), applied in quarter turns
-    pixels that are not square    widened or narrowed to squares
+    pixels that are not square    the picture is widened or narrowed, as its track says
     truncated, damaged            refused, never half a clip
 
 The header and the packets' times are held against the policy first; only then are pictures decoded.
@@ -16,10 +16,12 @@ The header and the packets' times are held against the policy first; only then a
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from sensorium.core.errors import ConfigError, MediaError
@@ -97,19 +99,19 @@ def read_video(
     if (num_frames is not None and num_frames < 1) or (rate_hz is not None and not 0 < rate_hz <= 1000):
         raise ConfigError("num_frames and rate_hz are above 0, and rate_hz is at most 1000")
     try:
-        track = _open(media, policy)
-        first, last, end_s = _span(track, media.span_s)
-        time_K = track.time_K[first:last]
-        if num_frames is not None:
-            keys = None if exact else track.is_key_K[first:last]
-            chosen_N = evenly_spaced(time_K, end_s, num_frames, keys)
-        elif rate_hz is not None:
-            chosen_N = at_rate(time_K, end_s, rate_hz)
-        else:
-            chosen_N = np.arange(len(time_K))
-        chosen_N = chosen_N[:max_frames] + first
-        frames = _converted(track, chosen_N, fit, policy)
-        return Clip(frames, track.time_K[chosen_N] - track.time_K[first], _facts(track))
+        with _opened(media, policy) as track:
+            first, last, end_s = _span(track, media.span_s)
+            time_K = track.time_K[first:last]
+            if num_frames is not None:
+                keys = None if exact else track.is_key_K[first:last]
+                chosen_N = evenly_spaced(time_K, end_s, num_frames, keys)
+            elif rate_hz is not None:
+                chosen_N = at_rate(time_K, end_s, rate_hz)
+            else:
+                chosen_N = np.arange(len(time_K))
+            chosen_N = chosen_N[:max_frames] + first
+            frames = _converted(track, chosen_N, fit, policy)
+            return Clip(frames, track.time_K[chosen_N] - track.time_K[first], _facts(track))
     except MediaError as error:
         raise error.at(str(media)) from None
 
@@ -117,12 +119,13 @@ def read_video(
 def clip_facts(media: Media, policy: MediaPolicy) -> ClipFacts:
     """Say what a clip holds, decoding nothing.  Raises MediaError, as `read_video`."""
     try:
-        return _facts(_open(media, policy))
+        with _opened(media, policy) as track:
+            return _facts(track)
     except MediaError as error:
         raise error.at(str(media)) from None
 
 
-def _open(media: Media, policy: MediaPolicy) -> Track:
+def _opened(media: Media, policy: MediaPolicy) -> AbstractContextManager[Track]:
     data = read_bytes(media, policy, policy.max_video_bytes)
     kind = content_type(data)
     if kind not in FILMS:
@@ -156,10 +159,11 @@ def _converted(
     """Decode the chosen pictures and bring them to RGB of one size, that of the first."""
     kept: NDArray[np.uint8] | None = None
     size = turns = None
+    reformatter = VideoReformatter()  # one for all: each makes its tables once
     for n, frame in enumerate(track.decode(chosen_N)):
         if size is None or turns is None:
-            size, turns = _size(frame, fit), round(frame.rotation / 90) % 4
-        picture_HW3 = np.rot90(_to_rgb(frame, size), turns)
+            size, turns = _size(frame, track.pixel_aspect, fit), round(frame.rotation / 90) % 4
+        picture_HW3 = np.rot90(_to_rgb(reformatter, frame, size), turns)
         if kept is None:
             num_bytes = len(chosen_N) * picture_HW3.nbytes
             if num_bytes > policy.max_clip_bytes:
@@ -174,16 +178,15 @@ def _converted(
     return kept
 
 
-def _to_rgb(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    rgb: NDArray[np.uint8] = frame.reformat(
-        width=size[0], height=size[1], format="rgb24", interpolation="AREA"
-    ).to_ndarray()
+def _to_rgb(reformatter: Any, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    # Threads for a millisecond's work cost more than it: six times the processor's time, by default.
+    scaled = reformatter.reformat(frame, *size, format="rgb24", interpolation="AREA", threads=1)
+    rgb: NDArray[np.uint8] = scaled.to_ndarray()
     return rgb
 
 
-def _size(frame: Any, fit: int | None) -> tuple[int, int]:
+def _size(frame: Any, pixel_aspect: float, fit: int | None) -> tuple[int, int]:
     """Return width and height with square pixels, the smaller side `fit` where that is less."""
-    aspect = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
-    width, height = frame.width * float(aspect or 1), float(frame.height)
+    width, height = frame.width * pixel_aspect, float(frame.height)
     scale = 1.0 if fit is None else min(1.0, fit / min(width, height))
     return max(round(width * scale), 1), max(round(height * scale), 1)

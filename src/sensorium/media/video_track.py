@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from sensorium.core.errors import MediaError
 from sensorium.media.ffmpeg import DEMUXERS, reason, refuse
 from sensorium.media.policy import MediaPolicy
+
+_MOST_ASPECT = 4.0
 
 
 class _SeekMissed(Exception):
@@ -40,6 +43,7 @@ class Track:
         is_key_K: (K,) bool, a picture that is decoded alone.
         end_s: when the last picture ends.
         sound_start_s: when the sound begins on the same clock; None where there is none.
+        pixel_aspect: width of a pixel by its height, as stored; 1 where none is stated, or one beyond 4 to 1.
     """
 
     kind: str
@@ -51,11 +55,15 @@ class Track:
     is_key_K: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     end_s: float = 0.0
     sound_start_s: float | None = None
+    pixel_aspect: float = 1.0
     _pts_K: NDArray[np.int64] | None = None
+    _at_hand: tuple[Any, Any] = field(default=(None, None), repr=False)
+    """The container and its picture stream: opening one anew costs as much as decoding a keyframe."""
 
     @classmethod
-    def open(cls, data: bytes, kind: str, policy: MediaPolicy) -> Track:
-        """Read the header and the packets' times.
+    @contextmanager
+    def open(cls, data: bytes, kind: str, policy: MediaPolicy) -> Iterator[Track]:
+        """Read the header and the packets' times; the container stays open for `decode`, until the `with` ends.
 
         Raises:
             MediaError: no picture track, a damaged container, or more than the policy allows.
@@ -63,15 +71,18 @@ class Track:
         track = cls(kind, data, policy)
         with track._opened() as container:
             stream = track._stream(container)
+            track._at_hand = container, stream
             track.width, track.height = stream.codec_context.width, stream.codec_context.height
             track._check_size(track.width, track.height)
+            stated = float(stream.sample_aspect_ratio or 1)
+            track.pixel_aspect = stated if 1 / _MOST_ASPECT <= stated <= _MOST_ASPECT else 1.0
             try:
                 track._index(container, stream)
             except MediaError:
                 raise
             except Exception as error:  # a demuxer may raise anything on hostile bytes
                 raise MediaError(f"{kind} is cut short or damaged: {reason(error)}") from None
-        return track
+            yield track
 
     def decode(self, chosen_N: NDArray[np.int64]) -> Iterator[Any]:
         """Yield the chosen pictures, ascending, as FFmpeg frames.
@@ -175,12 +186,11 @@ class Track:
         if not len(key_J) or key_J[0] > chosen_N[0]:
             raise _SeekMissed
         group_N = key_J[np.searchsorted(key_J, chosen_N, side="right") - 1]
-        with self._opened() as container:
-            stream = self._stream(container)
-            for key in np.unique(group_N):
-                wanted = self._pts_K[chosen_N[group_N == key]].tolist()
-                container.seek(int(self._pts_K[key]), stream=stream, backward=True)
-                yield from self._group(container, stream, wanted)
+        container, stream = self._at_hand
+        for key in np.unique(group_N):
+            wanted = self._pts_K[chosen_N[group_N == key]].tolist()
+            container.seek(int(self._pts_K[key]), stream=stream, backward=True)
+            yield from self._group(container, stream, wanted)
 
     def _group(self, container: Any, stream: Any, wanted: list[int]) -> Iterator[Any]:
         """Feed packets until those of all wanted pictures are in, which only earlier packets are needed for."""

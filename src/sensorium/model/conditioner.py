@@ -26,7 +26,8 @@ from sensorium.model.frozen import FeaturePreparer, FrozenEncoder, WholeEncoder
 from sensorium.model.layers import freeze_layers, is_all_frozen, rate_factors
 from sensorium.model.media_list import MediaList
 from sensorium.model.objectives import Objectives
-from sensorium.model.taking import fill_encoder, fill_fusion, fill_list
+from sensorium.model.precision import Precision
+from sensorium.model.taking import BEGINNINGS, fill_encoder, fill_fusion, fill_list
 
 
 class Shared(NamedTuple):
@@ -54,6 +55,8 @@ class Conditioner(nn.Module):
         self.config: Any = config
         self.fusion: Any
         self.preparers: dict[str, Preparer] = dict(preparers)
+        self.precision: Precision = "float32"
+        """How its weights are kept in a folder."""
         shared = shared or Shared({}, {})
         width = config.fusion.width
         self.encoders = nn.ModuleDict()
@@ -81,7 +84,9 @@ class Conditioner(nn.Module):
         encoder = choice.encoder(choice.options, self.preparers[name], width)
         freeze_layers(encoder, choice.section.frozen_layers, name)
         if choice.section.frozen:
-            self.preparers[name] = FeaturePreparer(self.preparers[name], encoder, name)
+            # Where weights came from does not matter: they are looked at themselves.
+            settings = choice.options.model_dump_json(exclude={*BEGINNINGS, "source", "revision", "vocabulary"})
+            self.preparers[name] = FeaturePreparer(self.preparers[name], encoder, name, settings)
             encoder = FrozenEncoder(encoder, width)
         self.encoders[name] = encoder
 

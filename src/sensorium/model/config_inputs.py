@@ -114,6 +114,11 @@ def _require_fitting(
     key: str, section: InputSection, encoder: Any, options: Section, source: Source, prefix: str
 ) -> None:
     """Check that how an encoder is trained suits it.  Raises ConfigError."""
+    if not section.frozen and not getattr(encoder, "learns", True):
+        where, advice = source.where(f"{prefix}.encoder"), "set frozen = true"
+        raise ConfigError(
+            f"'{key}' learns nothing: its network is used as it was saved", where=where, advice=advice
+        )
     if section.frozen and getattr(encoder, "fitted_by", "gradient") == "counting":
         advice = "leave 'frozen' out: gradients do not change what was counted"
         raise ConfigError(f"'{key}' is fitted by counting", where=source.where(f"{prefix}.frozen"), advice=advice)

@@ -22,10 +22,18 @@ from sensorium.encoders.outlet import Features, Outlet, encode
 
 
 class FeaturePreparer:
-    """Prepare a medium by its encoder's own preparer, then by the encoder: (T, F) float16."""
+    """Prepare a medium by its encoder's own preparer, then by the encoder: (T, F) float16.
 
-    def __init__(self, preparer: Preparer, encoder: Any, name: str) -> None:
+    Args:
+        preparer: the encoder's own.
+        encoder: what is frozen.
+        name: of the input.
+        settings: the encoder's options, which change features where weights are the same (a grid, a pooling).
+    """
+
+    def __init__(self, preparer: Preparer, encoder: Any, name: str, settings: str = "") -> None:
         self.preparer = preparer
+        self.settings = settings
         self.encoder = encoder.eval().requires_grad_(False)
         self.name = name
         self.modality = preparer.modality
@@ -80,8 +88,8 @@ class FeaturePreparer:
 
     @property
     def fingerprint(self) -> str:
-        """Name the preparation and the encoder's weights."""
-        digest = hashlib.sha256(self.preparer.fingerprint.encode())
+        """Name the preparation, the encoder's options and its weights."""
+        digest = hashlib.sha256(f"{self.preparer.fingerprint}\0{self.settings}\0".encode())
         trunk = {n: t for n, t in self.encoder.state_dict().items() if not n.startswith("outlet.")}
         for name, tensor in sorted(trunk.items()):
             digest.update(name.encode())

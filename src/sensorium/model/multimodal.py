@@ -35,6 +35,7 @@ from sensorium.language.label_smoothing import smoothed_nll
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
+from sensorium.model.distillation import Teacher
 from sensorium.model.layers import rate_factors
 from sensorium.model.through import Through
 
@@ -68,6 +69,8 @@ class MultimodalLM(Conditioner):
         parts = [self._part(name, c.scorer(c.options, self.vocab, width)) for name, c in config.scorers.items()]
         self.through: Through | None = None
         """Set while the network is trained through the counts; it is no module, and is not saved."""
+        self.teacher: Teacher | None = None
+        """Set while a larger model teaches this one; it is no module, and is not saved."""
         self.scorer: Any = self._compose(parts)
         for part in self.parts.values():
             if isinstance(part, RememberingScorer):
@@ -168,6 +171,9 @@ class MultimodalLM(Conditioner):
         if not self.training:
             return -self.scorer.score(token_BT, mask_BT, self.condition(batch)).sum(1), num_tokens_B
         nll_B, cond = self._learned(batch)
+        if self.teacher is not None:
+            learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
+            nll_B = self.teacher.mixed(nll_B, batch, learners, cond)
         if self.balance is not None:
             nll_B = self.balance(self._alone(batch), nll_B)
         if self.alignment is not None:

@@ -21,6 +21,7 @@ from sensorium.core.types import Batch
 from sensorium.model.conditioner import Shared
 from sensorium.model.config import ModelConfig
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.precision import Precision
 
 _SHARED = ("encoders", "fusion")
 
@@ -50,6 +51,16 @@ class MultiTaskLM(nn.Module):
         self.log_variance = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(())) for name, m in models.items() if is_uncertain and m.learns}
         )
+
+    @property
+    def precision(self) -> Precision:
+        """Return how its weights are kept in a folder."""
+        return next(iter(self.models.values())).precision
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        for model in self.models.values():
+            model.precision = precision
 
     @property
     def learns(self) -> bool:

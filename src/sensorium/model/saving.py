@@ -34,6 +34,7 @@ from sensorium.model.config import (
     parse_without_target,
 )
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.model.precision import fill, packed, precision_section, read_precision
 from sensorium.model.pretrainer import Pretrainer
 
 WEIGHTS = "weights.safetensors"
@@ -53,7 +54,7 @@ def save_model(model: MultimodalLM, folder: Path, *, answers: list[str] | None, 
         model.tokenizer.save(draft / "target")
         if answers is not None:
             (draft / "answers.json").write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
-        save_file(_fitted_tensors(model), draft / WEIGHTS)
+        save_file(packed(model, _fitted_tensors(model), model.precision), draft / WEIGHTS)
 
 
 def save_pretrained(model: Pretrainer, folder: Path, *, card: str) -> None:
@@ -65,7 +66,8 @@ def save_pretrained(model: Pretrainer, folder: Path, *, card: str) -> None:
 
 
 def _save_conditioner(model: Conditioner, draft: Path, card: str) -> None:
-    (draft / "config.toml").write_text(write_toml(model.config.dump()), encoding="utf-8")
+    values = {**precision_section(model.precision), **model.config.dump()}
+    (draft / "config.toml").write_text(write_toml(values), encoding="utf-8")
     for name, preparer in model.preparers.items():
         (draft / "inputs" / name).mkdir(parents=True)
         preparer.save(draft / "inputs" / name)
@@ -103,6 +105,7 @@ def load_model(
     preparers = _load_preparers(config, folder)
     tokenizer = build_tokenizer(config).load(folder / "target")
     model = MultimodalLM(config, preparers, tokenizer)
+    model.precision = read_precision(values, source)
     _load_weights(model, folder)
     path = folder / "answers.json"
     answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -127,7 +130,7 @@ def _load_preparers(config: ConditionerConfig, folder: Path) -> dict[str, Prepar
 
 def _load_weights(model: Conditioner, folder: Path) -> None:
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        fill(model, load_file(folder / WEIGHTS), model.precision)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"weights do not fit: {error}", where=str(folder)) from None
 

@@ -26,6 +26,7 @@ from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ModelError
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM, build_models
+from sensorium.model.precision import fill, packed, precision_section, read_precision
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.tasks_config import dump_tasks, parse_tasks
 
@@ -44,7 +45,8 @@ def save_tasks(model: MultiTaskLM, folder: Path, *, answers: Answers, card: str)
     models = model.models
     with committed_folder(folder) as draft:
         configs = {name: one.config for name, one in models.items()}
-        (draft / "config.toml").write_text(write_toml(dump_tasks(configs)), encoding="utf-8")
+        values = {**precision_section(model.precision), **dump_tasks(configs)}
+        (draft / "config.toml").write_text(write_toml(values), encoding="utf-8")
         preparers = {name: preparer for one in models.values() for name, preparer in one.preparers.items()}
         for name, preparer in preparers.items():
             (draft / "inputs" / name).mkdir(parents=True)
@@ -55,7 +57,7 @@ def save_tasks(model: MultiTaskLM, folder: Path, *, answers: Answers, card: str)
             if (known := answers.get(name)) is not None:
                 text = json.dumps(known, ensure_ascii=False)
                 (draft / "tasks" / name / "answers.json").write_text(text, encoding="utf-8")
-        save_file(_fitted_tensors(model), draft / "weights.safetensors")
+        save_file(packed(model, _fitted_tensors(model), model.precision), draft / "weights.safetensors")
         (draft / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -83,8 +85,9 @@ def load_tasks(
         preparer.load(folder / "inputs" / name)
     tokenizers = {n: build_tokenizer(c).load(folder / "tasks" / n / "target") for n, c in configs.items()}
     model = MultiTaskLM(build_models(configs, preparers, tokenizers))
+    model.precision = read_precision(values, source)
     try:
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        fill(model, load_file(folder / "weights.safetensors"), model.precision)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"weights do not fit: {error}", where=str(folder)) from None
     model.eval()

@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sensorium.core.commit import verify
-from sensorium.core.config import Section, read_toml
+from sensorium.core.config import Section, Source, read_toml
 from sensorium.core.errors import ConfigError, ModelError
 from sensorium.core.protocols import Preparer
 from sensorium.core.registry import nearest
 from sensorium.model.frozen import FrozenEncoder
+from sensorium.model.precision import precision_section, read_precision
 
 SCHEME = "run:"
 NOT_TAKEN = (
@@ -89,6 +90,11 @@ def open_run(spec: str, where: str) -> TakenRun:
         raise ConfigError(f"cannot begin from a damaged run: {error}", where=where) from None
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     values, _ = read_toml(folder / "config.toml")
+    if precision_section(read_precision(values, Source(str(folder)))):
+        advice = "begin from the run that it was made of"
+        raise ConfigError(
+            f"the weights in '{path}' are rounded, and nothing is trained from those", where=where, advice=advice
+        )
     return TakenRun(folder, name or None, digest, values)
 
 

@@ -49,6 +49,9 @@ class TrainingConfig(Section):
             uncertainty as well (Kendall et al. 2018).
         task_temperature: draw batches in proportion to n^(1/T), n the size of a task's table.
         refit_share: share of the budget that is then spent on a second descent, on training and validation rows.
+        teacher: a finished run of the same vocabulary to learn from, "run:FOLDER" (see `model.distillation`).
+        teacher_temperature: T, by which both distributions are softened.
+        teacher_weight: the share of the loss that is the teacher's.
         log_every: steps between lines of metrics.jsonl; None = about two lines a second.
     """
 
@@ -72,6 +75,9 @@ class TrainingConfig(Section):
     log_every: Count | None = None
     average: Literal["ema"] | None = None
     average_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    teacher: str | None = None
+    teacher_temperature: Annotated[float, Field(ge=1, le=100)] = 2.0
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     refit_counts: bool = False
     refit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     task_weights: Literal["fixed", "uncertainty"] = "fixed"

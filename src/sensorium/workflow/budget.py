@@ -9,7 +9,9 @@ from sensorium.training.config import DEFAULT_EPOCHS, TrainingConfig
 
 def reduced_budget(training: TrainingConfig, share: float) -> TrainingConfig:
     """Return the training section with `share` of its seconds, epochs or steps, and no checkpoints."""
-    return budget_share(training, share).model_copy(update={"checkpoint_every": None, "patience": None})
+    return budget_share(training, share).model_copy(
+        update={"checkpoint_every": None, "patience": None, "teacher": None}
+    )
 
 
 def budget_share(training: TrainingConfig, share: float) -> TrainingConfig:

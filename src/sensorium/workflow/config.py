@@ -102,11 +102,14 @@ class PretrainingConfig:
         evaluation = self.evaluation.model_dump(mode="json", exclude_none=True)
         if self.evaluation.vectors is not None:
             evaluation["vectors"] = str((self.folder / self.evaluation.vectors).expanduser().resolve())
+        training = self.training.model_dump(mode="json", exclude_none=True)
+        if is_run(self.training.teacher):
+            training["teacher"] = absolute_spec(str(self.training.teacher), self.folder)
         return {
             "run": {"name": self.name},
             "data": data,
             **self.model.dump(),
-            "training": self.training.model_dump(mode="json", exclude_none=True),
+            "training": training,
             "evaluation": evaluation,
             "media": self.media.model_dump(mode="json", exclude_none=True),
         }
@@ -194,6 +197,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
     if "decoding" in values:
         raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
     sections = _sections(values, source)
+    require_no_teacher(sections["training"], source)
     model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
     run = sections.pop("run")
     del sections["decoding"]
@@ -217,6 +221,13 @@ def _sections(values: Mapping[str, Any], source: Source) -> dict[str, Section]:
             raise ConfigError(f"'{key}' must be a section", where=source.where(key))
         sections[key] = cls.parse(raw, source, key)
     return sections
+
+
+def require_no_teacher(training: Section, source: Source) -> None:
+    """Raise ConfigError where a run that has not exactly one task names a teacher."""
+    if training.teacher is not None:  # type: ignore[attr-defined]
+        advice = "leave it out; a teacher teaches a model of one task that writes"
+        raise ConfigError("a teacher has no place here", where=source.where("training.teacher"), advice=advice)
 
 
 def _require_known_folds(model: ModelConfig, training: Section, source: Source) -> None:
@@ -248,12 +259,12 @@ def _with_absolute_run(fusion: Any, folder: Path) -> Any:
 
 
 def _with_absolute_files(inputs: Any, folder: Path) -> Any:
-    """Let an input's `weights` and `vectors` start at the config's folder, as every path of a config does."""
+    """Let an input's `weights`, `vectors` and `vocabulary` start at the config's folder, as every path does."""
     if not isinstance(inputs, Mapping):
         return inputs
 
     def absolute(key: str, value: Any) -> Any:
-        names_file = key in ("weights", "vectors") and isinstance(value, str)
+        names_file = key in ("weights", "vectors", "vocabulary") and isinstance(value, str)
         if key in ("encoder", "taken_from") and is_run(value):
             return absolute_spec(value, folder)
         if key == "encoder" and isinstance(value, str):

@@ -34,6 +34,7 @@ from sensorium.workflow.refitting import (
     second_budget,
     second_run,
 )
+from sensorium.workflow.teaching_runs import teacher_of
 from sensorium.workflow.vectors import begin_with_learned
 
 WORTH_GROUPING = 1.25
@@ -65,10 +66,11 @@ def fit_model(
     report = None
     if model.learns:
         started = time.perf_counter()
+        model.teacher = teacher_of(config, model)
         try:
             report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
         finally:
-            model.through = None
+            model.through = model.teacher = None
         seconds["training"] = time.perf_counter() - started
     weights, seconds_after = weigh(config, model, train, validation)
     seconds |= seconds_after

@@ -26,7 +26,13 @@ from sensorium.model.saving_tasks import holds_tasks, load_tasks
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Finds, Prediction, Task, predict
 from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
-from sensorium.workflow.run_folder import model_folder, read_decoding, read_task_decoding
+from sensorium.workflow.run_folder import (
+    DECODING,
+    model_folder,
+    read_decoding,
+    read_task_decoding,
+    task_folder,
+)
 
 
 class Predictor:
@@ -234,14 +240,16 @@ def load_predictors(path: Path) -> dict[str, Predictor]:
     has_run = folder != path and (path / "config.toml").exists()
     if not holds_tasks(folder):
         model, answers = load_model(folder, default_tokenizer=default_tokenizers())
-        decoding = read_decoding(path) if has_run else DecodingConfig()
+        decoding = read_decoding(path) if has_run or (path / DECODING).exists() else DecodingConfig()
         return {"": Predictor(model, answers, decoding, lessons=read_lessons(folder))}
     tasks, answers_of = load_tasks(folder, default_tokenizer=default_tokenizers())
     return {
         name: Predictor(
             model,
             answers_of[name],
-            read_task_decoding(path, name) if has_run else DecodingConfig(),
+            read_task_decoding(path, name)
+            if has_run or (task_folder(path, name) / DECODING).exists()
+            else DecodingConfig(),
             lessons=read_lessons(folder / "tasks" / name),
         )
         for name, model in tasks.models.items()

@@ -26,6 +26,7 @@ from sensorium.workflow.config import (
     RunConfig,
     parse,
     parse_pretraining,
+    require_no_teacher,
     with_absolute_paths,
 )
 
@@ -143,6 +144,7 @@ def parse_tasks(values: Mapping[str, Any], source: Source, *, folder: Path, name
         weights[task_name] = TaskSection.parse(weight, source, f"tasks.{task_name}").weight
     run = TasksConfig(next(iter(tasks.values())).name, folder.resolve(), tasks, weights)
     _require_one_descent(run, source)
+    require_no_teacher(run.training, source)
     return run
 
 

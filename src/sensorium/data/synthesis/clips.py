@@ -92,13 +92,21 @@ def caption_of_clip(scene: MovingScene) -> str:
 
 
 def questions_of(scene: MovingScene) -> list[tuple[str, str, str]]:
-    """Return five questions, each with its answer and its family: one of both, one of sound, three of picture."""
-    subject = scene.shapes[0].kind
-    asked = [(f"which shape moves {scene.directions[0]} and beeps?", subject, "both")]
-    asked += [("which shape beeps first?", scene.shapes[scene.first_beeps].kind, "sound")]
-    for shape, way in zip(scene.shapes, scene.directions, strict=True):
-        asked += [(f"where does the {shape.kind} move?", way, "picture")]
-    return asked
+    """Return five questions, each with its answer and its family: one of both, one of sound, three of picture.
+
+    Of the two shapes that move alike one is asked for: were both, the way that most shapes move would answer two
+    questions of three, and nobody would need to look at the shape that is asked for.
+    """
+    subject, silent, other = (shape.kind for shape in scene.shapes)
+    way, _, away = scene.directions
+    alike = (subject, silent)[scene.seed % 2]
+    return [
+        (f"which shape moves {way} and beeps?", subject, "both"),
+        ("which shape beeps first?", scene.shapes[scene.first_beeps].kind, "sound"),
+        (f"where does the {alike} move?", way, "picture"),
+        (f"where does the {other} move?", away, "picture"),
+        (f"which shape moves {away}?", other, "picture"),
+    ]
 
 
 def clip_pictures(scene: MovingScene, size: int) -> list[Image]:

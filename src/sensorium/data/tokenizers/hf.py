@@ -59,6 +59,21 @@ class HfTokenizer:
             raise ModelError("the 'hf' tokenizer has not been read yet", advice="fit it, or load a saved one")
         return self._vocab
 
+    @property
+    def engine_json(self) -> str:
+        """The whole published tokenizer, as the `tokenizers` library writes it."""
+        return self._content
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The published numbers of the signs for padding, beginning, end and unknown that there are, by role."""
+        return dict(self._special)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Say whether every published token is in the vocabulary."""
+        return self._kept is None
+
     def fit(self, texts: Iterable[str]) -> Self:
         """Read the published tokenizer; of the texts it learns at most which tokens they use.
 
