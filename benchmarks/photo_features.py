@@ -2,7 +2,7 @@
 
 python benchmarks/photo_features.py [--workers 2]      writes results/photo_features.json
 
-`extract`: recipes/flickr8k_packaged.toml up to the first training step with an empty cache (read, decode, encode,
+`extract`: recipes/flickr8k.toml up to the first training step with an empty cache (read, decode, encode,
 keep).  `again`: the same with the cache filled.  Then training steps of the same model and rows, on kept features
 and end to end (the photos decoded and kept, the network run and changed in every step), in turn.
 """
@@ -22,7 +22,7 @@ from sensorium.workflow.config import RunConfig, load_config
 from sensorium.workflow.fitting import make_loader
 from sensorium.workflow.prepare import Prepared, prepare
 
-RECIPE = record.ROOT / "recipes" / "flickr8k_packaged.toml"
+RECIPE = record.ROOT / "recipes" / "flickr8k.toml"
 BATCH_ROWS = 64
 STEPS, ROUNDS = 3, 3
 

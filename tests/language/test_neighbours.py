@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.core.protocols import FactualScorer, MemoryScorer, RememberingScorer
+from sensorium.core.protocols import FactualScorer, MemoryScorer, RecallingScorer, RememberingScorer
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, PAD, Vocab
 from sensorium.language import neighbours as module
@@ -215,3 +215,19 @@ def test_nothing_to_fit_on_changes_nothing():
 def test_a_strength_an_order_is_wanted():
     with pytest.raises(ValueError, match="2 strengths for n-grams of 1 to 3 words"):
         Neighbours.Config(order=3, strengths=(1.0, 2.0))
+
+
+def test_recall_tells_the_texts_of_the_nearest_rows_and_their_weights():
+    model, cond = filled(neighbours=2), memory(3, seed=9)
+    token_BKS, weight_BK = model.recall(cond)
+    keys = batch()[2].memory.x_BTD.mean(1)
+    unit_ND = torch.nn.functional.normalize(keys - keys.mean(0), dim=1)
+    query_BD = torch.nn.functional.normalize(cond.memory.x_BTD.mean(1) - keys.mean(0), dim=1)
+    for b in range(3):
+        cosine_N = unit_ND @ query_BD[b]
+        best = cosine_N.argsort(descending=True)[:2].tolist()
+        assert [[i for i in text if i] for text in token_BKS[b].tolist()] == [ROWS[n][1:] for n in best]
+        expected = [math.exp((float(cosine_N[n]) - float(cosine_N.max())) / 0.3) for n in best]
+        assert weight_BK[b].tolist() == pytest.approx(expected, abs=1e-5)
+    assert isinstance(model, RecallingScorer)
+    assert not model.recall(Conditioning.empty(2, WIDTH))[1].any()

@@ -55,3 +55,29 @@ def test_what_cannot_be_tuned_is_refused(shapes, tmp_path):
         run(shapes, tmp_path / "c", "target.task=answer", "target.closed=true")
     with pytest.raises(ConfigError, match="tuned on these"):
         run(shapes, tmp_path / "d", "training.refit_counts=true")
+
+
+def test_a_baseline_of_one_scorer_does_without_what_asks_others(shapes, tmp_path):
+    changes = ("evaluation.baselines=true", 'decoding.rescore.by=["ngram"]', "decoding.rescore.weights={ngram=0.5}")
+    result = run(shapes, tmp_path / "run", *changes)
+    assert {"transformer", "ngram"} <= {word for baseline in result.baselines for word in baseline.name.split()}
+
+
+def test_a_run_chooses_by_consensus(shapes, tmp_path):
+    scorers = 'language.scorers=["transformer", "neighbours"]'
+    consensus = ('decoding.consensus.memory="neighbours"', "decoding.consensus.draws=4")
+    changes = [change for change in CHANGES if "rescore" not in change and "scorers" not in change]
+    config = load_config(shapes / "shapes.toml", [*changes, scorers, *consensus])
+    result = train(config, out=tmp_path / "run", progress=Silent())
+    loaded = sensorium.load(tmp_path / "run")
+    assert loaded.evaluate().metrics == pytest.approx(result.evaluation.metrics)
+    with pytest.raises(ConfigError, match="recalls no texts"):
+        train(
+            config.replace(
+                decoding=config.decoding.model_copy(
+                    update={"consensus": config.decoding.consensus.model_copy(update={"memory": "transformer"})}
+                )
+            ),
+            out=tmp_path / "other",
+            progress=Silent(),
+        )

@@ -311,6 +311,15 @@ class MemoryScorer(Protocol):
 
 
 @runtime_checkable
+class RecallingScorer(Protocol):
+    """A scorer that can tell the very texts that it answers from."""
+
+    def recall(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
+        """Return texts of K remembered rows for each row, (B, K, S) without BOS, and their weights (B, K) >= 0."""
+        ...
+
+
+@runtime_checkable
 class RememberingScorer(Protocol):
     """A scorer that remembers what another one's hidden vectors were followed by.
 

@@ -5,7 +5,7 @@ Enters: plain settings.  Leaves: a Decoder: search, filters and length limit in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
@@ -17,6 +17,7 @@ from sensorium.core.registry import load
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import UNK
 from sensorium.decoding.allowed import AllowedSequences
+from sensorium.decoding.consensus import Consensus
 from sensorium.decoding.filters import Filter, ForbiddenTokens, MinLength, NoRepeatNgram, RepetitionPenalty
 from sensorium.decoding.generate import generate
 from sensorium.decoding.generated import Generated
@@ -81,6 +82,7 @@ class DecodingConfig(Section):
     no_repeat_ngram: int = Field(0, ge=0, description="0 = off")
     ctc: CTCDecoding = CTCDecoding()
     rescore: Rescoring | None = None
+    consensus: Consensus | None = None
     allow_unknown: bool = Field(False, description="whether the unknown word may be generated")
 
     @model_validator(mode="after")
@@ -94,9 +96,20 @@ class DecodingConfig(Section):
             raise ValueError(f"n_best = {self.n_best} is more than beam_width = {self.beam_width}")
         if self.rescore is not None and self.n_best < 2:
             raise ValueError("'rescore' chooses among texts: search = 'beam' with n_best of 2 or more is needed")
+        if self.consensus is not None and self.rescore is not None:
+            raise ValueError("'rescore' and 'consensus' each choose among the texts found: leave one out")
         if self.min_tokens >= self.max_tokens:
             raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
         return self
+
+    def among(self, scorers: Collection[str]) -> Self:
+        """Return the settings for a model that has these scorers alone: without what asks others."""
+        rescore, consensus = self.rescore, self.consensus
+        if rescore is not None and not set(rescore.by) <= set(scorers):
+            rescore = None
+        if consensus is not None and consensus.memory not in (None, *scorers):
+            consensus = consensus.model_copy(update={"memory": None})
+        return self.model_copy(update={"rescore": rescore, "consensus": consensus})
 
 
 @dataclass(frozen=True, slots=True)

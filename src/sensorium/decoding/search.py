@@ -1,4 +1,4 @@
-"""One path a row: greedy and sampling.
+"""Paths that do not compete: greedy search, one a row, and sampling.
 
 Enters: log p(next) for each path, step by step.  Leaves: the chosen tokens.
 Top-k is of Fan et al. 2018 (arXiv 1805.04833), top-p of Holtzman et al. 2020 (arXiv 1904.09751).
@@ -70,7 +70,7 @@ class Greedy:
 
     def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
         """Begin one empty path for each row."""
-        return _OnePathARow(lambda choice_BV, _: choice_BV.argmax(-1), num_rows, max_tokens, device)
+        return _SteadyPaths(lambda choice_BV, _: choice_BV.argmax(-1), num_rows, max_tokens, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,8 @@ class Sample:
         top_k: how many of the likeliest tokens to draw from; 0 = all.
         top_p: draw from the fewest likeliest tokens whose mass reaches this; 1 = all.
         seed: of all rows' streams.
+        draws: texts a row, each from a stream of its own; the first is the one that is drawn alone.
+        first_row: the number of the first row, for rows that are drawn in pieces.
 
     Raises:
         UsageError: a setting out of range.
@@ -94,10 +96,14 @@ class Sample:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    draws: int = 1
+    first_row: int = 0
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.seed >= 0):
             raise UsageError(f"{self} is out of range", advice="temperature > 0, top_k >= 0, 0 < top_p <= 1")
+        if self.draws < 1:
+            raise UsageError(f"{self} draws nothing", advice="draws >= 1")
 
     @classmethod
     def from_config(cls, config: DecodingConfig, /) -> Self:
@@ -106,10 +112,19 @@ class Sample:
 
     def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
         """Begin one empty path for each row, and draw its uniform numbers in advance."""
-        streams = [np.random.default_rng((self.seed, row)).random(max_tokens) for row in range(num_rows)]
-        uniform_BT = torch.from_numpy(np.stack(streams) if streams else np.zeros((0, max_tokens))).to(device)
-        return _OnePathARow(
-            lambda choice_BV, step: self.draw(choice_BV, uniform_BT[:, step]), num_rows, max_tokens, device
+        seeds = [
+            (self.seed, self.first_row + row, *((draw,) if draw else ()))
+            for row in range(num_rows)
+            for draw in range(self.draws)
+        ]
+        streams = [np.random.default_rng(seed).random(max_tokens) for seed in seeds]
+        uniform_NT = torch.from_numpy(np.stack(streams) if streams else np.zeros((0, max_tokens))).to(device)
+        return _SteadyPaths(
+            lambda choice_NV, step: self.draw(choice_NV, uniform_NT[:, step]),
+            num_rows,
+            max_tokens,
+            device,
+            paths_a_row=self.draws,
         )
 
     def draw(self, log_p_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -139,32 +154,47 @@ class Sample:
         return mass_BK, token_BK
 
 
-class _OnePathARow:
-    """Paths that stay in their rows; what a row chooses after its end is cleared in the result."""
+class _SteadyPaths:
+    """Paths that stay in their rows, after the first step has made several of each; what a path chooses after its
+    end is cleared in the result."""
 
     def __init__(
-        self, choose: Callable[[Tensor, int], Tensor], num_rows: int, max_tokens: int, device: torch.device
+        self,
+        choose: Callable[[Tensor, int], Tensor],
+        num_rows: int,
+        max_tokens: int,
+        device: torch.device,
+        *,
+        paths_a_row: int = 1,
     ) -> None:
+        num_paths = num_rows * paths_a_row
         self._choose = choose
-        self._token_BT = torch.full((num_rows, max_tokens), PAD, device=device)
-        self._log_p_BT = torch.zeros(num_rows, max_tokens, device=device)
-        self._ended_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        self._paths_a_row = paths_a_row
+        self._token_NT = torch.full((num_paths, max_tokens), PAD, device=device)
+        self._log_p_NT = torch.zeros(num_paths, max_tokens, device=device)
+        self._ended_N = torch.zeros(num_paths, dtype=torch.bool, device=device)
         self._length = 0
 
     @property
     def token_NT(self) -> Tensor:
-        return self._token_BT[:, : self._length]
+        return self._token_NT[:, : self._length]
 
-    def step(self, log_p_NV: Tensor, choice_NV: Tensor) -> None:
-        token_B = self._choose(choice_NV, self._length)
-        self._token_BT[:, self._length] = token_B
-        self._log_p_BT[:, self._length] = log_p_NV.gather(1, token_B[:, None]).squeeze(1)
+    def step(self, log_p_NV: Tensor, choice_NV: Tensor) -> Tensor | None:
+        row_N = None
+        if self._length == 0 and self._paths_a_row > 1:
+            row_N = torch.arange(len(log_p_NV), device=log_p_NV.device).repeat_interleave(self._paths_a_row)
+            log_p_NV, choice_NV = log_p_NV[row_N], choice_NV[row_N]
+        token_N = self._choose(choice_NV, self._length)
+        self._token_NT[:, self._length] = token_N
+        self._log_p_NT[:, self._length] = log_p_NV.gather(1, token_N[:, None]).squeeze(1)
         # EOS ends a text; PAD is chosen only where nothing else is possible (both are below the ordinary ids).
-        self._ended_B |= token_B <= EOS
+        self._ended_N |= token_N <= EOS
         self._length += 1
+        return row_N
 
     def done(self) -> bool:
-        return bool(self._ended_B.all())
+        return bool(self._ended_N.all())
 
     def result(self) -> Generated:
-        return trimmed(self._token_BT[:, None], self._log_p_BT[:, None])
+        shape = (len(self._token_NT) // self._paths_a_row, self._paths_a_row, self._token_NT.shape[1])
+        return trimmed(self._token_NT.view(shape), self._log_p_NT.view(shape))

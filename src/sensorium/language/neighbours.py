@@ -188,6 +188,13 @@ class Neighbours(nn.Module):
                 strengths = max(tried, key=value)
         return value(strengths), strengths
 
+    @torch.no_grad()
+    def recall(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
+        """Return what was said of each row's neighbours, (B, K, S - 1) int64 without BOS, and a_j (B, K)."""
+        cosine_BK, place_BK = self._nearest(cond)
+        text_BKS = self.token_[place_BK].long()
+        return text_BKS[:, :, 1:], self._weights(cosine_BK, cond, float(self.temperature_))
+
     def start(self, cond: Conditioning) -> NeighboursState:
         """Begin B rows: find their neighbours."""
         cosine_BK, place_BK = self._nearest(cond)

@@ -15,11 +15,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from sensorium.core.errors import ConfigError
+from sensorium.core.protocols import RecallingScorer
 from sensorium.core.registry import nearest
-from sensorium.core.types import Batch
+from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.decoding.candidates import score_candidates
-from sensorium.decoding.config import DecodingConfig, build
+from sensorium.decoding.config import DecodingConfig, build, filters
+from sensorium.decoding.consensus import Consensus, agreed, drawn
+from sensorium.decoding.generated import Generated
 from sensorium.decoding.rescoring import features, rescored
 from sensorium.model.multimodal import MultimodalLM
 
@@ -140,10 +143,33 @@ def rescorers(model: MultimodalLM, names: Sequence[str]) -> dict[str, Any]:
     return {name: model.parts[name] for name in names}
 
 
+def _consensus(
+    model: MultimodalLM, cond: Conditioning, found: Generated, decoding: DecodingConfig, asked: Consensus
+) -> Generated:
+    """Return the texts found, and others drawn, by what they have in common with all that might be said."""
+    draws = None
+    if asked.draws:
+        chosen, longest = filters(decoding), decoding.max_tokens
+        draws = drawn(model.scorer, cond, asked, filters=chosen, max_tokens=longest)
+    recalled = None
+    if asked.memory is not None:
+        memory = model.parts.get(asked.memory)
+        if not isinstance(memory, RecallingScorer):
+            able = [name for name, part in model.parts.items() if isinstance(part, RecallingScorer)]
+            advice = f"such scorers of this model: {', '.join(able) or 'none'}"
+            raise ConfigError(
+                f"'{asked.memory}' recalls no texts", where="decoding.consensus.memory", advice=advice
+            )
+        recalled = memory.recall(cond)
+    return agreed(found, draws, recalled, asked.memory_share)
+
+
 def write(model: MultimodalLM, batch: Batch, decoding: DecodingConfig) -> list[Prediction]:
-    """Write each row's text by the configured search, and choose among its n best by the configured scorers."""
+    """Write each row's text by the configured search; choose among what it found as configured."""
     cond = model.condition(batch)
     result = build(decoding)(model.scorer, cond)
+    if decoding.consensus is not None:
+        result = _consensus(model, cond, result, decoding, decoding.consensus)
     if decoding.rescore is not None and decoding.rescore.weights is not None:
         feature_BKF = features(rescorers(model, decoding.rescore.by), result, cond)
         result = rescored(result, feature_BKF, decoding.rescore.weight_F())

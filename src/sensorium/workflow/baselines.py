@@ -157,7 +157,7 @@ def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: 
         prepared.task,
         corpus,
         answers=prepared.answers,
-        decoding=config.decoding,
+        decoding=config.decoding.among(model.parts),
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
     )

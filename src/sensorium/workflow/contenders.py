@@ -156,7 +156,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         prepared.task,
         corpus,
         answers=prepared.answers,
-        decoding=config.decoding,
+        decoding=config.decoding.among(model.parts),
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
     )
@@ -238,10 +238,10 @@ def row_scores(evaluation: Evaluation, model: MultimodalLM, corpus: Corpus) -> l
 
 def _ms_per_row(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> float:
     batch = corpus.batch(np.arange(min(corpus.num_rows, TIMED_ROWS)))
-    fastest = float("inf")
+    decoding, fastest = config.decoding.among(model.parts), float("inf")
     for _ in range(TIMED_RUNS):
         started = time.perf_counter()
-        predict(model, batch, prepared.answers, config.decoding, prepared.task)
+        predict(model, batch, prepared.answers, decoding, prepared.task)
         fastest = min(fastest, time.perf_counter() - started)
     return 1000 * fastest / max(batch.num_rows, 1)
 
