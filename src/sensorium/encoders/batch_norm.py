@@ -1,8 +1,8 @@
 """Batch normalisation that one lone value does not stop.
 
 Source: Ioffe and Szegedy 2015, algorithm 1.  The variance of one value is 0, and torch refuses it in training; a
-batch whose rows share one small picture has no more than that in the last layers.  Such a batch is normalised by the
-running statistics, as in use, and does not change them.
+batch whose rows share one small picture has no more than that in the last layers.  Such a batch is normalised, as
+in use, by the running statistics, and does not change them.
 """
 
 from __future__ import annotations
