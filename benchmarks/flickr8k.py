@@ -36,7 +36,7 @@ from sensorium.workflow.fitting import batches, fit_model
 from sensorium.workflow.prepare import Prepared, prepare
 
 METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor_exact_stem", "rouge_l", "cider_d")
-NEURAL = ("transformer", "recurrent")
+NEURAL = ("transformer", "second", "recurrent")
 ROWS = {
     "neural": NEURAL,
     "neural + n-gram": (*NEURAL, "ngram"),
@@ -45,8 +45,9 @@ ROWS = {
 }
 QUOTED = [f"evaluation.metrics={list(METRICS)}".replace("'", '"'), "evaluation.baselines=false"]
 SMOLLM2 = [
-    'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8}}}',
-    'target={column="caption",task="caption"}',
+    'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8},'
+    'prefix={projector="resampler",tokens=8}}}',
+    'target={column="caption",task="caption",keep="seen"}',
     "training.epochs=1",
     "training.batch_rows=32",
 ]

@@ -1,6 +1,6 @@
 """Which shape moves left and beeps: a model of pictures, sounds and questions, and what each sense alone gives.
 
-    sensorium synth clips --out runs/moving_scenes --rows 20000
+    sensorium synth clips --out runs/moving_scenes --rows 50000
     python benchmarks/moving_scenes.py
 
 Trains recipes/moving_scenes.toml with both senses, and without the sound or the pictures, unless `--runs` holds

@@ -39,6 +39,10 @@ OBJECTIVES: dict[str, list[str]] = {
     "masked_photo": ["objectives.masked={photo=0.5}"],
     "masked_question": ["objectives.masked={question=0.3}"],
     "masked_both": ["objectives.masked={photo=0.5, question=0.15}"],
+    "matching_and_words": [
+        "objectives.masked={question=0.3}",
+        'objectives.matching={inputs=["photo", "question"]}',
+    ],
     "matching": ['objectives.matching={inputs=["photo", "question"]}'],
     "alignment": ['fusion.alignment={inputs=["photo", "question"]}'],
 }
