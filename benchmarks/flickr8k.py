@@ -48,6 +48,7 @@ SMOLLM2 = [
     'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8},'
     'prefix={projector="resampler",tokens=8}}}',
     'target={column="caption",task="caption",keep="seen"}',
+    'decoding={search="beam",beam_width=4,length_penalty=0.9,max_tokens=32}',
     "training.epochs=1",
     "training.batch_rows=32",
 ]
