@@ -23,7 +23,7 @@ from typing import Any
 
 import record
 
-from sensorium.decoding.consensus import Consensus
+from sensorium.decoding.config import Rescoring
 from sensorium.evaluation.intervals import intervals
 from sensorium.evaluation.runner import evaluate
 from sensorium.language.mixture import Mixture
@@ -34,6 +34,7 @@ from sensorium.training.console import console_progress
 from sensorium.workflow.config import RunConfig, load_config
 from sensorium.workflow.fitting import batches, fit_model
 from sensorium.workflow.prepare import Prepared, prepare
+from sensorium.workflow.rescoring import tuned
 
 METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor_exact_stem", "rouge_l", "cider_d")
 NEURAL = ("transformer", "second", "recurrent")
@@ -44,6 +45,7 @@ ROWS = {
     "neural + n-gram + memory": (*NEURAL, "ngram", "neighbours"),
 }
 QUOTED = [f"evaluation.metrics={list(METRICS)}".replace("'", '"'), "evaluation.baselines=false"]
+RESCORE = Rescoring(by=("transformer", "second"))
 SMOLLM2 = [
     'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8},'
     'prefix={projector="resampler",tokens=8}}}',
@@ -109,15 +111,15 @@ def captions(config: RunConfig, folder: str) -> dict[str, Any]:
         ready, seconds = dataclasses.replace(prepare(config), model=model), {}
     else:
         ready, seconds = fitted(config, folder)
-    plain = config.decoding.model_copy(update={"rescore": None})
+    plain = config.decoding.model_copy(update={"consensus": None})
     table = {}
     for label, names in ROWS.items():
         print(label, flush=True)
         view = composed(ready.model, names, ready, config.evaluation.batch_rows)
         table[label] = judged(config, ready, view, plain)
-    table["the recipe: + rescoring"] = judged(config, ready, ready.model, config.decoding)
-    agreed = plain.model_copy(update={"consensus": Consensus(draws=0, memory="neighbours", memory_share=1.0)})
-    table["by consensus instead"] = judged(config, ready, ready.model, agreed)
+    table["the recipe: + consensus"] = judged(config, ready, ready.model, config.decoding)
+    again = tuned(plain.model_copy(update={"rescore": RESCORE}), ready.model, ready.task, ready.validation)
+    table["rescoring instead, tuned on these photos"] = judged(config, ready, ready.model, again)
     return {"seconds": seconds, "table": table}
 
 
