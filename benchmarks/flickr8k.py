@@ -45,7 +45,7 @@ ROWS = {
     "neural + n-gram + memory": (*NEURAL, "ngram", "neighbours"),
 }
 QUOTED = [f"evaluation.metrics={list(METRICS)}".replace("'", '"'), "evaluation.baselines=false"]
-RESCORE = Rescoring(by=("transformer", "second"))
+RESCORE = Rescoring(by=("transformer", "second"), metric="bleu4")
 SMOLLM2 = [
     'language={scorers=["packaged:smollm2-135m"],packaged={dtype="bfloat16",lora={rank=8},'
     'prefix={projector="resampler",tokens=8}}}',
