@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pretraining-steps", type=int, default=600)
+    parser.add_argument("--pretraining-seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=0)
     args = parser.parse_args()
     config = load_config(RECIPE, [f"training.max_steps={args.steps}", "training.seconds=100000"])
@@ -94,7 +95,8 @@ def main() -> None:
         scenes = Path(scratch)
         write_scenes(scenes, 4000, seed=0, options=SceneOptions(size=64))
         arms = {
-            arm: [after_pretraining(scenes, arm, args, seed) for seed in range(args.seeds)] for arm in OBJECTIVES
+            arm: [after_pretraining(scenes, arm, args, seed) for seed in range(args.pretraining_seeds)]
+            for arm in OBJECTIVES
         }
     pretraining = {arm: {"accuracy": values, "mean": statistics.fmean(values)} for arm, values in arms.items()}
     print(found["verdict"], pretraining)
