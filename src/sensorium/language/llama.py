@@ -31,9 +31,8 @@ from sensorium.language.llama_shape import LlamaShape, read_shape
 from sensorium.language.llama_step import StepWeights, step
 from sensorium.language.llama_weights import load_published
 from sensorium.language.prefix import Prefix, PrefixProjector
-from sensorium.language.transformer_block import Placement
+from sensorium.language.transformer_block import Placement, with_capacity
 
-_SMALLEST_CACHE = 64
 _NEVER = -30.0  # added to the logit of an unknown token where the published model has none
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -213,12 +212,16 @@ class Llama(nn.Module):
         """Return the hidden vector after each position, (B, T, W)."""
         x_BTW, length = self.network.embedding(token_BT), token_BT.shape[1]
         if self.prefix is None or cond.memory.mask_BT.shape[1] == 0:
-            hidden_BTW: Tensor = self.network.norm(self.network(x_BTW, self._place_whole(length), None))
+            hidden_BTW: Tensor = self.network.norm(
+                self.network(x_BTW, Placement.whole(self.network.rotation(length), length), None)
+            )
             return hidden_BTW
         prefix_BPW, prefix_mask_BP = self.prefix(cond.memory)
         x_BSW = torch.cat([prefix_BPW.to(x_BTW.dtype), x_BTW], 1)
         x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BP, torch.ones_like(mask_BT)], 1))
-        hidden_BSW: Tensor = self.network.norm(self.network(x_BSW, self._place_whole(x_BSW.shape[1]), None))
+        hidden_BSW: Tensor = self.network.norm(
+            self.network(x_BSW, Placement.whole(self.network.rotation(x_BSW.shape[1]), x_BSW.shape[1]), None)
+        )
         at_BT = prefix_mask_BP.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
         return hidden_BSW.gather(1, at_BT[..., None].expand(-1, -1, hidden_BSW.shape[2]))
 
@@ -229,7 +232,7 @@ class Llama(nn.Module):
     def _step(self, state: LlamaState, weights: StepWeights, token_B: Tensor) -> tuple[Tensor, LlamaState]:
         """Run the layers over one token a row, all rows being equally long."""
         slot = state.longest
-        cache = _with_capacity(state.cache_BN2GCK, slot + 1)
+        cache = with_capacity(state.cache_BN2GCK, slot + 1)
         x_BW = F.embedding(token_B, self.network.embedding.weight)
         x_BW = step(weights, x_BW, self.network.rotation(slot + 1), cache, slot)
         return x_BW, LlamaState(cache, None, slot + 1, weights)
@@ -238,8 +241,10 @@ class Llama(nn.Module):
         """Run the layers over T more positions; `mask_BT` None = every one is real."""
         num_rows, length = x_BTW.shape[:2]
         end = state.longest + length
-        cache = _with_capacity(state.cache_BN2GCK, end)
-        x_BTW = self.network(x_BTW, self._place(state, length, x_BTW.device), cache)
+        cache = with_capacity(state.cache_BN2GCK, end)
+        x_BTW = self.network(
+            x_BTW, Placement.after(self.network.rotation(end), state.longest, length, state.length_B), cache
+        )
         length_B = state.length_B
         if mask_BT is not None and not bool(mask_BT.all()):
             before_B = torch.full((num_rows,), state.longest, device=x_BTW.device) if length_B is None else length_B
@@ -247,31 +252,3 @@ class Llama(nn.Module):
         elif length_B is not None:
             length_B = length_B + length
         return x_BTW, LlamaState(cache, length_B, end, state.weights)
-
-    def _place_whole(self, length: int) -> Placement:
-        """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
-        cos, signed_sin = self.network.rotation(length).unbind(0)
-        return Placement(cos, signed_sin, None, True, 0, None, length)
-
-    def _place(self, state: LlamaState, length: int, device: torch.device) -> Placement:
-        first, end = state.longest, state.longest + length
-        table_2P1K = self.network.rotation(end)
-        if state.length_B is None:
-            mask = None
-            if first > 0 and length > 1:
-                mask = torch.ones(length, end, dtype=torch.bool, device=device).tril(first)
-            cos, signed_sin = table_2P1K[:, first:end].unbind(0)
-            return Placement(cos, signed_sin, mask, first == 0 and length > 1, first, None, end)
-        slot_BT = state.length_B[:, None] + torch.arange(length, device=device)
-        # Slot s holds position s of its row, so a token sees slots up to its own; padding lies beyond.
-        mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
-        cos, signed_sin = table_2P1K[:, slot_BT].unbind(0)
-        return Placement(cos, signed_sin, mask, False, first, slot_BT, end)
-
-
-def _with_capacity(cache: Tensor, needed: int) -> Tensor:
-    """Return the cache with room for `needed` slots, doubled where it has to grow."""
-    capacity = cache.shape[-2]
-    if needed <= capacity:
-        return cache
-    return F.pad(cache, (0, 0, 0, max(_SMALLEST_CACHE, 2 * capacity, needed) - capacity))

@@ -24,11 +24,9 @@ from sensorium.core.rotary import Rotary
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import Vocab
 from sensorium.language.emission import emission_bias, last_real, pack_left, score_targets
-from sensorium.language.transformer_block import Block, Memory, Placement, RMSNorm
+from sensorium.language.transformer_block import Block, Memory, Placement, RMSNorm, with_capacity
 from sensorium.language.transformer_memory import MemoryKeys, MemoryPrefix
 from sensorium.language.transformer_step import StepWeights, step
-
-_SMALLEST_CACHE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +182,10 @@ class Transformer(nn.Module):
         """
         if self.memory_keys is None:
             return None
-        memory, place = self.memory_keys(cond.memory), self._place_whole(token_BT.shape[1])
+        memory, place = (
+            self.memory_keys(cond.memory),
+            Placement.whole(self.rotary.upto(token_BT.shape[1]), token_BT.shape[1]),
+        )
         x_BTW = self.embedding(token_BT)
         block: Any  # a Block
         read_BTM: Tensor = x_BTW.new_zeros(*token_BT.shape, cond.memory.mask_BT.shape[1])
@@ -204,11 +205,11 @@ class Transformer(nn.Module):
         x_BTW, length = self.embedding(token_BT), token_BT.shape[1]
         memory = None if self.memory_keys is None else self.memory_keys(cond.memory)
         if self.memory_prefix is None or cond.memory.mask_BT.shape[1] == 0:
-            return self._layers(x_BTW, self._place_whole(length), None, memory)
+            return self._layers(x_BTW, Placement.whole(self.rotary.upto(length), length), None, memory)
         prefix_BMW, prefix_mask_BM = self.memory_prefix(cond.memory)
         x_BSW = torch.cat([prefix_BMW, x_BTW], 1)
         x_BSW, _ = pack_left(x_BSW, torch.cat([prefix_mask_BM, torch.ones_like(mask_BT)], 1))
-        x_BSW = self._layers(x_BSW, self._place_whole(x_BSW.shape[1]), None, None)
+        x_BSW = self._layers(x_BSW, Placement.whole(self.rotary.upto(x_BSW.shape[1]), x_BSW.shape[1]), None, None)
         at_BT = prefix_mask_BM.sum(1, keepdim=True) + torch.arange(length, device=x_BSW.device)
         return x_BSW.gather(1, at_BT[..., None].expand(-1, -1, x_BSW.shape[2]))
 
@@ -239,8 +240,8 @@ class Transformer(nn.Module):
         """Run the layers over T more positions; `mask_BT` None = every one is real."""
         num_rows, length = x_BTW.shape[:2]
         end = state.longest + length
-        cache = _with_capacity(state.cache_BN2HCK, end)
-        place = self._place(state, length, x_BTW.device)
+        cache = with_capacity(state.cache_BN2HCK, end)
+        place = Placement.after(self.rotary.upto(end), state.longest, length, state.length_B)
         x_BTW = self._layers(x_BTW, place, cache, state.memory)
         length_B = state.length_B
         if mask_BT is not None and not bool(mask_BT.all()):
@@ -253,37 +254,8 @@ class Transformer(nn.Module):
     def _step(self, state: TransformerState, token_B: Tensor) -> tuple[Tensor, TransformerState]:
         """Run the layers over one token a row, all rows being equally long."""
         slot = state.longest
-        cache = _with_capacity(state.cache_BN2HCK, slot + 1)
+        cache = with_capacity(state.cache_BN2HCK, slot + 1)
         rotation_231K = self.rotary.upto(slot + 1)[:, slot]
         x_BW = F.embedding(token_B, self.embedding.weight)
         x_BW = step(state.weights, x_BW, rotation_231K, cache, slot, state.memory)
         return x_BW, TransformerState(cache, state.memory, None, slot + 1, state.weights)
-
-    def _place_whole(self, length: int) -> Placement:
-        """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
-        cos, signed_sin = self.rotary.upto(length)[:, :length].unbind(0)
-        return Placement(cos, signed_sin, None, True, 0, None, length)
-
-    def _place(self, state: TransformerState, length: int, device: torch.device) -> Placement:
-        first, end = state.longest, state.longest + length
-        table = self.rotary.upto(end)
-        if state.length_B is None:
-            mask = None
-            if first > 0 and length > 1:
-                mask = torch.ones(length, end, dtype=torch.bool, device=device).tril(first)
-            cos, signed_sin = table[:, first:end].unbind(0)
-            return Placement(cos, signed_sin, mask, first == 0 and length > 1, first, None, end)
-        slot_BT = state.length_B[:, None] + torch.arange(length, device=device)
-        # Slot s holds position s of its row, so a token sees slots up to its own; padding lies beyond.
-        mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
-        cos, signed_sin = table[:, slot_BT].unbind(0)
-        return Placement(cos, signed_sin, mask, False, first, slot_BT, end)
-
-
-def _with_capacity(cache_BN2HCK: Tensor, needed: int) -> Tensor:
-    """Return the cache with room for `needed` slots, doubled where it has to grow."""
-    capacity = cache_BN2HCK.shape[-2]
-    if needed <= capacity:
-        return cache_BN2HCK
-    grown = max(_SMALLEST_CACHE, 2 * capacity, needed)
-    return F.pad(cache_BN2HCK, (0, 0, 0, grown - capacity))

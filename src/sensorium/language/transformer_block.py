@@ -20,6 +20,16 @@ from sensorium.core.attention import attention_weights
 from sensorium.core.matmul import linear
 from sensorium.core.rotary import rotate
 
+_SMALLEST_CACHE = 64
+
+
+def with_capacity(cache_BN2HCK: Tensor, needed: int) -> Tensor:
+    """Return the cache with room for `needed` slots, doubled where it has to grow."""
+    capacity = cache_BN2HCK.shape[-2]
+    if needed <= capacity:
+        return cache_BN2HCK
+    return F.pad(cache_BN2HCK, (0, 0, 0, max(_SMALLEST_CACHE, 2 * capacity, needed) - capacity))
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -41,6 +51,35 @@ class Placement:
     first: int
     slot_BT: Tensor | None
     end: int
+
+    @classmethod
+    def whole(cls, table_2P1K: Tensor, length: int) -> Placement:
+        """Place a whole sequence, right-padded: causality alone keeps padding out of sight."""
+        cos, signed_sin = table_2P1K[:, :length].unbind(0)
+        return cls(cos, signed_sin, None, True, 0, None, length)
+
+    @classmethod
+    def after(cls, table_2P1K: Tensor, longest: int, length: int, length_B: Tensor | None) -> Placement:
+        """Place `length` tokens behind what a cache holds.
+
+        Args:
+            table_2P1K: rotation of `longest + length` positions or more.
+            longest: slots that the longest row has filled.
+            length: T.
+            length_B: how many slots each row has filled; None where all have filled `longest`.
+        """
+        end, device = longest + length, table_2P1K.device
+        if length_B is None:
+            mask = None
+            if longest > 0 and length > 1:
+                mask = torch.ones(length, end, dtype=torch.bool, device=device).tril(longest)
+            cos, signed_sin = table_2P1K[:, longest:end].unbind(0)
+            return cls(cos, signed_sin, mask, longest == 0 and length > 1, longest, None, end)
+        slot_BT = length_B[:, None] + torch.arange(length, device=device)
+        # Slot s holds position s of its row, so a token sees slots up to its own; padding lies beyond.
+        mask = torch.arange(end, device=device) <= slot_BT[:, None, :, None]
+        cos, signed_sin = table_2P1K[:, slot_BT].unbind(0)
+        return cls(cos, signed_sin, mask, False, longest, slot_BT, end)
 
     def store(self, kv_B2HTK: Tensor, cache_B2HCK: Tensor) -> Tensor:
         """Write keys and values into their slots; returns all that may be attended, (B, 2, H, S, K)."""
