@@ -21,12 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "language"), str(Path(__file__).parent)]
-
 from golden_configs import RUNS
-from published_writers import END, save_tokenizer
+from PIL import Image
 
 import sensorium
 from sensorium import Sensorium
@@ -160,6 +156,9 @@ def _write_data(folder: Path) -> None:
 
 def _save_published(folder: Path) -> None:
     import transformers
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "language"))
+    from published_writers import END, save_tokenizer
 
     size = save_tokenizer(folder, END)
     torch.manual_seed(0)
