@@ -45,7 +45,12 @@ class Failure(NamedTuple):
 
 
 class Origin(Protocol):
-    """Where rows came from: their places and target texts, by row number."""
+    """Where rows came from: their table's path, their places and target texts, by row number."""
+
+    @property
+    def table(self) -> str:
+        """Return the whole path of their table, '' where they are not of a file."""
+        ...
 
     def where(self, number: int) -> str:
         """Return the place of a row, such as 'train.csv:812'."""
@@ -264,7 +269,8 @@ class Corpus:
         """Quarantine rows that failed at batch time.  Raises DataError: too many are bad."""
         failures = list(failures)
         for failure in failures:
-            self.quarantine.add(self.where(failure.row), failure.input, failure.message)
+            table = self._known_origin().table
+            self.quarantine.add(self.where(failure.row), failure.input, failure.message, table)
         if failures:
             self.quarantine.check()
 
@@ -345,10 +351,10 @@ def _good_rows(
         is_bad_N = bad_unit_N != ABSENT
         for row in np.flatnonzero(is_bad_N).tolist():
             reason = part.failures[int(bad_unit_N[row])]
-            quarantine.add(table.where(int(scan.row_number_N[row])), name, reason)
+            quarantine.add(table.where(int(scan.row_number_N[row])), name, reason, table.path)
         is_good_N &= ~is_bad_N
     if quarantine is not table.quarantine:  # which saw these rows already
-        quarantine.saw(scan.num_seen)
+        quarantine.saw(scan.num_seen, table.path)
     quarantine.check()
     return np.flatnonzero(is_good_N)
 
@@ -455,6 +461,10 @@ class _TableRows:
         self._table = table
         self._target_column = target_column
 
+    @property
+    def table(self) -> str:
+        return self._table.path
+
     def where(self, number: int) -> str:
         return self._table.where(number)
 
@@ -463,6 +473,8 @@ class _TableRows:
 
 
 class _SampleRows:
+    table = ""
+
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
 

@@ -128,7 +128,7 @@ def scan_rows(
             scanner.add(number, table.row(number))
         except _Refused as refused:
             num_refused += 1
-            quarantine.add(table.where(number), refused.name, refused.message)
+            quarantine.add(table.where(number), refused.name, refused.message, table.path)
     return scanner.finish(num_refused)
 
 

@@ -42,12 +42,20 @@ class Table:
         columns: column names in order.
         folder: where relative media paths in its cells start.
         quarantine: the rows that could not be read.
+        path: what tells it from other tables of its name: its whole path, and its reader's options; '' in memory.
     """
 
     def __init__(
-        self, name: str, columns: Iterable[str], rows: RowFile, folder: Path, quarantine: Quarantine | None = None
+        self,
+        name: str,
+        columns: Iterable[str],
+        rows: RowFile,
+        folder: Path,
+        quarantine: Quarantine | None = None,
+        path: str = "",
     ) -> None:
         self.name = name
+        self.path = path
         self.columns = tuple(columns)
         self.folder = folder
         self.quarantine = quarantine if quarantine is not None else Quarantine()
@@ -56,13 +64,20 @@ class Table:
 
     @classmethod
     def open(
-        cls, spec: str, folder: Path, cache: Path | None = None, *, quarantine: Quarantine | None = None
+        cls,
+        spec: str,
+        folder: Path,
+        cache: Path | None = None,
+        *,
+        quarantine: Quarantine | None = None,
+        max_bad_fraction: float | None = None,
     ) -> Table:
         """Read the table that `spec` names, relative to `folder`.
 
         Args:
             cache: keep the row file of a large table here, to open it at once the next time.
             quarantine: collects unreadable rows; by default one that stops at 1 %.
+            max_bad_fraction: the share of bad rows that is tolerated in this table; None = the quarantine's.
 
         Raises:
             ConfigError: no reader for the spec.
@@ -72,13 +87,13 @@ class Table:
         parsed = TableSpec.parse(spec, folder)
         quarantine = quarantine if quarantine is not None else Quarantine()
         content = _kept(parsed, cache) if cache and _is_worth_keeping(parsed) else _read(parsed, RowFileWriter())
-        short = parsed.path.name
+        short, path = parsed.path.name, _whole_name(parsed)
         for line, message in content.bad:
-            quarantine.add(f"{short}:{line}", "", message)
-        quarantine.saw(len(content.rows) + len(content.bad))
+            quarantine.add(f"{short}:{line}", "", message, path)
+        quarantine.opened(path, len(content.rows) + len(content.bad), max_bad_fraction)
         quarantine.check()
         logger.info("%s: %s rows, columns %s", parsed.name, f"{len(content.rows):,}", ", ".join(content.columns))
-        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine)
+        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine, path)
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], folder: Path | None = None, name: str = "rows") -> Table:
@@ -132,6 +147,11 @@ class _Content:
     rows: RowFile
     bad: Sequence[tuple[int, str]]
     files: Sequence[Path] = ()
+
+
+def _whole_name(spec: TableSpec) -> str:
+    options = "&".join(f"{name}={value}" for name, value in sorted(spec.options.items()))
+    return str(spec.path.resolve()) + (f"?{options}" if options else "")
 
 
 def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:

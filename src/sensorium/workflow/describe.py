@@ -91,7 +91,7 @@ def describe_config(config: RunConfig) -> Description:
     """Describe what a config would train; see the module on what is read.  Raises ModelError."""
     unknown = []
     try:
-        train = open_parts(config, Quarantine(1.0))["train"]
+        train = open_parts(config, Quarantine(stops=False))["train"]
         preparers, tokenizer = fit_preparation(config, train)
     except DataError as error:
         unknown.append(f"vocabularies, and the parameters that grow with them: {error}")

@@ -189,7 +189,13 @@ def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, P
 
 def open_table(config: PretrainingConfig, spec: str, quarantine: Quarantine) -> Table:
     """Open one table of the config, given as it stands there."""
-    return Table.open(config.resolve(spec), config.folder, cache_folder(config), quarantine=quarantine)
+    return Table.open(
+        config.resolve(spec),
+        config.folder,
+        cache_folder(config),
+        quarantine=quarantine,
+        max_bad_fraction=config.data.max_bad_fraction,
+    )
 
 
 def cache_folder(config: PretrainingConfig) -> Path | None:
@@ -216,7 +222,27 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     )
     if config.model.unread:
         corpus = corpus.with_absent({name: model.preparers[name] for name in config.model.unread})
-    return corpus.without(task.faults(model, corpus)) if isinstance(task, ChecksRows) else corpus
+    if isinstance(task, ChecksRows):
+        corpus = corpus.without(task.faults(model, corpus))
+    require_rows(part, corpus)
+    return corpus
+
+
+def require_rows(part: Part, corpus: Corpus) -> None:
+    """Raise DataError where no row of a part can be used: there is nothing to learn from or to be judged on."""
+    if corpus.num_rows:
+        return
+    if not len(part.row_N):
+        raise DataError(
+            "has no rows for this part", where=part.table.name, advice="add rows, or name another table"
+        )
+    told = ", ".join(f"{count:,} {what}" for what, count in corpus.counts.items() if count)
+    bad = [str(row) for row in corpus.quarantine if row.table == part.table.path]
+    raise DataError(
+        f"none of its {len(part.row_N):,} rows can be used ({told})" + (f": {bad[0]}" if bad else ""),
+        where=part.table.name,
+        advice="mend the table; `sensorium check` lists what is wrong",
+    )
 
 
 def media_root(config: PretrainingConfig, table: Table) -> Path:

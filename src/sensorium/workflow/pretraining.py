@@ -36,6 +36,7 @@ from sensorium.workflow.prepare import (
     open_parts,
     quiet,
     require_columns,
+    require_rows,
     say_counts,
 )
 from sensorium.workflow.pretraining_report import write_pretraining_report
@@ -171,7 +172,7 @@ def prepare_pretraining(
 
 def _corpus(config: PretrainingConfig, model: Pretrainer, part: Part, quarantine: Quarantine) -> Corpus:
     inputs = {name: choice.spec(model.preparers[name]) for name, choice in config.model.inputs.items()}
-    return Corpus.build(
+    corpus = Corpus.build(
         part.table,
         part.row_N,
         inputs,
@@ -181,6 +182,8 @@ def _corpus(config: PretrainingConfig, model: Pretrainer, part: Part, quarantine
         workers=config.training.workers,
         quarantine=quarantine,
     )
+    require_rows(part, corpus)
+    return corpus
 
 
 def _loss(model: Pretrainer, corpus: Corpus, batch_rows: int) -> float:
