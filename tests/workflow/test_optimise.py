@@ -122,6 +122,8 @@ def test_graphs_write_the_same_tokens(run):
         said.measured[""][0].metrics["perplexity"], rel=1e-3
     )
     assert said.measured[""][1].notes["greedy tokens equal"] == 1
+    with pytest.raises(ModelError, match=f"holds ONNX graphs.*ask the run itself: {run}"):
+        sensorium.load(run / "optimised-onnx")
     model = sensorium.load(run).predictor.model
     del model.encoders["photo"]
     with pytest.raises(ModelError, match="another model"):

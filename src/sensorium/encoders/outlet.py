@@ -7,7 +7,7 @@ on the medium alone is the encoder's `features`, so a frozen encoder's features 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +61,11 @@ class Outlet(nn.Module):
         return per_row(self.absent_D.new_zeros(0, 1, len(self.absent_D)), None, row_B, self.absent_D)
 
 
+@runtime_checkable
 class FeatureEncoder(Protocol):
-    """What `encode` needs of an encoder."""
+    """An encoder in two steps, as all of ours are; one that keeps the contract alone may lack them."""
 
+    feature_width: int
     outlet: Outlet
 
     def features(self, values: Tensor, mask_UT: Tensor | None) -> Features:
@@ -78,3 +80,20 @@ def encode(encoder: FeatureEncoder, media: MediaBatch) -> Encoded:
     x_UTF, mask_UT = encoder.features(media.values, media.mask_UT)
     encoded: Encoded = encoder.outlet(x_UTF, mask_UT, media.row_B)
     return encoded
+
+
+def features_of(encoder: Any, values: Tensor, mask_UT: Tensor | None) -> Features:
+    """Return what an encoder says of media alone: its features, or else what it hands to one row each.
+
+    Args:
+        encoder: any that keeps the contract.
+    """
+    if isinstance(encoder, FeatureEncoder):
+        return encoder.features(values, mask_UT)
+    encoded: Encoded = encoder(MediaBatch(values, mask_UT, row_B=torch.arange(len(values))))
+    return encoded.x_BTD, encoded.mask_BT
+
+
+def feature_width_of(encoder: Any) -> int:
+    """Return F of `features_of`."""
+    return encoder.feature_width if isinstance(encoder, FeatureEncoder) else int(encoder.width)

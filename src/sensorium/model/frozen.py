@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, Item, MediaBatch
-from sensorium.encoders.outlet import Features, Outlet, encode
+from sensorium.encoders.outlet import Features, Outlet, encode, feature_width_of, features_of
 
 
 class FeaturePreparer:
@@ -76,7 +76,7 @@ class FeaturePreparer:
     def _encoded(self, prepared: Sequence[Tensor]) -> list[Tensor]:
         values, mask_UT = self.preparer.collate(prepared)
         was_training = self.encoder.training
-        x_UTF, mask_UT = self.encoder.eval().features(values, mask_UT)
+        x_UTF, mask_UT = features_of(self.encoder.eval(), values, mask_UT)
         self.encoder.train(was_training)
         x_UTF = x_UTF.to(torch.float16)
         return [x_TF if mask_UT is None else x_TF[mask_UT[u]] for u, x_TF in enumerate(x_UTF)]
@@ -124,12 +124,12 @@ class WholeEncoder(nn.Module):
     def __init__(self, frozen: FrozenEncoder) -> None:
         super().__init__()
         self.encoder, self.outlet = frozen.encoder, frozen.outlet
-        self.modality, self.width = frozen.modality, frozen.width
+        self.modality, self.width, self.feature_width = frozen.modality, frozen.width, frozen.feature_width
         self.embed = getattr(frozen.encoder, "embed", None)
 
     def features(self, values: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the frozen encoder's features, rounded as those that are kept."""
-        x_UTF, mask_UT = self.encoder.features(values, mask_UT)
+        x_UTF, mask_UT = features_of(self.encoder, values, mask_UT)
         return x_UTF.to(torch.float16).float(), mask_UT
 
     def forward(self, media: MediaBatch) -> Encoded:
@@ -145,7 +145,8 @@ class FrozenEncoder(nn.Module):
         self.encoder = encoder
         self.modality: str = encoder.modality
         self.width = width
-        self.outlet = Outlet(encoder.feature_width, width)
+        self.feature_width = feature_width_of(encoder)
+        self.outlet = Outlet(self.feature_width, width)
 
     def features(self, values_UTF: Tensor, mask_UT: Tensor | None) -> Features:
         """Return the cached features as they are, in full precision."""

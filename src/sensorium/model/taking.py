@@ -181,7 +181,7 @@ def fill_encoder(encoder: Any, section: Any, where: str) -> None:
         found = inside | {name: x for name, x in found.items() if name.startswith("outlet.")}
     if isinstance(encoder, FrozenEncoder):
         own = encoder.outlet.state_dict()
-        outlet = {name: x for name in own if (x := found.get(f"outlet.{name}")) is not None}
+        outlet = {name: found.get(f"outlet.{name}", x) for name, x in own.items()}  # one's own may have none
         _assign(encoder.outlet, outlet, run, where)
         encoder = encoder.encoder
     _assign(encoder, found, run, where)

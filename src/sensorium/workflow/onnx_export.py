@@ -21,7 +21,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,18 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.commit import committed_folder
-from sensorium.core.errors import ModelError, UsageError
+from sensorium.core.errors import ModelError
 from sensorium.core.types import Batch, MediaBatch
 from sensorium.core.vocabulary import BOS
+from sensorium.encoders.outlet import FeatureEncoder
 from sensorium.language.stepping import stepping
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.workflow.onnx_graph import Graph, fault_of, first_line, require_exporter
+from sensorium.workflow.run_folder import GRAPHS
 
-GRAPHS = "graphs.json"
-_SIZES = ((2, 5, 3), (3, 7, 4))
-"""Rows, positions and tokens of two examples: what differs between them may change.  0 and 1 are never traced."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A file, and the names of what it reads and writes, in order."""
-
-    file: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+_SIZES = ((2, 5, 3), (3, 7, 4), (1, 1, 1), (5, 12, 6))
+"""Rows, positions and tokens of examples: the first is traced, what differs in the second may change (0 and 1 are
+never traced), and by all of them a graph is tried."""
 
 
 class EncoderGraph(nn.Module):
@@ -79,10 +73,13 @@ def export_run(model: MultimodalLM, batch: Batch, folder: Path) -> None:
     with committed_folder(folder) as draft:
         graphs: dict[str, Any] = {"encoders": {}, "scorers": {}}
         for name, encoder in model.encoders.items():
+            what = f"input '{name}'"
+            if not isinstance(encoder, FeatureEncoder):
+                raise _cannot(what, "its encoder has no `features` and `outlet`")
             media = batch.inputs[name]
             examples = [_several(media, num_media, num_positions) for num_media, num_positions, _ in _SIZES]
             graphs["encoders"][name] = asdict(
-                _export(EncoderGraph(encoder), examples, draft / f"encoder-{name}.onnx", f"input '{name}'")
+                _export(EncoderGraph(encoder), examples, draft / f"encoder-{name}.onnx", what)
             )
         for name, scorer in model.parts.items():
             if scorer.fitted_by == "gradient":
@@ -90,18 +87,6 @@ def export_run(model: MultimodalLM, batch: Batch, folder: Path) -> None:
         if not graphs["scorers"] and not graphs["encoders"]:
             raise ModelError("has nothing that learned by gradient, and so nothing to export")
         (draft / GRAPHS).write_text(json.dumps(graphs, indent=1), encoding="utf-8")
-
-
-def require_exporter() -> None:
-    """Raise UsageError where the extra `export` is missing."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"graphs need the package '{error.name}'", advice="pip install 'sensorium[export]'"
-        ) from None
 
 
 def _export_scorer(scorer: Any, width: int, name: str, draft: Path) -> list[Any]:
@@ -122,10 +107,16 @@ def _export_scorer(scorer: Any, width: int, name: str, draft: Path) -> list[Any]
 
 
 def _several(media: MediaBatch, num_media: int, num_positions: int) -> tuple[Tensor, ...]:
-    """Return an example of so many media; where they have lengths, of so many times the length."""
-    given = [media.values[:1]] if media.mask_UT is None else [media.values[:1], media.mask_UT[:1]]
-    times = 1 if media.mask_UT is None else num_positions
-    return tuple(torch.cat([torch.cat([one] * num_media)] * times, 1) for one in given)
+    """Return so many media; where they have lengths, of so many times the length, the last one padded."""
+    if media.mask_UT is None:
+        return (torch.cat([media.values[:1]] * num_media),)
+    values, mask_UT = (
+        torch.cat([torch.cat([one[:1]] * num_media)] * num_positions, 1) for one in (media.values, media.mask_UT)
+    )
+    if num_media > 1:
+        mask_UT = mask_UT.clone()
+        mask_UT[-1, mask_UT.shape[1] - mask_UT.shape[1] // 3 :] = False
+    return values, mask_UT
 
 
 def _varying(module: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> tuple[Any, ...]:
@@ -133,7 +124,7 @@ def _varying(module: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> tuple
     auto = torch.export.Dim.AUTO
     shapes: list[Any] = [
         {axis: auto for axis, (n, m) in enumerate(zip(one.shape, other.shape, strict=True)) if n != m}
-        for one, other in zip(*examples, strict=True)
+        for one, other in zip(*examples[:2], strict=True)
     ]
     parameters = list(inspect.signature(module.forward).parameters.values())
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
@@ -160,9 +151,15 @@ def _export(module: nn.Module, examples: Sequence[tuple[Tensor, ...]], path: Pat
             assert program is not None
             program.save(str(path), external_data=False)
     except Exception as error:  # the exporter fails in ways of its own, of many classes
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"{what} cannot be exported: {reason}", advice="leave onnx out") from error
-    return Graph(path.name, inputs, outputs)
+        raise _cannot(what, first_line(error)) from error
+    graph = Graph(path.name, inputs, outputs)
+    if fault := fault_of(graph, path.parent, module, examples):
+        raise _cannot(what, fault)
+    return graph
+
+
+def _cannot(what: str, why: str) -> ModelError:
+    return ModelError(f"{what} cannot be exported: {why}", advice="leave onnx out")
 
 
 @contextlib.contextmanager

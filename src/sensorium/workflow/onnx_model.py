@@ -22,34 +22,8 @@ from sensorium.core.vocabulary import Vocab
 from sensorium.decoding.generate import generate
 from sensorium.decoding.search import Greedy
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.workflow.onnx_export import GRAPHS, Graph, require_exporter
-
-
-class Session:
-    """A graph that takes tensors and gives tensors, on the CPU."""
-
-    def __init__(self, folder: Path, graph: Graph) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        self._graph = graph
-        path = str(folder / graph.file)
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own classes
-            raise ModelError(f"cannot be run: {str(error).splitlines()[0][:200]}", where=path) from None
-        self._read = {one.name for one in self._session.get_inputs()}  # what has no effect is left out of a graph
-
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Run it once."""
-        named = {
-            name: tensor.detach().contiguous().numpy()
-            for name, tensor in zip(self._graph.inputs, inputs, strict=True)
-            if name in self._read
-        }
-        return [torch.from_numpy(array) for array in self._session.run(list(self._graph.outputs), named)]
+from sensorium.workflow.onnx_graph import Graph, Session, require_exporter
+from sensorium.workflow.run_folder import GRAPHS
 
 
 class OnnxEncoder(nn.Module):

@@ -82,7 +82,7 @@ def optimise(
     groups = {WHOLE: _contestants(WHOLE, run, run / "model", config)}
     for way in ways:
         folder = run / f"optimised-{way}"
-        say(f"{way}: {folder}")
+        say(f"{way}: {folder}" + (" (graphs for onnxruntime: the run itself answers)" if way == "onnx" else ""))
         if way == "onnx":
             groups[way] = _graphs(groups[WHOLE], run, folder)
         else:

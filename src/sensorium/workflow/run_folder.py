@@ -28,6 +28,8 @@ from sensorium.training.lock import run_lock
 
 RUNS = Path("runs")
 DECODING = "decoding.toml"
+GRAPHS = "graphs.json"
+"""Which ONNX graphs a folder holds (`workflow.onnx_export`)."""
 
 
 @contextlib.contextmanager
@@ -139,6 +141,9 @@ def model_folder(path: Path) -> Path:
     if (path / "checkpoints").is_dir():
         advice = f"it was not finished: sensorium train {path / 'config.toml'} --out {path} --resume"
         raise ModelError("holds no model", where=str(path), advice=advice)
+    if (path / GRAPHS).exists():
+        what = "holds ONNX graphs for onnxruntime, and neither counts nor a search"
+        raise ModelError(what, where=str(path), advice=f"ask the run itself: {path.parent}")
     raise ModelError("is not a run folder or a model folder", where=str(path), advice="look in runs/")
 
 
