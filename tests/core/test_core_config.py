@@ -166,7 +166,19 @@ def test_files_that_cannot_be_read_say_so(tmp_path: Path):
     with pytest.raises(ConfigError, match="no such config file"):
         read_toml(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b"a = '\xe9'")
-    with pytest.raises(ConfigError, match=r"latin\.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"latin\.toml:1: is not UTF-8 at byte 5 .*save it as UTF-8"):
         read_toml(tmp_path / "latin.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_toml(tmp_path)
+    (tmp_path / "wide.toml").write_text("a = 1\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match=r"wide\.toml: is UTF-16 text \(save it as UTF-8\)"):
+        read_toml(tmp_path / "wide.toml")
+
+
+def test_a_config_begins_with_a_mark_or_not(tmp_path: Path):
+    text = "[data]\r\ntrain = 'a.csv'\r\n"
+    (tmp_path / "plain.toml").write_text(text, newline="")
+    (tmp_path / "mark.toml").write_text("\ufeff" + text, newline="")
+    plain, mark = (read_toml(tmp_path / f"{name}.toml") for name in ("plain", "mark"))
+    assert mark[0] == plain[0] == {"data": {"train": "a.csv"}}
+    assert mark[1].places == plain[1].places == {"data": (1, 2), "data.train": (2, 1)}

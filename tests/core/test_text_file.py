@@ -85,11 +85,11 @@ def test_a_byte_of_another_encoding_is_a_fault_of_its_line(tmp_path):
     path = saved(tmp_path, "one\ncaf\u00e9 cr\u00e8me\r\ntwo\n".encode("cp1252"))
     assert [(line.number, line.fault) for line in text_file.lines_with_faults(path)] == [
         (1, ""),
-        (2, "is not UTF-8 at byte 3 (0xe9, 'é' in Windows-1252)"),
+        (2, "is not UTF-8 at byte 3 (0xe9, 'é' in Windows-1252; save it as UTF-8)"),
         (3, ""),
     ]
     for read in (lambda path: list(text_file.lines(path)), text_file.whole):
-        with pytest.raises(DataError, match=r"t\.txt:2: is not UTF-8 at byte 3 .*\(save it as UTF-8\)"):
+        with pytest.raises(DataError, match=r"t\.txt:2: is not UTF-8 at byte 3 .*save it as UTF-8"):
             read(path)
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
-from sensorium.data import readers_delimited
+from sensorium.data import readers, readers_delimited
 from sensorium.data.readers import BadLine, Row, TableSpec, open_rows
 
 CELL = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
@@ -95,7 +96,7 @@ def test_a_bad_row_is_named_and_the_next_one_is_read(tmp_path, line, told):
         (b"a,a\n1,2\n", "two columns are called 'a'"),
         (b"a, a\n1,2\n", "two columns are called 'a'"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0", "not valid UTF-8"),
-        (b"PK\3\4\0\0\0\0[Content_Types].xml", "NUL"),
+        (b"PK\3\4\0\0\0\0[Content_Types].xml", "a spreadsheet's .xlsx"),
         (b'"a"x,b\n', "header cannot be read"),
     ],
 )
@@ -123,13 +124,21 @@ def test_semicolons_separate_where_the_header_has_no_comma(tmp_path):
     assert read(saved(tmp_path, "a;b,c\n1;2,3\n"))[0] == ["a;b", "c"]
 
 
-def test_cells_and_lines_have_caps(tmp_path, monkeypatch):
-    path = saved(tmp_path, f"a,b\n1,{'x' * 200}\n")
-    monkeypatch.setattr(readers_delimited, "MAX_CELL_BYTES", 100)
-    with pytest.raises(DataError, match=r"t\.csv:2: a cell exceeds"):
-        read(path)
+@pytest.mark.parametrize("cell", ["x" * 200, f'"{"x" * 60}\n{"x" * 60}"', "日" * 50, "x" * 5000])
+def test_a_cell_or_line_beyond_its_cap_is_one_bad_row(tmp_path, monkeypatch, cell):
+    monkeypatch.setattr(readers, "MAX_CELL_BYTES", 100)
+    monkeypatch.setattr(text_file, "MAX_LINE_BYTES", 1000)
+    path = saved(tmp_path, f"a,b\n0,0\n1,{cell}\n5,6\n")
+    _, good, bad = read(path)
+    assert [(row.line, row.cells["a"]) for row in good] == [(2, "0"), (5 if "\n" in cell else 4, "5")]
+    assert [row.line for row in bad] == [3]
+    assert "is larger than" in bad[0].message or "is longer than" in bad[0].message
+
+
+def test_a_quoted_cell_of_many_lines_beyond_the_cap_of_lines_is_a_quote_left_open(tmp_path, monkeypatch):
     monkeypatch.setattr(readers_delimited, "MAX_LINE_BYTES", 64)
-    with pytest.raises(DataError, match="a line is longer"):
+    path = saved(tmp_path, 'a,b\n1,"' + "x\n" * 60)
+    with pytest.raises(DataError, match=r"t\.csv:2: a quoted cell that begins in this row is longer"):
         read(path)
 
 
@@ -164,3 +173,76 @@ def test_the_reference_captions_are_read_whole(reference_data):
     assert bad == []
     lines = (reference_data / "flickr8k" / "captions.tsv").read_text(encoding="utf-8").splitlines()
     assert [row.cells["caption"] for row in good] == [line.split("\t")[3] for line in lines[1:]]
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\u2029"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_sign_that_other_programs_take_for_a_line_end_is_part_of_its_cell(tmp_path, sign, name):
+    text = f'text,label\n"one{sign}two, three",x\n"say ""no""",y\n'.replace(",", "," if name == "t.csv" else "\t")
+    comma = "," if name == "t.csv" else "\t"
+    rows = read(saved(tmp_path, text, name))[1]
+    assert [row.cells["text"] for row in rows] == [f"one{sign}two{comma} three", 'say "no"']
+    assert [row.line for row in rows] == [2, 3]
+
+
+TABLE = "text;label\n" + "".join(f"hello {i};x{i % 2}\n" for i in range(20))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "sep=;\n" + TABLE,
+        "\ufeffsep=;\r\n" + TABLE,
+        "SEP=,\n" + TABLE.replace(";", ","),
+        '"sep=;"\n' + TABLE,
+        "sep=|\n" + TABLE.replace(";", "|"),
+        "sep=\t\n" + TABLE.replace(";", "\t"),
+        "\nsep=;\n" + TABLE,
+        TABLE.replace("text", '"text"'),
+    ],
+)
+def test_what_parts_the_cells_may_stand_before_the_header(tmp_path, data):
+    columns, good, bad = read(saved(tmp_path, data))
+    assert (columns, len(good), bad) == (["text", "label"], 20, [])
+    assert good[0].cells == {"text": "hello 0", "label": "x0"}
+    assert good[0].line == data[: data.index("hello 0")].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ('"a,b";c', ["a,b", "c"]),
+        ("name, first;age;label", ["name, first", "age", "label"]),
+        ("tags (a;b),text,label", ["tags (a;b)", "text", "label"]),
+        ("a|b,c", ["a|b", "c"]),
+        ('"one\ttwo"', ["one\ttwo"]),
+        ("text", ["text"]),
+    ],
+)
+def test_the_sign_that_parts_the_header_most_parts_the_table(tmp_path, header, columns):
+    assert read(saved(tmp_path, header + "\n"))[0] == columns
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "told"),
+    [
+        (
+            "t.csv",
+            "text\tlabel",
+            r"t\.csv:1: one column, 'text\\tlabel': is it parted by tabs\? \(save it as \.tsv\)",
+        ),
+        ("t.csv", "raw, text\tlabel", r"a column with tabs in its name.*save it as \.tsv"),
+        ("t.csv", "text|label", r"is it parted by bars\? \(write the line 'sep=\|' before it\)"),
+        ("t.tsv", "text,label", r"is it parted by commas\? \(save it as \.csv\)"),
+        ("t.tsv", "text;label", r"is it parted by semicolons\? \(save it as \.csv\)"),
+    ],
+)
+def test_a_table_parted_by_another_sign_is_refused_with_the_cure(tmp_path, name, header, told):
+    with pytest.raises(DataError, match=told):
+        read(saved(tmp_path, f"{header}\nx\ty\n", name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-32-be"])
+def test_the_encodings_of_spreadsheets_are_told_apart(tmp_path, encoding):
+    with pytest.raises(DataError, match=f"is {encoding[:6].upper()} text"):
+        read(saved(tmp_path, TABLE.encode(encoding)))

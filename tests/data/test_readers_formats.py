@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.core import registry
+from sensorium.core import registry, text_file
 from sensorium.core.errors import ConfigError, DataError, MissingExtraError, ModelError
 from sensorium.data import readers_json
 from sensorium.data.readers import READERS, BadLine, Row, RowStream, TableSpec, absolute_spec, open_rows
@@ -170,7 +170,7 @@ def test_columns_grow_as_keys_appear(tmp_path):
 )
 def test_a_bad_line_is_named_and_the_next_one_is_read(tmp_path, monkeypatch, line, told):
     if told == "is longer than":
-        monkeypatch.setattr(readers_json, "MAX_LINE_BYTES", 1000)
+        monkeypatch.setattr(text_file, "MAX_LINE_BYTES", 1000)
     _, rows = json_rows(tmp_path, b'{"a": 0}\n' + line + b'\n{"a": 2}\n')
     assert rows[0] == Row(1, {"a": "0"})
     assert isinstance(rows[1], BadLine)

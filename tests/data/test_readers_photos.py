@@ -335,7 +335,9 @@ def test_flickr_files_cut_short_or_damaged(flickr8k):
         "Flickr8k.token.txt:4: is not 'NAME#NUMBER<tab>CAPTION'"
     ]
     file.write_bytes(TOKENS.encode() + b"3.jpg#0\tcaf\xe9\n")
-    assert bad_of("flickr:Flickr8k.token.txt", flickr8k) == ["Flickr8k.token.txt:5: is not UTF-8 at byte 11"]
+    assert bad_of("flickr:Flickr8k.token.txt", flickr8k) == [
+        "Flickr8k.token.txt:5: is not UTF-8 at byte 11 (0xe9, 'é' in Windows-1252; save it as UTF-8)"
+    ]
     for text, told in (("", "is empty"), ("a,b\n", "no file of Flickr captions")):
         file.write_text(text)
         with pytest.raises(DataError, match=told):

@@ -130,7 +130,8 @@ def test_librispeech_cut_short_or_damaged(librispeech):
     transcript.write_bytes(text.encode() + b"84-121123-0002 GONE\n84-121123-0003 CAF\xe9\n")
     assert bad_of("librispeech:LibriSpeech/dev-clean", librispeech) == [
         "dev-clean:5: has no recording '84-121123-0002.flac' ('84/121123/84-121123.trans.txt' line 3)",
-        "dev-clean:6: is not UTF-8 at byte 18 ('84/121123/84-121123.trans.txt' line 4)",
+        "dev-clean:6: is not UTF-8 at byte 18 (0xe9, 'é' in Windows-1252; save it as UTF-8) "
+        "('84/121123/84-121123.trans.txt' line 4)",
     ]
 
 

@@ -17,7 +17,10 @@ from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sensorium.core import text_file
 from sensorium.core.errors import ConfigError, DataError
+
+_MAX_BYTES = 10_000_000
 
 
 class Section(BaseModel):
@@ -101,16 +104,19 @@ def read_toml(path: Path) -> tuple[dict[str, Any], Source]:
         ConfigError: not readable, or not TOML; the parser's line and column are kept.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_file.whole(path, _MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError("no such config file", where=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except DataError as error:
+        raise ConfigError(error.what, where=error.where, advice=error.advice) from None
     return parse_toml(text, str(path))
 
 
 def parse_toml(text: str, name: str = "config") -> tuple[dict[str, Any], Source]:
-    """Parse TOML text; returns its values and where its keys stand."""
+    """Parse TOML text; returns its values and where its keys stand.  Raises ConfigError: not TOML."""
+    text = text.removeprefix("\ufeff")
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -74,7 +74,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     for number, text, fault in lines_with_faults(path):
         if fault:
-            raise DataError(fault, where=f"{path}:{number}", advice=ADVICE)
+            raise DataError(fault, where=f"{path}:{number}")
         yield number, text
 
 
@@ -117,7 +117,7 @@ def whole(path: Path, max_bytes: int = MAX_WHOLE_BYTES) -> str:
     if not text.isascii() or "\0" in text:
         for number, raw in enumerate(data.split(b"\n"), start=1):
             if fault := _line(number, raw).fault:
-                raise DataError(fault, where=f"{path}:{number}", advice=ADVICE)
+                raise DataError(fault, where=f"{path}:{number}")
     return text
 
 
@@ -152,7 +152,7 @@ def _begin(file: BinaryIO, path: Path) -> None:
     """Refuse what is not UTF-8 as a whole; step over byte-order marks."""
     head: bytes = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]  # type: ignore[attr-defined]  # both kinds have it; a pipe cannot seek
     if kind := _kind(head):
-        raise DataError(f"is {kind}", where=str(path), advice=f"{ADVICE} text")
+        raise DataError(f"is {kind}", where=str(path), advice=ADVICE)
     while head.startswith(_MARK_BYTES):
         file.read(len(_MARK_BYTES))
         head = head[len(_MARK_BYTES) :]
@@ -230,4 +230,4 @@ def _not_utf8(at: int, byte: int) -> str:
     """Say which byte of a line is not UTF-8, and which letter it is in the encoding that is most likely meant."""
     letter = bytes([byte]).decode("cp1252", "replace")
     meant = f", '{letter}' in Windows-1252" if letter.isprintable() and letter != "\ufffd" else ""
-    return f"is not UTF-8 at byte {at} (0x{byte:02x}{meant})"
+    return f"is not UTF-8 at byte {at} (0x{byte:02x}{meant}; {ADVICE})"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 
 MAX_VALUE = 64_000_000
@@ -41,7 +42,7 @@ def members(path: Path) -> Iterator[Member]:
     Raises:
         DataError: not JSON, not an object, cut short, damaged, or a value that is too long.
     """
-    with path.open("rb") as file:
+    with text_file.opened(path) as file:
         text = _Window(file, path)
         text.expect("{")
         is_first = True
@@ -102,7 +103,7 @@ class _Window:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.place = "its beginning"
         self._file, self._path = file, path
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
+        self._decode = codecs.getincrementaldecoder("utf-8")()
         self._text = ""
         self._at = 0
         self._num_bytes = 0

@@ -66,7 +66,6 @@ HUB = frozenset({"hf:"})
 _OPTIONS = re.compile(r"\?(\w+=[^?]*)$")
 
 MAX_CELL_BYTES = 10_000_000
-MAX_LINE_BYTES = 64_000_000
 
 
 class Row(NamedTuple):

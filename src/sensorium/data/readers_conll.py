@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
@@ -65,18 +66,14 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
     """Yield each sentence's first line number and its lines' cells."""
     lines: list[list[str]] = []
     start = 1
-    with path.open(encoding="utf-8-sig", newline=None) as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                cells = line.split()
-                if cells and cells[0] != "-DOCSTART-":
-                    if not lines:
-                        start = number
-                    lines.append(cells)
-                elif lines and not cells:
-                    yield start, lines
-                    lines = []
-        except UnicodeDecodeError as error:
-            raise DataError(f"is not UTF-8: {error.reason}", where=str(path)) from None
+    for number, line in text_file.lines(path):
+        cells = text_file.fields(line)
+        if cells and cells[0] != "-DOCSTART-":
+            if not lines:
+                start = number
+            lines.append(cells)
+        elif lines and not cells:
+            yield start, lines
+            lines = []
     if lines:
         yield start, lines

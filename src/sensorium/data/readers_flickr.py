@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.beside import cell_prefix, file_beside, folder_beside
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
@@ -78,7 +79,7 @@ class _Splits:
     def __init__(self, lists: dict[str, Path]) -> None:
         self._side: dict[str, str] = {}
         for side, file in lists.items():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            for _, line in text_file.lines(file):
                 name = Path(line.strip()).stem
                 if name and self._side.setdefault(name, side) != side:
                     advice = "an image belongs to one part"
@@ -112,19 +113,14 @@ def _rows(
 def _lines(
     path: Path, pattern: re.Pattern[str], expected: str, skip: int
 ) -> Iterator[BadLine | tuple[int, str, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if number <= skip or not raw.strip():
-                continue
-            try:
-                found = pattern.fullmatch(raw.decode("utf-8-sig").rstrip("\r\n"))
-            except UnicodeDecodeError as error:
-                yield BadLine(number, f"is not UTF-8 at byte {error.start}")
-                continue
-            if found is None:
-                yield BadLine(number, f"is not '{expected}'")
-            else:
-                yield number, found["image"], found["caption"]
+    for number, text, fault in text_file.lines_with_faults(path):
+        if number <= skip or not text.strip():
+            continue
+        found = pattern.fullmatch(text)
+        if fault or found is None:
+            yield BadLine(number, fault or f"is not '{expected}'")
+        else:
+            yield number, found["image"], found["caption"]
 
 
 def _csv_rows(path: Path) -> Iterator[BadLine | tuple[int, str, str]]:
@@ -137,8 +133,7 @@ def _csv_rows(path: Path) -> Iterator[BadLine | tuple[int, str, str]]:
 
 
 def _first_line(path: Path) -> str:
-    with path.open("rb") as file:
-        line = file.readline(1 << 20).decode("utf-8-sig", "replace").strip("\r\n")
-    if not line:
-        raise DataError("is empty", where=str(path))
-    return line
+    for _, text, _ in text_file.lines_with_faults(path):
+        if text:
+            return text
+    raise DataError("is empty", where=str(path))

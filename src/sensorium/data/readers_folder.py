@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
@@ -49,15 +50,12 @@ def read_class_folders(path: Path, *, names: str = "") -> RowStream:
 
 def _names_of(file: Path) -> dict[str, str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        parted = [(text_file.fields(line)[:1], line.strip()) for _, line in text_file.lines(file)]
     except FileNotFoundError:
         raise DataError(
             "no such file of names", where=str(file), advice="see it from the folder of classes"
         ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 at byte {error.start:,}", where=str(file)) from None
-    parted = (line.split(maxsplit=1) for line in lines)
-    return {parts[0]: parts[1].strip() for parts in parted if len(parts) == 2}
+    return {key[0]: line.removeprefix(key[0]).strip() for key, line in parted if key and key[0] != line}
 
 
 def _rows(root: Path, called: dict[str, str]) -> Iterator[Row | BadLine]:

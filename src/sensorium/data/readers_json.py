@@ -7,29 +7,28 @@ a BadLine.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
-from sensorium.data.readers import MAX_LINE_BYTES, BadLine, Row, RowStream, row_of
-
-_BOM = b"\xef\xbb\xbf"
+from sensorium.core.text_file import Line
+from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 
 def read_jsonl(path: Path) -> RowStream:
-    """Open a JSONL file.  Raises DataError: the file is empty."""
-    file = path.open("rb")
-    if file.read(len(_BOM)) != _BOM:
-        file.seek(0)
-    if path.stat().st_size <= file.tell():
-        file.close()
+    """Open a JSONL file.  Raises DataError: the file is empty, or no text in UTF-8."""
+    lines = text_file.lines_with_faults(path)
+    first = next(lines, None)
+    if first is None:
         raise DataError("is empty", where=str(path))
     columns: dict[str, None] = {}
     names: list[str] = []
-    return RowStream(names, _rows(file, columns, names))
+    return RowStream(names, _rows(itertools.chain([first], lines), columns, names))
 
 
 def json_cell(value: Any) -> str:
@@ -41,41 +40,25 @@ def json_cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _rows(file: BinaryIO, columns: dict[str, None], names: list[str]) -> Iterator[Row | BadLine]:
-    with file:
-        for number, line in _lines(file):
-            if line is None:
-                yield BadLine(number, f"is longer than {MAX_LINE_BYTES // 1_000_000} MB")
-                continue
-            if not line.strip():
-                continue
-            row = _row(number, line)
-            if isinstance(row, Row):
-                for name in row.cells:
-                    if name not in columns:
-                        columns[name] = None
-                        names.append(name)
-            yield row
+def _rows(lines: Iterator[Line], columns: dict[str, None], names: list[str]) -> Iterator[Row | BadLine]:
+    for number, text, fault in lines:
+        if fault:
+            yield BadLine(number, fault)
+            continue
+        if not text.strip():
+            continue
+        row = _row(number, text)
+        if isinstance(row, Row):
+            for name in row.cells:
+                if name not in columns:
+                    columns[name] = None
+                    names.append(name)
+        yield row
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Number the lines from 1; None stands for a line beyond the cap, which is skipped over."""
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES):
-        number += 1
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-            yield number, None
-        else:
-            yield number, line
-
-
-def _row(number: int, line: bytes) -> Row | BadLine:
+def _row(number: int, text: str) -> Row | BadLine:
     try:
-        value = json.loads(line.decode("utf-8"), object_pairs_hook=_distinct)
-    except UnicodeDecodeError as error:
-        return BadLine(number, f"is not UTF-8: {error.reason} at byte {error.start}")
+        value = json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         return BadLine(number, f"is not JSON: {error.msg} at column {error.colno}")
     except RecursionError:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.beside import cell_prefix, folder_beside
 from sensorium.data.joining import Joined
@@ -134,7 +135,7 @@ def _whole(wav_scp: Path, recordings: dict[str, str]) -> Iterator[_Part]:
 
 def _segments(path: Path) -> Iterator[_Part | str]:
     for line, utterance, rest in _lines(path):
-        cells = rest.split()
+        cells = text_file.fields(rest)
         try:
             recording, start_s, end_s = cells[0], float(cells[1]), float(cells[2])
         except (IndexError, ValueError):
@@ -157,14 +158,6 @@ def _joined(path: Path) -> Joined[str] | None:
 
 def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, first field, the rest).  Raises DataError: not UTF-8."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                fields = raw.decode("utf-8").split(maxsplit=1)
-            except UnicodeDecodeError as error:
-                where = f"{path.name}:{number}"
-                raise DataError(
-                    f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8"
-                ) from None
-            if fields:
-                yield number, fields[0], fields[1].strip() if len(fields) > 1 else ""
+    for number, line in text_file.lines(path):
+        if key := text_file.fields(line):
+            yield number, key[0], line.strip(" \t").removeprefix(key[0]).strip(" \t")

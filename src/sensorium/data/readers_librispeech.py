@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
@@ -64,21 +65,16 @@ def _chapter(root: Path, transcript: Path) -> Iterator[dict[str, str] | str]:
     place = transcript.relative_to(root).as_posix()
     speaker, _, chapter = transcript.name.removesuffix(TRANSCRIPT).partition("-")
     subset = (folder.parts[-3:-2] or ("",))[0]
-    with transcript.open("rb") as lines:
-        for line, raw in enumerate(lines, start=1):
-            if not raw.strip():
-                continue
-            try:
-                utterance, _, text = raw.decode("utf-8").strip().partition(" ")
-            except UnicodeDecodeError as error:
-                yield f"is not UTF-8 at byte {error.start} ('{place}' line {line})"
-                continue
-            name = recordings.pop(utterance, None)
-            if name is None or not text:
-                what = f"has no recording '{utterance}.flac'" if name is None else f"'{utterance}' has no text"
-                yield f"{what} ('{place}' line {line})"
-                continue
-            audio = (folder / name).relative_to(root).as_posix()
-            values = (audio, text, speaker, chapter, utterance, subset)
-            yield dict(zip(COLUMNS, values, strict=True))
+    for line, said, fault in text_file.lines_with_faults(transcript):
+        if not said.strip():
+            continue
+        utterance, _, text = said.strip().partition(" ")
+        name = None if fault else recordings.pop(utterance, None)
+        if name is None or not text:
+            what = f"has no recording '{utterance}.flac'" if name is None else f"'{utterance}' has no text"
+            yield f"{fault or what} ('{place}' line {line})"
+            continue
+        audio = (folder / name).relative_to(root).as_posix()
+        values = (audio, text, speaker, chapter, utterance, subset)
+        yield dict(zip(COLUMNS, values, strict=True))
     yield from (f"'{name}' has no line in '{place}'" for name in sorted(recordings.values()))

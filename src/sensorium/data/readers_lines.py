@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
@@ -41,13 +42,10 @@ def read_lines(path: Path) -> RowStream:
 def _rows(files: Sequence[tuple[Path, str | None]]) -> Iterator[Row | BadLine]:
     number = 0
     for file, label in files:
-        with file.open("rb") as lines:
-            for line in lines:
-                number += 1
-                try:
-                    text = line.decode("utf-8").strip()
-                except UnicodeDecodeError as error:
-                    yield BadLine(number, f"is not UTF-8 at byte {error.start} ('{file.name}')")
-                    continue
-                if text:
-                    yield row_of(number, {TEXT: text} if label is None else {TEXT: text, LABEL: label})
+        for line in text_file.lines_with_faults(file):
+            number += 1
+            text = line.text.strip()
+            if line.fault:
+                yield BadLine(number, f"{line.fault} ('{file.name}')")
+            elif text:
+                yield row_of(number, {TEXT: text} if label is None else {TEXT: text, LABEL: label})

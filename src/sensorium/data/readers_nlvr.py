@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream
+from sensorium.data.readers_delimited import read_delimited
 
 COLUMNS = ["image", "sentence", "label"]
 EXAMPLES = "examples.tsv"
@@ -41,16 +42,19 @@ def read_nlvr(path: Path) -> RowStream:
 
 
 def _rows(examples: Path, begins: str) -> Iterator[Row | BadLine]:
-    with examples.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = {"split", *COLUMNS} - set(lines.fieldnames or ())
-        if missing:
-            raise DataError(f"has no column '{min(missing)}'", where=str(examples))
-        for number, cells in enumerate(lines, start=2):
-            if not (cells["split"] or "").startswith(begins):
-                continue
-            if cells["label"] not in LABELS:
-                yield BadLine(number, f"the label is '{cells['label']}', not 'true' or 'false'")
-                continue
-            image = str((examples.parent / "images" / cells["image"]).resolve())
-            yield Row(number, {"image": image, "sentence": cells["sentence"] or "", "label": cells["label"]})
+    table = read_delimited(examples, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+    missing = {"split", *COLUMNS} - set(table.columns)
+    if missing:
+        raise DataError(f"has no column '{min(missing)}'", where=str(examples))
+    for number, row in enumerate(table.rows, start=2):
+        if isinstance(row, BadLine):
+            yield row
+            continue
+        cells = row.cells
+        if not cells["split"].startswith(begins):
+            continue
+        if cells["label"] not in LABELS:
+            yield BadLine(number, f"the label is '{cells['label']}', not 'true' or 'false'")
+            continue
+        image = str((examples.parent / "images" / cells["image"]).resolve())
+        yield Row(number, {"image": image, "sentence": cells["sentence"], "label": cells["label"]})

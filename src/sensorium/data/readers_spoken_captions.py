@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream
+from sensorium.data.readers_delimited import read_delimited
 from sensorium.data.synthesis.kept_speech import kept_speech
 from sensorium.data.synthesis.speech import Voice, voice_sets
 
@@ -61,21 +62,23 @@ def spoken_form(caption: str) -> str:
 def _rows(
     captions: Path, splits: tuple[str, ...], voices: tuple[Voice, ...], folder: Path
 ) -> Iterator[Row | BadLine]:
-    with captions.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = {"caption", "split"} - set(lines.fieldnames or ())
-        if missing:
-            raise DataError(f"has no column '{min(missing)}'", where=str(captions))
-        for number, cells in enumerate(lines, start=2):
-            if cells["split"] not in splits:
-                continue
-            text = spoken_form(cells["caption"] or "")
-            if not text:
-                yield BadLine(number, "the caption has no letters to read")
-                continue
-            voice = voices[_draw(f"{number}:{text}") % len(voices)]
-            said = f"{voice.name}+{voice.variant}"
-            yield Row(number, {"speech": kept_speech(text, voice, folder), "text": text, "voice": said})
+    table = read_delimited(captions, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+    missing = {"caption", "split"} - set(table.columns)
+    if missing:
+        raise DataError(f"has no column '{min(missing)}'", where=str(captions))
+    for number, row in enumerate(table.rows, start=2):
+        if isinstance(row, BadLine):
+            yield row
+            continue
+        if row.cells["split"] not in splits:
+            continue
+        text = spoken_form(row.cells["caption"])
+        if not text:
+            yield BadLine(number, "the caption has no letters to read")
+            continue
+        voice = voices[_draw(f"{number}:{text}") % len(voices)]
+        said = f"{voice.name}+{voice.variant}"
+        yield Row(number, {"speech": kept_speech(text, voice, folder), "text": text, "voice": said})
 
 
 def _draw(key: str) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.beside import cell_prefix, file_beside
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
@@ -140,7 +141,7 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the runs of lines between blank ones, each with the number of its first line."""
     block: list[str] = []
     first = 1
-    for number, line in _lines(path):
+    for number, line in text_file.lines(path):
         if line.strip():
             first = first if block else number
             block.append(line)
@@ -149,15 +150,3 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
             block = []
     if block:
         yield first, block
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                where = f"{path.name}:{number}"
-                raise DataError(
-                    f"is not UTF-8 at byte {error.start}", where=where, advice="save it as UTF-8"
-                ) from None

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.readers import BadLine, Row, RowStream
 
 COLUMN = "text"
 WINDOW = 256
+MAX_BYTES = 4_000_000_000
 PARTS = {"train": (0.0, 0.9), "fit": (0.0, 0.86), "held-out": (0.86, 0.9), "validation": (0.9, 1.0)}
 
 
@@ -37,10 +39,7 @@ def part_of(path: Path) -> str:
     """Return the text of a file, or of the part that `path` ends in.  Raises DataError: not UTF-8."""
     is_part = path.name in PARTS and not path.exists()
     file, (first, last) = (path.parent, PARTS[path.name]) if is_part else (path, (0.0, 1.0))
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 at byte {error.start:,}", where=str(file)) from None
+    text = text_file.whole(file, MAX_BYTES)
     return text[int(first * len(text)) : int(last * len(text))]
 
 
