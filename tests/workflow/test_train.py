@@ -194,7 +194,7 @@ def test_cut_texts_are_counted(shapes):
 
 
 def test_a_missing_column_is_named(shapes):
-    with pytest.raises(DataError, match=r"no column 'sound'.*columns: photo, question, answer"):
+    with pytest.raises(DataError, match=r"no column 'sound'.*it has photo, question, answer"):
         fit(shapes, "inputs.question.column=sound")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import pair, print_json, print_table, say
+from sensorium.cli.output import pairs, print_json, print_table, say
 from sensorium.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def explain(
     from sensorium.workflow.predictor import Predictor
 
     predictor = Predictor.load(run)
-    asked, where = (dict(map(pair, inputs or [])), "") if row is None else table_row(predictor, row)
+    asked, where = (pairs(inputs or []), "") if row is None else table_row(predictor, row)
     methods = [method for method in maps or ALL if method != "none"]
     explanation = explain_answer(predictor, asked, target, methods=methods, value=value)
     files = [] if out is None else write_explanation(explanation, out)

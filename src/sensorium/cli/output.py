@@ -23,6 +23,15 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def pairs(texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """Return what several --input say, by name; a name given again has a list.  Raises UsageError."""
+    row: dict[str, str | list[str]] = {}
+    for name, value in map(pair, texts):
+        before = row.get(name)
+        row[name] = value if before is None else [*([before] if isinstance(before, str) else before), value]
+    return row
+
+
 def print_json(value: Any) -> None:
     """Print exactly one JSON object on stdout."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import pair, print_json
-from sensorium.core.errors import SensoriumError, UsageError
+from sensorium.cli.output import pairs, print_json, say
+from sensorium.core.errors import DataError, SensoriumError, UsageError
 
 if TYPE_CHECKING:
     from sensorium.tasks.task import Prediction
@@ -23,6 +23,10 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
     inputs: Annotated[list[str] | None, typer.Option("--input", help="NAME=VALUE: text, or a media path.")] = None,
     table: Annotated[str | None, typer.Option(help="Answer every row of this table.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="With --table: read this input alone (repeatable); no column of others is needed."),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say for every token what each scorer said of it, and its share.")
     ] = False,
@@ -32,11 +36,13 @@ def predict(
     """Answer with a fitted model; any subset of its inputs may be given."""
     if bool(inputs) == (table is not None):
         raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
+    if only and table is None:
+        raise UsageError("--only is of the columns of a --table", advice="give those inputs alone by --input")
     from sensorium.workflow.predictor import Predictor
 
     predictor = Predictor.load(run, task)
     if table is not None:
-        answers = list(_answer_table(predictor, table, explain))
+        answers = list(_answer_table(predictor, table, only, explain))
         if as_json:
             print_json({"task": predictor.task.name, "rows": len(answers), "predictions": answers})
         else:
@@ -46,9 +52,9 @@ def predict(
                 )
                 if "explanation" in answer:
                     print_explanation(answer["explanation"])
+        _require_answers(table, answers)
         return
-    row = dict(map(pair, inputs or []))
-    facts, prediction = _answers(predictor, [row], explain)[0]
+    facts, prediction = _answers(predictor, [pairs(inputs or [])], explain)[0]
     if as_json:
         print_json({"task": predictor.task.name, **facts})
     else:
@@ -59,15 +65,26 @@ def predict(
             print_explanation(facts["explanation"])
 
 
-def _answer_table(predictor: Predictor, spec: str, explain: bool) -> Iterator[dict[str, Any]]:
+def _require_answers(table: str, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Say how many rows have no answer.  Raises DataError: none has."""
+    errors = [answer["error"] for answer in answers if "error" in answer]
+    told = f"{len(errors):,} of {len(answers):,} rows could not be answered"
+    if len(errors) == len(answers):
+        raise DataError(f"{told}; the first: {errors[0]}" if errors else "has no rows to answer", where=table)
+    if errors:
+        say(told)
+
+
+def _answer_table(
+    predictor: Predictor, spec: str, only: Sequence[str] | None, explain: bool
+) -> Iterator[dict[str, Any]]:
     from sensorium.data.table import Table
 
     table = Table.open(spec, Path())
-    predictor.folder = table.folder
-    columns = predictor.columns
+    predictor.read_from(table, only)
     for start in range(0, len(table), BATCH_ROWS):
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
-        rows = [{name: table.row(i).get(column) for name, column in columns.items()} for i in numbers]
+        rows = [predictor.cells(table, i) for i in numbers]
         wheres = [table.where(i) for i in numbers]
         yield from _answer_rows(predictor, rows, wheres, explain)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.output import pair, print_json
+from sensorium.cli.output import pairs, print_json
 
 
 def retrieve(
@@ -25,7 +25,7 @@ def retrieve(
     from sensorium.workflow.searching import found_input, retrieve
 
     predictor = Predictor.load(run, task, finds=True)
-    query = dict(pair(text) for text in inputs)
+    query = pairs(inputs)
     name = found_input(predictor, query, find)
     found = retrieve(predictor, query, among, find=name, top=top)
     if as_json:

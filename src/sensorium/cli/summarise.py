@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.output import pair, say
+from sensorium.cli.output import pairs, say
 from sensorium.core.errors import SensoriumError, UsageError
+from sensorium.core.names import require_known
 
 
 def summarise(
@@ -28,10 +29,10 @@ def summarise(
     from sensorium.workflow.summarising import summarise
     from sensorium.workflow.summary_files import STYLES, written
 
-    if style not in STYLES:
-        raise UsageError(f"no summary format '{style}'", advice=f"choose {', '.join(STYLES)}")
+    require_known([style], list(STYLES), "summary format")
     predictor = Predictor.load(run, task)
-    given = dict(map(pair, inputs or []))
+    given = pairs(inputs or [])
+    require_known(given, list(predictor.columns), "input", where="--input")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     failures: list[SensoriumError] = []

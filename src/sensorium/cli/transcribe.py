@@ -9,6 +9,7 @@ import typer
 
 from sensorium.cli.output import say
 from sensorium.core.errors import SensoriumError, UsageError
+from sensorium.core.names import require_known
 
 HOT_BOOST = 5.0
 
@@ -28,8 +29,7 @@ def transcribe(
     from sensorium.workflow.predictor import Predictor
     from sensorium.workflow.transcript import STYLES, written
 
-    if style not in STYLES:
-        raise UsageError(f"no transcript format '{style}'", advice=f"choose {', '.join(STYLES)}")
+    require_known([style], list(STYLES), "transcript format")
     predictor = Predictor.load(run, task).with_hot_words(dict(map(_boost, hot or [])))
     name = predictor.audio_input()
     if out is not None:

@@ -7,7 +7,6 @@ Every component has a nested `class Config(Section)`; which sections there are i
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sensorium.core import text_file
 from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.names import nearest
 
 _MAX_BYTES = 10_000_000
 
@@ -92,8 +92,7 @@ def known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
 def unknown_key(key: str, known: Sequence[str], source: Source) -> ConfigError:
     """Make the error for a key that nobody reads."""
     leaf = key.rpartition(".")[2]
-    close = difflib.get_close_matches(leaf, known, n=1, cutoff=0.5)
-    advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(sorted(known))}"
+    advice = nearest(leaf, known, listed="known here:", cutoff=0.5)
     return ConfigError(f"unknown key '{key}'", where=source.where(key), advice=advice)
 
 

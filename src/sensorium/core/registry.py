@@ -9,19 +9,13 @@ asked for.  Third parties add names from their own package:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from sensorium.core.errors import ConfigError, ModelError
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Return advice that names the likeliest intended one, or lists all."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
+from sensorium.core.names import nearest
 
 
 def split_source(name: str, values: Mapping[str, Any], *, where: str = "") -> tuple[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ from urllib.parse import unquote
 
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.names import nearest
 
 ENTRY_POINTS = "sensorium.readers"
 
@@ -204,7 +205,7 @@ def _check_options(spec: TableSpec, reader: Reader) -> None:
     known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
     for name in spec.options:
         if name not in known:
-            advice = registry.nearest(name, known) if known else "it has none"
+            advice = nearest(name, known) if known else "it has none"
             raise ConfigError(f"'{spec.kind}' tables have no option '{name}'", where=spec.name, advice=advice)
 
 

@@ -11,7 +11,6 @@ in unlinked temporary files; either is memory-mapped.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from sensorium.core.commit import committed_folder, verify
 from sensorium.core.errors import DataError, ModelError
+from sensorium.core.names import nearest
 from sensorium.data.locking import exclusive
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.readers import Row, TableSpec, open_rows, row_of
@@ -134,9 +134,21 @@ class Table:
         """Return where a column stands, from 1.  Raises DataError: no such column."""
         if name in self._position:
             return self._position[name]
-        close = difflib.get_close_matches(name, self.columns, n=1, cutoff=0.6)
-        advice = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(self.columns) or 'none'}"
-        raise DataError(f"no column '{name}'", where=self.name, advice=advice)
+        raise DataError(f"no column '{name}'", where=self.name, advice=nearest(name, self.columns, listed="it has"))
+
+    def require(self, columns: Mapping[str, str]) -> None:
+        """Refuse the table before anything is read from its rows, if it lacks a column.
+
+        Args:
+            columns: column names, by what reads them ("[inputs.photo]").
+
+        Raises:
+            DataError: no such column; with the near one, or all that there are.
+        """
+        for reader, column in columns.items():
+            if column not in self._position:
+                advice = nearest(column, self.columns, listed="it has")
+                raise DataError(f"no column '{column}', which {reader} reads", where=self.name, advice=advice)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ Enters: a file.  Leaves: `WordVectors`, words and float32 (V, D); and back.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from sensorium.core.commit import write_atomic
 from sensorium.core.errors import DataError
+from sensorium.core.names import near
 from sensorium.core.vocabulary import Vocab
 
 
@@ -77,8 +77,8 @@ class WordVectors:
     def unit(self, word: str) -> Tensor:
         """Return the vector of `word` at length 1, (D,).  Raises DataError: an unknown word."""
         if word not in self.row_of:
-            close = difflib.get_close_matches(word, self.words, n=1)
-            raise DataError(f"no vector for '{word}'", advice=f"did you mean '{close[0]}'?" if close else "")
+            close = near(word, self.words)
+            raise DataError(f"no vector for '{word}'", advice=f"did you mean '{close}'?" if close else "")
         return self.unit_VD[self.row_of[word]]
 
     @cached_property

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.data.word_vectors import WordVectors
 from sensorium.evaluation.metrics import Metric
 from sensorium.evaluation.word_splits import SPLITS
@@ -104,7 +105,7 @@ def parsed(name: str) -> tuple[str, dict[str, Any]]:
     if base not in SPLIT_OF:
         raise ConfigError(f"'{base}' splits words in its own way", advice=f"of these it can be told: {[*SPLIT_OF]}")
     if split not in SPLITS:
-        raise ConfigError(f"no way to split words '{split}'", advice=registry.nearest(split, list(SPLITS)))
+        raise ConfigError(f"no way to split words '{split}'", advice=nearest(split, list(SPLITS)))
     return base, {"split": SPLITS[split]}
 
 
@@ -129,6 +130,6 @@ def require_known(names: list[str], *, has_vectors: bool) -> None:
         base, _ = parsed(name)
         known = registry.names(METRICS | VECTOR_METRICS, ENTRY_POINTS)
         if base not in known:
-            raise ConfigError(f"no metric '{base}'", advice=registry.nearest(base, known))
+            raise ConfigError(f"no metric '{base}'", advice=nearest(base, known))
         if base in VECTOR_METRICS and not has_vectors:
             load_metric(base)

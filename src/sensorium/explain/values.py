@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sensorium.core.errors import ConfigError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 
 Value = Callable[[Tensor], Tensor]
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.attention import AttentionConfig
 from sensorium.fusion.parts import conditioning, kinds, ordered

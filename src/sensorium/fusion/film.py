@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError, UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.fusion.parts import conditioning, heard, ordered, presence
 from sensorium.fusion.pooling import PoolEach, Pooling

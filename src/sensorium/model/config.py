@@ -16,6 +16,7 @@ from pydantic import Field
 from sensorium.core import registry
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.data.tokenizers import ENTRY_POINTS as TOKENIZER_GROUP
 from sensorium.data.tokenizers import TOKENIZERS
 from sensorium.fusion.layout import Groups, make_fusion, options_for
@@ -263,7 +264,7 @@ def _target(
     common, rest = split(table(values, "target", source), TargetSection)
     target = TargetSection.parse(common, source, "target")
     if target.task not in default_tokenizer:
-        advice = registry.nearest(target.task, list(default_tokenizer))
+        advice = nearest(target.task, list(default_tokenizer))
         raise ConfigError(f"no task '{target.task}'", where=source.where("target.task"), advice=advice)
     if target.tokenizer is None:
         target = target.model_copy(update={"tokenizer": default_tokenizer[target.task] or NO_TEXT_TOKENIZER})

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from sensorium.core import registry
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.fusion.alignment import Alignment
 from sensorium.fusion.balance import Balance
 from sensorium.fusion.layout import make_fusion, named_part
@@ -101,7 +102,7 @@ def parse_fusion(
     for key, names in named.items():
         for name in names:
             if name not in inputs:
-                where, advice = source.where(f"fusion.{key}"), registry.nearest(name, inputs)
+                where, advice = source.where(f"fusion.{key}"), nearest(name, inputs)
                 raise ConfigError(f"'fusion.{key}' names no input: '{name}'", where=where, advice=advice)
     cls = registry.load(FUSIONS, FUSION_GROUP, fusion.features, where=source.where("fusion.features"))
     options = options_of(cls.Config, rest, FusionSection, source, "fusion")
@@ -115,7 +116,7 @@ def _check_fusion(fusion: FusionSection, cls: Any, options: Section, inputs: lis
     part = named_part(options)
     if part is not None and part not in inputs:
         key = f"fusion.{type(options).names_part}"  # type: ignore[attr-defined]
-        advice = registry.nearest(part, inputs)
+        advice = nearest(part, inputs)
         raise ConfigError(f"'{key}' names no input: '{part}'", where=source.where(key), advice=advice)
     groups = layout_groups(fusion, inputs)
     try:

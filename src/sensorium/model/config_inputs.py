@@ -15,6 +15,7 @@ from pydantic import Field
 from sensorium.core import registry
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.data.scan import InputSpec
 from sensorium.data.several import Several
 from sensorium.encoders.registry import ENCODERS
@@ -86,7 +87,7 @@ def parse_input(name: str, raw: Any, source: Source) -> InputChoice:
     key = f"{section.modality}.{section.encoder}"
     modalities = {n.partition(".")[0] for n in registry.names(ENCODERS, ENCODER_GROUP)}
     if section.modality not in modalities:
-        advice = registry.nearest(section.modality, sorted(modalities))
+        advice = nearest(section.modality, sorted(modalities))
         raise ConfigError(
             f"no modality '{section.modality}'", where=source.where(f"{prefix}.modality"), advice=advice
         )

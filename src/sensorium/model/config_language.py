@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from sensorium.core import registry
 from sensorium.core.config import Section, Source, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.language.registry import ENTRY_POINTS as SCORER_GROUP
 from sensorium.language.registry import SCORERS
 from sensorium.model.config_reading import plain, table
@@ -130,7 +131,7 @@ def _check_internal(language: LanguageSection, scorers: Mapping[str, ScorerChoic
     where = source.where("language.internal")
     for name, share in language.internal.items():
         if name not in scorers:
-            advice = registry.nearest(name, list(scorers))
+            advice = nearest(name, list(scorers))
             raise ConfigError(f"'language.internal' names no scorer: '{name}'", where=where, advice=advice)
         if scorers[name].scorer.fitted_by != "gradient" or language.mix == "chain":
             raise ConfigError(f"'{name}' has no internal language to be divided out", where=where)
@@ -172,7 +173,7 @@ def _check_what_is_read(name: str, scorers: Mapping[str, ScorerChoice], source: 
     if of in others and of not in shown:
         raise ConfigError(f"'language.{name}.of': '{of}' has no hidden vectors to be remembered", where=where)
     if of not in others:
-        advice = registry.nearest(of, shown)
+        advice = nearest(of, shown)
         raise ConfigError(f"'language.{name}.of' names no other scorer: '{of}'", where=where, advice=advice)
 
 
@@ -186,7 +187,7 @@ def _scorer(name: str, raw: Mapping[str, Any], source: Source, inputs: list[str]
         raise ConfigError(f"'{name}' cannot name a scorer", where=source.where("language.scorers"), advice=advice)
     known = registry.names(SCORERS, SCORER_GROUP)
     if "scorer" not in raw and name not in known:
-        advice = f'{registry.nearest(name, known)}; a name of your own needs [{prefix}] scorer = "KIND"'
+        advice = f'{nearest(name, known)}; a name of your own needs [{prefix}] scorer = "KIND"'
         raise ConfigError(f"no scorer '{name}'", where=source.where("language.scorers"), advice=advice)
     cls = registry.load(SCORERS, SCORER_GROUP, kind, where=source.where(f"{prefix}.scorer"))
     for key in values:
@@ -195,6 +196,6 @@ def _scorer(name: str, raw: Mapping[str, Any], source: Source, inputs: list[str]
     options = cls.Config.parse(values, source, prefix)
     for named in getattr(options, "inputs", ()):
         if named not in inputs:
-            where, advice = source.where(f"{prefix}.inputs"), registry.nearest(named, inputs)
+            where, advice = source.where(f"{prefix}.inputs"), nearest(named, inputs)
             raise ConfigError(f"'{prefix}.inputs' names no input: '{named}'", where=where, advice=advice)
     return ScorerChoice(cls, options, kind)

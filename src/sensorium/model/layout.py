@@ -11,7 +11,7 @@ from typing import Any
 
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 from sensorium.fusion.layout import Given, Groups, LayoutName
 
 

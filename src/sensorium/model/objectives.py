@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.core.protocols import Masking, Preparer
-from sensorium.core.registry import nearest
 from sensorium.core.types import Batch, Conditioning, Encoded, MediaBatch
 from sensorium.fusion.alignment import Alignment
 from sensorium.fusion.masked import MaskedHead

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from sensorium.core.commit import verify
 from sensorium.core.config import Section, Source, read_toml
 from sensorium.core.errors import ConfigError, ModelError
+from sensorium.core.names import nearest
 from sensorium.core.protocols import Preparer
-from sensorium.core.registry import nearest
 from sensorium.model.frozen import FrozenEncoder
 from sensorium.model.precision import precision_section, read_precision
 

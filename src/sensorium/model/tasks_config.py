@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import nn
 
-from sensorium.core import registry
 from sensorium.core.config import Source, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.model import taking
 from sensorium.model.config import ModelConfig, parse
 
@@ -150,7 +150,7 @@ def _columns(name: str, own: Mapping[str, Any], inputs: Mapping[str, Any], sourc
         raise ConfigError(f"'{key}' is a list of inputs, or their columns by input", where=source.where(key))
     for read in raw:
         if read not in inputs:
-            advice = registry.nearest(str(read), list(inputs))
+            advice = nearest(str(read), list(inputs))
             raise ConfigError(f"'{key}' names no input: '{read}'", where=source.where(key), advice=advice)
     own_columns = raw if isinstance(raw, Mapping) else {}
     return {n: own_columns.get(n, _column(n, section)) for n, section in inputs.items() if n in raw}

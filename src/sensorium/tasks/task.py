@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from sensorium.core.errors import ConfigError
+from sensorium.core.names import nearest
 from sensorium.core.protocols import RecallingScorer
-from sensorium.core.registry import nearest
 from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.decoding.candidates import score_candidates

@@ -16,11 +16,12 @@ import numpy as np
 
 from sensorium.core.config import Source
 from sensorium.core.errors import UsageError
+from sensorium.core.names import require_known
 from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.table import Table
 from sensorium.evaluation.missing import PatternResult, evaluate_missing
-from sensorium.evaluation.registry import require_known
+from sensorium.evaluation.registry import require_known as require_metrics
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.explain.maps import METHODS
 from sensorium.explain.row import RowExplanation
@@ -33,7 +34,7 @@ from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Prediction, Task
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
-from sensorium.workflow.explaining import explain_answer, mean_over, write_explanation
+from sensorium.workflow.explaining import explain_answer, mean_over, require_explainable, write_explanation
 from sensorium.workflow.lessons import Lesson, write_lessons
 from sensorium.workflow.predictor import Predictor, chosen, load_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
@@ -179,7 +180,9 @@ class Sensorium:
         self, table: str | Path | None = None, *, value: str = "log_p", max_rows: int | None = None
     ) -> Contributions:
         """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
-        predictor, _, corpus = self._judged_rows(table, None)
+        require_explainable((), value)
+        predictor, config = self._asked(None)
+        corpus = self._judged_rows(predictor, config, table)
         return mean_over(predictor.model, corpus, value=value, max_rows=max_rows)
 
     def evaluate(
@@ -200,11 +203,14 @@ class Sensorium:
                 each other.
 
         Raises:
-            UsageError: a model loaded without its run, whose columns are therefore unknown.
+            UsageError: a model loaded without its run, whose columns are unknown; no such input in `only`.
             ConfigError: no such metric, or one for which there are no word vectors.
+            DataError: the table lacks a column.
         """
-        predictor, config, corpus = self._judged_rows(table, task)
-        require_known(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
+        predictor, config = self._asked(task)
+        require_known(only or (), list(predictor.model.config.inputs), "input", where="only")
+        require_metrics(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
+        corpus = self._judged_rows(predictor, config, table)
         return evaluate(
             predictor.model,
             self._judged_by(predictor, config, metrics),
@@ -225,7 +231,8 @@ class Sensorium:
         Raises:
             UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
         """
-        predictor, config, corpus = self._judged_rows(table, task)
+        predictor, config = self._asked(task)
+        corpus = self._judged_rows(predictor, config, table)
         return evaluate_missing(
             predictor.model,
             self._judged_by(predictor, config, None),
@@ -237,11 +244,14 @@ class Sensorium:
             vectors=config.word_vectors(),
         )
 
-    def _judged_rows(self, table: str | Path | None, task: str | None) -> tuple[Predictor, RunConfig, Corpus]:
-        """Return what answers, its config, and the rows of a table, or the run's test (else validation) rows."""
+    def _asked(self, task: str | None) -> tuple[Predictor, RunConfig]:
+        """Return what answers a task, and its config."""
         if self.config is None:
             raise UsageError("a model loaded without its run cannot judge tables", advice="load the run folder")
-        predictor, config = self._judged(task), self._config_of(task)
+        return self._judged(task), self._config_of(task)
+
+    def _judged_rows(self, predictor: Predictor, config: RunConfig, table: str | Path | None) -> Corpus:
+        """Return the rows of a table, or the run's test (else validation) rows."""
         quarantine = Quarantine(config.data.max_bad_fraction)
         if table is None:
             parts = open_parts(config, quarantine)
@@ -249,7 +259,7 @@ class Sensorium:
         else:
             opened = Table.open(str(table), Path(), quarantine=quarantine)
             part = Part(opened, np.arange(len(opened)))
-        return predictor, config, build_corpus(config, predictor.model, part, quarantine=quarantine)
+        return build_corpus(config, predictor.model, part, quarantine=quarantine)
 
     def _judged_by(self, predictor: Predictor, config: RunConfig, metrics: Sequence[str] | None) -> Task:
         if isinstance(predictor.task, Finds) and metrics is None:

@@ -21,16 +21,18 @@ import numpy as np
 from sensorium.core.commit import disk_error
 from sensorium.core.errors import UsageError
 from sensorium.core.protocols import Preparer
+from sensorium.core.registry import load
 from sensorium.core.types import Media
 from sensorium.core.vocabulary import BOS
 from sensorium.data.corpus import Corpus
 from sensorium.data.table import Table
-from sensorium.explain.maps import METHODS
+from sensorium.explain.maps import ENTRY_POINTS, METHODS
 from sensorium.explain.pictures import draw_contributions, draw_map
 from sensorium.explain.row import RowExplanation, explain_row
 from sensorium.explain.scorers import answer_ids
 from sensorium.explain.shapley import Contributions, contributions, mean_contributions, rows_at_once
 from sensorium.explain.tables import curve_rows, input_rows, map_rows, token_rows, write_csv
+from sensorium.explain.values import load_value
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Prediction
 from sensorium.workflow.predictor import Predictor
@@ -51,11 +53,19 @@ def explain_answer(
         UsageError: an unknown input, or a row without any.
         ConfigError: an unknown method or value.
     """
+    require_explainable(methods, value)
     answer = predictor.predict([row])[0] if target is None else Prediction(target, math.nan)
-    whole = Predictor(predictor.model.thawed(), predictor.answers, predictor.decoding, predictor.folder)
+    whole = predictor.with_model(predictor.model.thawed())
     ids = answer.token_ids or answer_ids(whole.model, answer.text)
     blind = typed_inputs(whole.model)
     return explain_row(whole.model, whole.batch([row]), answer.text, ids, methods=methods, value=value, blind=blind)
+
+
+def require_explainable(methods: Sequence[str], value: str) -> None:
+    """Refuse unknown names of maps and values before any work.  Raises ConfigError."""
+    load_value(value)
+    for method in methods:
+        load(METHODS, ENTRY_POINTS, method)
 
 
 def mean_over(
@@ -93,18 +103,17 @@ def table_row(predictor: Predictor, spec: str) -> tuple[dict[str, Any], str]:
 
     Raises:
         UsageError: not of that form, or the table has no such line.
+        DataError: the table lacks a column that an input is read from.
     """
     name, _, line = spec.rpartition(":")
     if not name or not line.isdigit():
         raise UsageError("expected TABLE:LINE", where=f"--row {spec}")
     table = Table.open(name, Path())
+    predictor.read_from(table)
     found = next((i for i in range(len(table)) if table.where(i).endswith(f":{line}")), None)
     if found is None:
         raise UsageError(f"has no row at line {line}", where=table.name, advice=f"the first is {table.where(0)}")
-    predictor.folder = table.folder
-    cells = table.row(found)
-    columns = {name: choice.column for name, choice in predictor.model.config.inputs.items()}
-    return {name: cells.get(column) or None for name, column in columns.items()}, table.where(found)
+    return predictor.cells(table, found), table.where(found)
 
 
 def write_explanation(explanation: RowExplanation, folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sensorium.core.commit import write_atomic
 from sensorium.core.errors import ModelError, UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 from sensorium.core.vocabulary import BOS, EOS, UNK
 from sensorium.data.tokenizers import Tokenizer
 

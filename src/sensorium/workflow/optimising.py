@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from sensorium.core.commit import write_atomic
 from sensorium.core.config import write_toml
 from sensorium.core.errors import UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 from sensorium.decoding.config import DecodingConfig
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM

@@ -6,8 +6,9 @@ log-probabilities of given targets.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 
 from sensorium.core.errors import UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import require_known
 from sensorium.core.types import Batch, Item, Items, Media, Sample
-from sensorium.data.corpus import Corpus
+from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.table import Table
 from sensorium.decoding.config import DecodingConfig
 from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
@@ -31,6 +33,7 @@ from sensorium.workflow.run_folder import (
     DECODING,
     model_folder,
     read_decoding,
+    read_media_folder,
     read_task_decoding,
     task_folder,
 )
@@ -45,6 +48,7 @@ class Predictor:
         decoding: how to write if it is open.
         folder: where relative media paths start.
         lessons: what it is taught on top of its training.
+        media_folder: where relative media paths of tables start; None = beside the table, each.
     """
 
     def __init__(
@@ -54,17 +58,19 @@ class Predictor:
         decoding: DecodingConfig,
         folder: Path = Path(),
         lessons: Lessons | None = None,
+        media_folder: Path | None = None,
     ) -> None:
         self.model = model
         self.answers = answers
         self.decoding = decoding
         self.folder = folder
+        self.media_folder = media_folder
         self.lessons = Lessons()
         if lessons:
             self._learn(lessons)
         self.task: Task = load_task(model.config.target.task)
-        read = model.config.read_inputs
-        self._specs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
+        self._specs = _specs(model)
+        self._read = self.columns
 
     @classmethod
     def load(cls, path: Path, task: str | None = None, *, finds: bool = False) -> Predictor:
@@ -116,13 +122,21 @@ class Predictor:
         """Return the same model, listening for these words too; boosts are nats."""
         ctc = self.decoding.ctc
         ctc = ctc.model_copy(update={"hot_words": {**ctc.hot_words, **boosts}})
-        decoding = self.decoding.model_copy(update={"ctc": ctc})
-        return Predictor(self.model, self.answers, decoding, self.folder, self.lessons)
+        other = copy.copy(self)
+        other.decoding = self.decoding.model_copy(update={"ctc": ctc})
+        return other
 
     def for_task(self, task: str) -> Predictor:
         """Return the same model, asked for another kind of task.  Raises ConfigError: there is no such kind."""
-        other = Predictor(self.model, self.answers, self.decoding, self.folder, self.lessons)
+        other = copy.copy(self)
         other.task = load_task(task)
+        return other
+
+    def with_model(self, model: MultimodalLM) -> Predictor:
+        """Return what asks another form of the same model, such as one that is not frozen."""
+        other = copy.copy(self)
+        other.model = model
+        other._specs = _specs(model)
         return other
 
     def audio_input(self) -> str:
@@ -200,6 +214,30 @@ class Predictor:
         """Return the table column that each input is read from, by input."""
         return {name: spec.column for name, spec in self._specs.items()}
 
+    def media_root(self, table: Table) -> Path:
+        """Return where relative media paths in a table's cells start."""
+        return table.folder if self.media_folder is None else self.media_folder
+
+    def read_from(self, table: Table, only: Collection[str] | None = None) -> None:
+        """Read the rows of a table from now on: what `cells` gives is meant as its media paths are.
+
+        Args:
+            only: the inputs that are read; None = all.  The table needs no column of the others.
+
+        Raises:
+            UsageError: an unknown name in `only`.
+            DataError: the table lacks a column that an input is read from.
+        """
+        require_known(only or (), list(self._specs), "input", where="--only")
+        read = {n: column for n, column in self.columns.items() if only is None or n in only}
+        table.require({f"[inputs.{name}]": column for name, column in read.items()})
+        self.folder, self._read = self.media_root(table), read
+
+    def cells(self, table: Table, row: int) -> dict[str, str | None]:
+        """Return what a row of the table that is read has of each input; None where it has nothing."""
+        cells = table.row(row)
+        return {name: cells[column] or None for name, column in self._read.items()}
+
     def aligned_inputs(self) -> tuple[str, ...]:
         """Name the inputs that find each other; none if the model aligns nothing."""
         return self.model.alignment.names if self.model.alignment is not None else ()
@@ -214,9 +252,7 @@ class Predictor:
         return corpus.batch(np.arange(len(samples)))
 
     def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item | Items]:
-        for name in row:
-            if name not in self._specs:
-                raise UsageError(f"no input '{name}'", advice=nearest(name, list(self._specs)))
+        require_known(row, list(self._specs), "input")
         inputs = {name: self._item(name, row.get(name)) for name in self._specs}
         if self._specs and all(item is None for item in inputs.values()):
             raise UsageError("a row without any input", advice=f"inputs: {', '.join(self._specs)}")
@@ -241,6 +277,10 @@ class Predictor:
         return self._specs[name].preparer.item(str(value), self.folder)
 
 
+def _specs(model: MultimodalLM) -> dict[str, InputSpec]:
+    return {name: choice.spec(model.preparers[name]) for name, choice in model.config.read_inputs.items()}
+
+
 def load_predictors(path: Path) -> dict[str, Predictor]:
     """Load a run folder or a model folder: a Predictor for each of its tasks, by name; "" where there is one.
 
@@ -252,7 +292,8 @@ def load_predictors(path: Path) -> dict[str, Predictor]:
     if not holds_tasks(folder):
         model, answers = load_model(folder, default_tokenizer=default_tokenizers())
         decoding = read_decoding(path) if has_run or (path / DECODING).exists() else DecodingConfig()
-        return {"": Predictor(model, answers, decoding, lessons=read_lessons(folder))}
+        media = read_media_folder(path) if has_run else None
+        return {"": Predictor(model, answers, decoding, lessons=read_lessons(folder), media_folder=media)}
     tasks, answers_of = load_tasks(folder, default_tokenizer=default_tokenizers())
     return {
         name: Predictor(
@@ -262,6 +303,7 @@ def load_predictors(path: Path) -> dict[str, Predictor]:
             if has_run or (task_folder(path, name) / DECODING).exists()
             else DecodingConfig(),
             lessons=read_lessons(folder / "tasks" / name),
+            media_folder=read_media_folder(path, name) if has_run else None,
         )
         for name, model in tasks.models.items()
     }
@@ -279,6 +321,5 @@ def chosen(predictors: Mapping[str, Predictor], task: str | None) -> Predictor:
     if task is None:
         advice = f"say which with --task, one of {', '.join(names)}"
         raise UsageError(f"this model has {len(names)} tasks", advice=advice)
-    if task not in names:
-        raise UsageError(f"no task '{task}' in this model", advice=nearest(task, names))
+    require_known([str(task)], names, "task")
     return list(predictors.values())[names.index(task)]

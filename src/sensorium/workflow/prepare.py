@@ -292,13 +292,7 @@ def _shared_column(config: PretrainingConfig) -> str | None:
 def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:
     """Raise DataError where a table lacks a column that the config reads."""
     for part in parts.values():
-        for key, column in config.model.columns.items():
-            if column not in part.table.columns:
-                raise DataError(
-                    f"has no column '{column}', which [{key}] reads",
-                    where=str(part.table.name),
-                    advice=f"columns: {', '.join(part.table.columns)}",
-                )
+        part.table.require({f"[{key}]": column for key, column in config.model.columns.items()})
 
 
 def input_items(config: PretrainingConfig, part: Part, name: str, preparer: Preparer) -> Iterator[Item]:

@@ -23,6 +23,7 @@ from typing import Any
 from sensorium.core.commit import disk_error, write_atomic
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError, ModelError, UsageError
+from sensorium.core.names import require_known
 from sensorium.decoding.config import DecodingConfig
 from sensorium.training.lock import run_lock
 
@@ -161,10 +162,17 @@ def lessons_folder(path: Path, task: str | None) -> Path:
     """
     folder = model_folder(path)
     tasks = sorted(one.name for one in (folder / "tasks").iterdir()) if (folder / "tasks").is_dir() else []
-    if tasks and task not in tasks:
+    if task is not None:
+        require_known([task], tasks or [_only_task(folder)], "task", where=str(path))
+    if tasks and task is None:
         advice = f"say which with --task, one of {', '.join(tasks)}"
         raise UsageError(f"this model has {len(tasks)} tasks", where=str(path), advice=advice)
     return folder / "tasks" / str(task) if tasks else folder
+
+
+def _only_task(model: Path) -> str:
+    values, _ = read_toml(model / "config.toml")
+    return str(values.get("target", {}).get("task", ""))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -195,6 +203,17 @@ def read_task_decoding(run: Path, task: str) -> DecodingConfig:
     values, source = read_toml(run / "config.toml")
     own = values["tasks"][task].get("decoding", {})
     return DecodingConfig.parse(own, source, f"tasks.{task}.decoding")
+
+
+def read_media_folder(run: Path, task: str | None = None) -> Path | None:
+    """Return where a run's config lets media paths start, as `[data] folder` says; None = beside each table.
+
+    Args:
+        task: of a run of several.
+    """
+    values, _ = read_toml(run / "config.toml")
+    data = (values if task is None else values["tasks"][task]).get("data", {})
+    return Path(data["folder"]) if data.get("folder") else None
 
 
 def _numbered(name: str) -> list[tuple[Path, int]]:

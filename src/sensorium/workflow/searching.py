@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorium.core.errors import DataError, ModelError, UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import require_known
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.table import Table
 from sensorium.evaluation.retrieval import embed_units
@@ -52,14 +52,11 @@ class Gallery:
 
     def __init__(self, predictor: Predictor, table: Table, find: str) -> None:
         column = predictor.columns[find]
-        if column not in table.columns:
-            advice = f"columns: {', '.join(table.columns)}"
-            raise DataError(
-                f"has no column '{column}', which is searched for '{find}'", where=table.name, advice=advice
-            )
+        table.require({f"'{find}'": column})
         model = predictor.model
         spec = InputSpec(column, model.preparers[find], model.config.inputs[find].lists)
-        corpus = Corpus.build(table, range(len(table)), {find: spec}, None, store="memory")
+        root = predictor.media_root(table)
+        corpus = Corpus.build(table, range(len(table)), {find: spec}, None, root, store="memory")
         unit_N = corpus.group_N(find)
         unit_K, first_K = np.unique(unit_N, return_index=True)
         unit_K, first_K = unit_K[unit_K >= 0], first_K[unit_K >= 0]
@@ -111,9 +108,9 @@ def found_input(predictor: Predictor, query: Mapping[str, Any], find: str | None
     if not aligned:
         advice = 'train one with task = "retrieve", or with [fusion.alignment]'
         raise ModelError("the inputs of this model are not aligned with each other", advice=advice)
+    require_known(query, list(predictor.columns), "input")
     if find is not None:
-        if find not in aligned:
-            raise UsageError(f"'{find}' is no aligned input", advice=nearest(find, list(aligned)))
+        require_known([find], aligned, "aligned input")
         return find
     others = [name for name in aligned if name not in query]
     if len(others) != 1:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from sensorium.core.errors import UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import require_known
 from sensorium.report.inline_media import jpeg_uri
 from sensorium.report.markup import Markup, tag
 from sensorium.report.page import POLICY
@@ -29,8 +28,7 @@ time { font-variant-numeric: tabular-nums; opacity: .7; font-size: .85rem; }
 
 def written(summary: Summary, style: str) -> str:
     """Return a summary as a file of `style`: txt, srt, json or html.  Raises UsageError: no such style."""
-    if style not in STYLES:
-        raise UsageError(f"no summary format '{style}'", advice=nearest(style, list(STYLES)))
+    require_known([style], list(STYLES), "summary format")
     return STYLES[style](summary)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sensorium.core.errors import UsageError
-from sensorium.core.registry import nearest
+from sensorium.core.names import require_known
 from sensorium.decoding.ctc_alignment import TimedWord
 from sensorium.tasks.transcription import Transcription
 
@@ -37,8 +37,7 @@ def written(transcription: Transcription, style: str) -> str:
     Raises:
         UsageError: no such style, or subtitles of a model that knows no times.
     """
-    if style not in STYLES:
-        raise UsageError(f"no transcript format '{style}'", advice=nearest(style, list(STYLES)))
+    require_known([style], list(STYLES), "transcript format")
     return STYLES[style](transcription)
 
 

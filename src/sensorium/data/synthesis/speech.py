@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sensorium.core.commit import disk_error
 from sensorium.core.errors import DataError, MissingExtraError
-from sensorium.core.registry import nearest
+from sensorium.core.names import nearest
 
 SPEED_WPM = (80, 450)
 PITCH = (0, 99)
