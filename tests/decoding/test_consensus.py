@@ -1,5 +1,6 @@
 """Minimum Bayes risk: similarity against BLEU by hand, the choice against every text there is."""
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -120,6 +121,9 @@ def test_a_row_draws_the_same_beside_any_others_and_in_pieces(monkeypatch):
     length = min(alone.token_BT.shape[1], together.token_BKT.shape[2])
     assert torch.equal(alone.token_BT[:, :length], together.token_BKT[:, 0, :length])
     assert len({tuple(text) for text in together.token_BKT[0].tolist()}) > 1
+    cond = dataclasses.replace(topics(2, 0), row_id_B=torch.tensor([2, 0]))
+    turned = drawn(scorer, cond, config, max_tokens=6).token_BKT
+    assert torch.equal(turned, together.token_BKT[[2, 0], :, : turned.shape[2]]), "by its number, not its place"
 
 
 def test_draws_carry_the_log_p_of_what_they_say():

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -157,6 +158,20 @@ def test_a_sampled_row_does_not_depend_on_the_rows_behind_it():
     many = generate(scorer, topics(3, 1, 0, 2), search=search, max_tokens=10)
     few = generate(scorer, topics(3, 1), search=search, max_tokens=10)
     assert [words(few, row) for row in (0, 1)] == [words(many, row) for row in (0, 1)]
+
+
+@pytest.mark.parametrize("search", [*SEARCHES, Sample(seed=11), Sample(seed=2, draws=3)], ids=str)
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_a_row_says_the_same_in_any_batch_and_order(search, size):
+    scorer, topic_N = MarkovTable(6, seed=7), torch.tensor([3, 1, 0, 2, 1, 1])
+    whole = generate(scorer, topics(*topic_N.tolist()), search=search, max_tokens=10)
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    for row_N in order.split(size):
+        cond = dataclasses.replace(topics(*topic_N[row_N].tolist()), row_id_B=row_N)
+        part = generate(scorer, cond, search=search, max_tokens=10)
+        for place, row in enumerate(row_N.tolist()):
+            for rank in range(part.token_BKT.shape[1]):
+                assert words(part, place, rank) == words(whole, row, rank)
 
 
 def test_sampling_repeats_with_its_seed_only():

@@ -232,7 +232,24 @@ def test_words_of_several_texts_follow_each_other():
     media = MediaBatch(
         torch.tensor([[5, 6], [7, 0]]), mask_UT, torch.tensor([0, -1, 1]), torch.tensor([[1, 0], [0, -1]])
     )
-    assert words_by_row(media).tolist() == [[7, -1, 5, 6], [-1] * 4, [5, 6, -1, -1]]
+    assert words_by_row(media).tolist() == [[7, 5, 6, -1], [-1] * 4, [5, 6, -1, -1]]
+
+
+@given(st.lists(st.lists(st.lists(st.integers(4, 9), max_size=4), min_size=1, max_size=3), min_size=1, max_size=4))
+def test_a_rows_words_are_the_same_beside_any_others(rows):
+    texts = [text for row in rows for text in row]
+    longest, most = max(map(len, texts)), max(map(len, rows))
+    values = torch.tensor([text + [0] * (longest - len(text)) for text in texts], dtype=torch.int64)
+    mask_UT = torch.tensor([[True] * len(text) + [False] * (longest - len(text)) for text in texts]).bool()
+    first, lists = 0, []
+    for row in rows:
+        lists.append([*range(first, first + len(row)), *[-1] * (most - len(row))])
+        first += len(row)
+    shape = (len(texts), longest)
+    media = MediaBatch(values.view(shape), mask_UT.view(shape), torch.arange(len(rows)), torch.tensor(lists))
+    for row, words in zip(rows, words_by_row(media).tolist(), strict=True):
+        said = [word for text in row for word in text]
+        assert words == said + [-1] * (len(words) - len(said)), "the words of all texts, then nothing"
 
 
 def test_learns_the_order_of_media_and_answers_any_list(trained, albums):

@@ -86,28 +86,32 @@ def _answer_table(
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [predictor.cells(table, i) for i in numbers]
         wheres = [table.where(i) for i in numbers]
-        yield from _answer_rows(predictor, rows, wheres, explain)
+        yield from _answer_rows(predictor, rows, numbers, wheres, explain)
 
 
 def _answer_rows(
-    predictor: Predictor, rows: list[dict[str, str | None]], wheres: list[str], explain: bool
+    predictor: Predictor,
+    rows: list[dict[str, str | None]],
+    numbers: Sequence[int],
+    wheres: list[str],
+    explain: bool,
 ) -> Iterator[dict[str, Any]]:
     try:
-        for where, (facts, _) in zip(wheres, _answers(predictor, rows, explain), strict=True):
+        for where, (facts, _) in zip(wheres, _answers(predictor, rows, explain, numbers), strict=True):
             yield {"row": where, **facts}
     except SensoriumError:
         # One bad row must not take its neighbours with it: answer one by one and name the bad one.
-        for where, row in zip(wheres, rows, strict=True):
+        for where, row, number in zip(wheres, rows, numbers, strict=True):
             try:
-                yield {"row": where, **_answers(predictor, [row], explain)[0][0]}
+                yield {"row": where, **_answers(predictor, [row], explain, [number])[0][0]}
             except SensoriumError as error:
                 yield {"row": where, "text": None, "probability": None, "error": str(error)}
 
 
 def _answers(
-    predictor: Predictor, rows: Sequence[Mapping[str, Any]], explain: bool
+    predictor: Predictor, rows: Sequence[Mapping[str, Any]], explain: bool, numbers: Sequence[int] | None = None
 ) -> list[tuple[dict[str, Any], Prediction]]:
-    predictions = predictor.predict(rows)
+    predictions = predictor.predict(rows, numbers)
     facts = [_facts(prediction) for prediction in predictions]
     if explain:
         explanations = predictor.explain_answers(rows, predictions)

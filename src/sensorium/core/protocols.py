@@ -226,7 +226,7 @@ class EvidenceScorer(Protocol):
     """
 
     def observe(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> None:
-        """Take in B rows: BOS..EOS, and `cond.evidence`, the words of each input (B, T), -1 = none."""
+        """Take in B rows: BOS..EOS, and `cond.evidence`, the words of each input (B, T), and -1 behind them."""
         ...
 
     def estimate(self) -> Self:

@@ -206,18 +206,27 @@ class Conditioning:
     Attributes:
         memory: the fused positions (B, M, D); M may be 0.
         parts: the encodings before fusion, by input name.
+        row_id_B: (B,) int64, each row's own number, >= 0, by which whatever is drawn for it is drawn, wherever the
+            row stands.  None = its place.
         evidence: further tensors, rows first, for statistical scorers; an input that has words (texts, and
-            sounds or images brought to a codebook) gives them by its name, (B, T) int64 ids, -1 = none.
+            sounds or images brought to a codebook) gives them by its name, (B, T) int64 ids, and -1 behind them.
     """
 
     memory: Encoded
     parts: Mapping[str, Encoded] = field(default_factory=dict)
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    row_id_B: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
         """Count the rows."""
         return int(self.memory.present_B.shape[0])
+
+    def numbers(self) -> Tensor:
+        """Return each row's own number, (B,) int64; its place where none is known."""
+        if self.row_id_B is not None:
+            return self.row_id_B
+        return torch.arange(self.num_rows, device=self.memory.present_B.device)
 
     @classmethod
     def empty(cls, num_rows: int, width: int = 1, device: torch.device | None = None) -> Conditioning:
@@ -232,9 +241,10 @@ class Conditioning:
 
 
 def words_by_row(media: MediaBatch) -> Tensor:
-    """Give each row the words of its text, (B, T) int64, -1 where there is none.
+    """Give each row the words of its text, (B, T) int64, and -1 behind them.
 
-    Of several texts the words follow each other; a text shorter than the longest leaves -1 behind it.
+    Of several texts the words follow each other without gaps, so that a row's words do not depend on how long the
+    texts of other rows are.
 
     Args:
         media: whose values are word ids (U, T).
@@ -247,6 +257,7 @@ def words_by_row(media: MediaBatch) -> Tensor:
         member_SK = torch.where(media.list_SK >= 0, media.list_SK, len(word_UT))
         word_UT = torch.cat([word_UT, absent_1T]).index_select(0, member_SK.flatten()).view(len(member_SK), -1)
         absent_1T = torch.full((1, word_UT.shape[1]), -1, dtype=word_UT.dtype, device=word_UT.device)
+    word_UT = word_UT.gather(1, (word_UT < 0).long().argsort(dim=1, stable=True))
     return torch.cat([word_UT, absent_1T]).index_select(0, torch.where(media.row_B >= 0, media.row_B, len(word_UT)))
 
 

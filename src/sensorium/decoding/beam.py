@@ -61,9 +61,9 @@ class Beam:
             early_stopping=config.early_stopping,
         )
 
-    def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
+    def begin(self, row_id_B: Tensor, max_tokens: int) -> Paths:
         """Begin one empty path for each row; the first step makes `width` of it."""
-        return _Beams(self, num_rows, max_tokens, device)
+        return _Beams(self, len(row_id_B), max_tokens, row_id_B.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ nearest photos: Devlin et al. 2015 (arXiv 1505.04467), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -65,16 +66,11 @@ def drawn(
 ) -> Generated:
     """Draw `config.draws` texts for every row; a row's do not depend on the rows beside it."""
     size = max(1, _MOST_PATHS // config.draws)
+    cond = replace(cond, row_id_B=cond.numbers())
+    search = Sample(temperature=config.temperature, top_p=config.top_p, seed=config.seed, draws=config.draws)
     pieces = []
     for first in range(0, max(1, cond.num_rows), size):
         row_N = torch.arange(first, min(first + size, cond.num_rows), device=cond.memory.x_BTD.device)
-        search = Sample(
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=config.seed,
-            draws=config.draws,
-            first_row=first,
-        )
         pieces.append(generate(scorer, select(cond, row_N), search=search, filters=filters, max_tokens=max_tokens))
     return _joined(pieces, 0)
 

@@ -37,7 +37,7 @@ def generate(
     if max_tokens < 1:
         raise UsageError(f"max_tokens is {max_tokens}", advice="give at least 1")
     device = cond.memory.x_BTD.device
-    paths = search.begin(cond.num_rows, max_tokens, device)
+    paths = search.begin(cond.numbers().to(device), max_tokens)
     state = scorer.start(cond)
     held = [each.start(cond.num_rows, device) for each in filters]
     token_N1 = torch.full((cond.num_rows, 1), BOS, device=device)

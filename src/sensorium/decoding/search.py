@@ -54,8 +54,11 @@ class Search(Protocol):
         """Take from `config` what concerns this search."""
         ...
 
-    def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
-        """Begin one empty path for each row."""
+    def begin(self, row_id_B: Tensor, max_tokens: int) -> Paths:
+        """Begin one empty path for each row, on the device of `row_id_B`, the rows' own numbers (B,) int64.
+
+        A search that draws goes by these numbers, so that what it draws for a row is the same in any batch.
+        """
         ...
 
 
@@ -68,17 +71,17 @@ class Greedy:
         """Greedy search has no settings."""
         return cls()
 
-    def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
+    def begin(self, row_id_B: Tensor, max_tokens: int) -> Paths:
         """Begin one empty path for each row."""
-        return _SteadyPaths(lambda choice_BV, _: choice_BV.argmax(-1), num_rows, max_tokens, device)
+        return _SteadyPaths(lambda choice_BV, _: choice_BV.argmax(-1), len(row_id_B), max_tokens, row_id_B.device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Draw tokens at random: temperature first, then the k likeliest, then the nucleus of mass p.
 
-    Row b draws from a stream of its own, seeded by (seed, b), so its text does not depend on how
-    many rows stand beside it, nor on the device.
+    A row draws from a stream of its own, seeded by (seed, its number), so its text does not depend on which
+    rows stand beside it, nor on its place among them, nor on the device.
 
     Args:
         temperature: divides log p; > 0, and 1 leaves it as it is.
@@ -86,7 +89,6 @@ class Sample:
         top_p: draw from the fewest likeliest tokens whose mass reaches this; 1 = all.
         seed: of all rows' streams.
         draws: texts a row, each from a stream of its own; the first is the one that is drawn alone.
-        first_row: the number of the first row, for rows that are drawn in pieces.
 
     Raises:
         UsageError: a setting out of range.
@@ -97,7 +99,6 @@ class Sample:
     top_p: float = 1.0
     seed: int = 0
     draws: int = 1
-    first_row: int = 0
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.seed >= 0):
@@ -110,12 +111,11 @@ class Sample:
         """Take temperature, top_k, top_p and seed."""
         return cls(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, seed=config.seed)
 
-    def begin(self, num_rows: int, max_tokens: int, device: torch.device) -> Paths:
+    def begin(self, row_id_B: Tensor, max_tokens: int) -> Paths:
         """Begin one empty path for each row, and draw its uniform numbers in advance."""
+        num_rows, device = len(row_id_B), row_id_B.device
         seeds = [
-            (self.seed, self.first_row + row, *((draw,) if draw else ()))
-            for row in range(num_rows)
-            for draw in range(self.draws)
+            (self.seed, row, *((draw,) if draw else ())) for row in row_id_B.tolist() for draw in range(self.draws)
         ]
         streams = [np.random.default_rng(seed).random(max_tokens) for seed in seeds]
         uniform_NT = torch.from_numpy(np.stack(streams) if streams else np.zeros((0, max_tokens))).to(device)

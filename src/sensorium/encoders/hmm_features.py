@@ -6,6 +6,7 @@ the medium.  The models are fitted by counting (`fit`, EM), before any gradient;
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -42,14 +43,19 @@ def posteriors(
 def labelled(examples: Iterable[tuple[MediaBatch, Tensor]]) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
     """Yield each medium's real values (T, ...), and the target ids of the first row that uses it.
 
-    Media are yielded once a batch; those of no row, and those without a real position, are not.
+    Equal media are yielded once, in the order in which rows use them, however rows are cut into batches; those
+    without a real position, and those of no row, are not.
     """
+    known: set[bytes] = set()
     for media, token_BT in examples:
-        row_B = media.row_B.tolist()
-        for u in sorted(set(row_B) - {-1}):
+        for u, target in zip(media.row_B.tolist(), token_BT.tolist(), strict=True):
+            if u < 0:
+                continue
             values = media.values[u] if media.mask_UT is None else media.values[u][media.mask_UT[u]]
-            if len(values):
-                yield values, tuple(id_ for id_ in token_BT[row_B.index(u)].tolist() if id_ != PAD)
+            digest = hashlib.blake2b(values.cpu().numpy().tobytes(), digest_size=16).digest()
+            if len(values) and digest not in known:
+                known.add(digest)
+                yield values, tuple(id_ for id_ in target if id_ != PAD)
 
 
 class CountedTables(nn.Module):

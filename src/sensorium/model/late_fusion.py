@@ -72,7 +72,8 @@ class LateFusion(MultimodalLM):
         empty = Conditioning.empty(batch.num_rows, device=present_B.device).memory
         parts = {name: part for cond in each for name, part in cond.parts.items()}
         evidence = {name: words for cond in each for name, words in cond.evidence.items()}
-        return LateConditioning(replace(empty, present_B=present_B), parts, evidence, each)
+        memory = replace(empty, present_B=present_B)
+        return LateConditioning(memory, parts, evidence, batch.row_id_B.to(present_B.device), each)
 
 
 class ModelScorer(nn.Module):

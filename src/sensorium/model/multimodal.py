@@ -136,7 +136,8 @@ class MultimodalLM(Conditioner):
         """Encode and fuse one batch, with the words that scorers may count."""
         batch = batch.to(self.device)
         cond = super().condition(batch)
-        return replace(cond, evidence={**cond.evidence, **self._evidence(batch)})
+        evidence = {**cond.evidence, **self._evidence(batch)}
+        return replace(cond, evidence=evidence, row_id_B=batch.row_id_B)
 
     def _evidence(self, batch: Batch) -> dict[str, Tensor]:
         """Return the words of every input that has them, if a scorer counts them."""

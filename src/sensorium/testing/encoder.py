@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sensorium.core.protocols import Encoder
+from sensorium.core.protocols import CountingEncoder, Encoder
 from sensorium.core.types import Encoded, MediaBatch
+from sensorium.core.vocabulary import BOS, EOS
 
 MakeEncoder = Callable[[], Encoder]
 MakeMedia = Callable[[int], MediaBatch]
@@ -49,6 +51,7 @@ def check_encoder(
             for check in _CHECKS:
                 check(suite)
             _check_round_trip(suite, make_encoder)
+            _check_counting(suite, make_encoder)
         _check_rows_independent_in_training(suite)
         _check_gradients(suite)
 
@@ -67,6 +70,11 @@ class _Suite:
         """Encode with `rows` as row_B."""
         encoded: Encoded = self.encoder(replace(media, row_B=torch.tensor(rows, dtype=torch.int64)))
         return encoded
+
+    def rows_by(self, encoder: Any) -> list[Tensor]:
+        """Return the real positions of each medium by another encoder."""
+        encoded = encoder(replace(self.media, row_B=torch.arange(_NUM_MEDIA)))
+        return [real(encoded, row) for row in range(_NUM_MEDIA)]
 
     def same(self, got: Tensor, want: Tensor, promise: str, scale: float = 1.0) -> None:
         """Assert equality within tolerance, relative to the largest value."""
@@ -177,6 +185,15 @@ def _check_shared(suite: _Suite) -> None:
             suite.same(real(shared, row), real(once, index), "rows that share a medium share its encoding")
 
 
+def _check_order(suite: _Suite) -> None:
+    """The order in which media stand does not matter, nor how often one does."""
+    want, order = suite.encode(suite.media, list(range(_NUM_MEDIA))), torch.tensor([3, 1, 1, 0, 2])
+    mask_UT = None if suite.media.mask_UT is None else suite.media.mask_UT[order]
+    got = suite.encode(MediaBatch(suite.media.values[order], mask_UT, order), list(range(len(order))))
+    for place, index in enumerate(order.tolist()):
+        suite.same(real(got, place), real(want, index), "media in another order encode the same")
+
+
 def _check_autocast(suite: _Suite) -> None:
     want = suite.encode(suite.media, [0, 1, -1])
     with torch.autocast("cpu", torch.bfloat16):
@@ -194,6 +211,7 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_padding,
     _check_rows_independent,
     _check_shared,
+    _check_order,
     _check_autocast,
 )
 
@@ -206,6 +224,38 @@ def _check_round_trip(suite: _Suite, make_encoder: MakeEncoder) -> None:
     want = suite.encode(suite.media, [0, 1, 2, -1])
     got = fresh.eval()(replace(suite.media, row_B=torch.tensor([0, 1, 2, -1])))
     assert torch.equal(got.x_BTD, want.x_BTD), "a fresh encoder that loads the state dict encodes the same"
+
+
+def _check_counting(suite: _Suite, make_encoder: MakeEncoder) -> None:
+    """What is counted does not depend on how rows are cut into batches, shared and missing media included."""
+    if not isinstance(suite.encoder, CountingEncoder):
+        return
+    rows = [2, 0, 1, 0, -1, 3, 2]
+    token_BT = torch.tensor([[BOS, EOS + 2 + max(row, 0) % 2, EOS] for row in rows])
+    counted = []
+    for size in (len(rows), 3, 1):
+        encoder: Any = make_encoder()
+        encoder.load_state_dict(suite.encoder.state_dict())
+        encoder.fit(
+            (_compact(suite.media, rows[first : first + size]), token_BT[first : first + size])
+            for first in range(0, len(rows), size)
+        )
+        counted.append(encoder.eval())
+    want = suite.rows_by(counted[0])
+    for encoder in counted[1:]:
+        for row, x_TD in enumerate(suite.rows_by(encoder)):
+            suite.same(x_TD, want[row], "what is counted does not depend on the batches that it comes in")
+
+
+def _compact(media: MediaBatch, rows: Sequence[int]) -> MediaBatch:
+    """Return a batch of these rows with the media that they use alone, padded to the longest of them."""
+    used = sorted(set(rows) - {-1})
+    row_B = torch.tensor([used.index(row) if row >= 0 else -1 for row in rows])
+    values, mask_UT = media.values[used], None if media.mask_UT is None else media.mask_UT[used]
+    if mask_UT is not None:
+        longest = int(mask_UT.sum(1).max()) if used else 0
+        values, mask_UT = values[:, :longest], mask_UT[:, :longest]
+    return MediaBatch(values, mask_UT, row_B)
 
 
 def _check_rows_independent_in_training(suite: _Suite) -> None:

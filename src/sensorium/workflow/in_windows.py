@@ -43,7 +43,7 @@ class Answers(Protocol):
 
     model: Any
 
-    def predict_whole(self, rows: Sequence[Row]) -> list[Prediction]:
+    def predict_whole(self, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> list[Prediction]:
         """Answer rows, cutting what is too long."""
         ...
 
@@ -52,25 +52,31 @@ class Answers(Protocol):
         ...
 
 
-def predict_in_windows(predictor: Answers, rows: Sequence[Row], task: Joins) -> list[Prediction]:
+def predict_in_windows(
+    predictor: Answers, rows: Sequence[Row], numbers: Sequence[int], task: Joins
+) -> list[Prediction]:
     """Answer each row, window by window where its one sound is longer than is heard at once.
+
+    Args:
+        numbers: each row's own, by which a search draws for it; its windows share it.
 
     Raises:
         UsageError, DataError, MediaError: as `Predictor.predict`.
     """
     name = _one_sound(predictor.model.preparers)
     if name is None:
-        return predictor.predict_whole(rows)
+        return predictor.predict_whole(rows, numbers)
     preparer = predictor.model.preparers[name]
     preparer = getattr(preparer, "preparer", preparer)
     found: list[Prediction | None] = [None] * len(rows)
     for i, row in enumerate(rows):
         medium = predictor.media(name, row.get(name))
         if isinstance(medium, Media):
-            found[i] = _in_windows(predictor, row, name, medium, preparer, task)
+            found[i] = _in_windows(predictor, row, numbers[i], name, medium, preparer, task)
     whole = [i for i, answer in enumerate(found) if answer is None]
     if whole:
-        for i, answer in zip(whole, predictor.predict_whole([rows[i] for i in whole]), strict=True):
+        answers = predictor.predict_whole([rows[i] for i in whole], [numbers[i] for i in whole])
+        for i, answer in zip(whole, answers, strict=True):
             found[i] = answer
     return [answer for answer in found if answer is not None]
 
@@ -85,7 +91,7 @@ def _can_tell(preparer: Any) -> bool:
 
 
 def _in_windows(
-    predictor: Answers, row: Row, name: str, medium: Media, preparer: Any, task: Joins
+    predictor: Answers, row: Row, number: int, name: str, medium: Media, preparer: Any, task: Joins
 ) -> Prediction | None:
     """Answer one row; None where its recording is not too long."""
     samples_N, rate_hz = read_audio(medium, preparer.policy, preparer.rate_hz), preparer.rate_hz
@@ -98,7 +104,7 @@ def _in_windows(
     for first in range(0, len(parts), AT_ONCE):
         some = parts[first : first + AT_ONCE]
         sounds = [Media(data=_wav(samples_N[part.start : part.end], rate_hz)) for part in some]
-        heard += predictor.predict_whole([{**row, name: sound} for sound in sounds])
+        heard += predictor.predict_whole([{**row, name: sound} for sound in sounds], [number] * len(sounds))
     return task.join(heard, parts, rate_hz)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,11 @@ class Predictor:
             raise UsageError(f"a transcript needs one audio input, and this model has {len(names)}")
         return names[0]
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None) -> list[Prediction]:
         """Answer each row, a mapping from input names to a path, bytes, Media or text, or a list of them.
+
+        Args:
+            numbers: each row's own, >= 0, which a search that draws goes by; None = its place.
 
         Raises:
             UsageError: an unknown input name, a row without any input, or a list where an input has none.
@@ -160,12 +164,17 @@ class Predictor:
         if not rows:
             return []
         if isinstance(self.task, Joins):
-            return predict_in_windows(self, rows, self.task)
-        return self.predict_whole(rows)
+            return predict_in_windows(self, rows, numbers or range(len(rows)), self.task)
+        return self.predict_whole(rows, numbers)
 
-    def predict_whole(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict_whole(
+        self, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None
+    ) -> list[Prediction]:
         """Answer as `predict`, of a medium longer than its input takes only what it takes."""
-        return predict(self.model, self.batch(rows), self.answers, self.decoding, self.task)
+        batch = self.batch(rows)
+        if numbers is not None:
+            batch = replace(batch, row_id_B=torch.tensor(numbers, dtype=torch.int64))
+        return predict(self.model, batch, self.answers, self.decoding, self.task)
 
     def media(self, name: str, value: Any) -> Item | Items:
         """Return what a row's value of an input names."""
