@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -104,3 +105,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
     folder = tmp_path_factory.mktemp("published")
     return lambda name: folder / name if (folder / name).is_dir() else save_published(name, folder / name)
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small finished runs, by name, and of their data; a test copies what it changes."""
+    folder = tmp_path_factory.mktemp("golden")
+    for archive in (Path(__file__).parent / "golden").glob("*.zip"):
+        shutil.unpack_archive(archive, folder / archive.stem)
+    return folder

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from sensorium.core.commit import committed_folder
+from sensorium.core.commit import Kind, committed_folder
 
 OPERATIONS = {
     "open",
@@ -19,13 +19,12 @@ OPERATIONS = {
     "os.remove",
     "os.rmdir",
     "os.chmod",
-    "tempfile.mkdtemp",
     "ctypes.dlsym",
 }
 
 
 def commit(final: Path, text: str) -> None:
-    with committed_folder(final) as draft:
+    with committed_folder(final, Kind("thing", mark="a.txt")) as draft:
         (draft / "sub").mkdir()
         (draft / "a.txt").write_text(text)
         (draft / "sub" / "b.txt").write_text(text * 1000)

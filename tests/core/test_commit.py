@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from sensorium.core import commit
-from sensorium.core.commit import MANIFEST, committed_folder, disk_error, is_whole, verify, write_atomic
+from sensorium.core.commit import MANIFEST, Kind, committed_folder, disk_error, is_whole, verify, write_atomic
 from sensorium.core.errors import DiskError, ModelError
+
+KIND = Kind("thing", mark="a.txt")
 
 
 def make(final: Path, text: str = "text") -> Path:
-    with committed_folder(final) as draft:
+    with committed_folder(final, KIND) as draft:
         (draft / "sub").mkdir()
         (draft / "a.txt").write_text(text)
         (draft / "sub" / "b.bin").write_bytes(b"\0" * 5000)
@@ -53,11 +55,9 @@ def test_a_new_commit_replaces_the_old_whole(tmp_path, monkeypatch, can_exchange
     if not can_exchange:
         monkeypatch.setattr(commit, "_exchange", lambda one, other: False)
     final = make(tmp_path / "model", "old")
-    (final / "stray.txt").write_text("x")
     make(final, "new")
     verify(final)
     assert (final / "a.txt").read_text() == "new"
-    assert not (final / "stray.txt").exists()
     assert siblings(final) == ["model"]
 
 
@@ -65,7 +65,7 @@ def test_an_error_in_the_body_changes_nothing(tmp_path):
     final = make(tmp_path / "model", "old")
 
     def fail() -> None:
-        with committed_folder(final) as draft:
+        with committed_folder(final, KIND) as draft:
             (draft / "a.txt").write_text("new")
             raise ZeroDivisionError
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import sensorium
 from sensorium import Sensorium
 from sensorium.cli.main import app
+from sensorium.core.commit import MANIFEST, verify
 from sensorium.core.errors import MissingExtraError, UsageError
 from sensorium.explain.scorers import answer_ids
 from sensorium.explain.variants import Variants
@@ -47,7 +48,8 @@ def test_numbers_and_pictures_of_a_row(written) -> None:
     out, facts = written
     assert facts["row"] == "senses.csv:2"
     assert facts["text"] == "red"
-    assert sorted(facts["files"]) == sorted(str(path) for path in out.iterdir())
+    verify(out)
+    assert sorted(facts["files"]) == sorted(str(path) for path in out.iterdir() if path.name != MANIFEST)
     names = [f"{name}.{method}" for name in ("photo", "sound", "question") for method in
              ("occlusion", "integrated_gradients", "rollout")]  # fmt: skip
     assert {f"{found['input']}.{found['method']}" for found in facts["maps"]} == set(names)
@@ -108,7 +110,7 @@ def test_a_table_on_average(senses_folder: Path, tmp_path: Path) -> None:
     assert facts["rows"] == 9
     assert sum(facts["shapley"].values()) == pytest.approx(facts["full"] - facts["empty"])
     assert facts["blind"] == facts["patterns"]["question"]
-    assert {p.name for p in out.iterdir()} == {"inputs.csv", "inputs.png", "inputs.svg"}
+    assert {p.name for p in out.iterdir()} == {MANIFEST, "inputs.csv", "inputs.png", "inputs.svg"}
     text = run(str(senses_folder / "run"), "--data", "test", "--max-rows", "4")
     assert "mean of 4 rows" in text
 

@@ -42,6 +42,8 @@ def explain(
     """Say where an answer came from: which input, which region, span or word, which scorer."""
     if [bool(inputs), row is not None, data is not None].count(True) != 1:
         raise UsageError("give one of --input NAME=VALUE ..., --row TABLE:LINE, --data TABLE")
+    if out is not None:
+        require_place(out)
     if data is not None:
         _explain_data(run, data, value, max_rows, out, as_json)
         return
@@ -59,6 +61,14 @@ def explain(
         return
     _print_row(explanation)
     _say_files(files, out)
+
+
+def require_place(out: Path) -> None:
+    """Refuse, before anything is computed, a folder that holds something else.  Raises UsageError."""
+    from sensorium.core.commit import require_replaceable
+    from sensorium.workflow.explaining import EXPLANATION
+
+    require_replaceable(out, EXPLANATION)
 
 
 def _explain_data(run: Path, data: str, value: str, max_rows: int | None, out: Path | None, as_json: bool) -> None:

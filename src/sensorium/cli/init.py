@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from sensorium.cli.output import print_json
-from sensorium.core.errors import UsageError
 
 
 def init(
@@ -23,17 +22,16 @@ def init(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Look at TABLE and write a config for it."""
-    from sensorium.core.commit import write_atomic
+    from sensorium.core.commit import require_free, write_atomic
     from sensorium.data.readers import TableSpec
     from sensorium.data.table import Table
-    from sensorium.workflow.inspect import config_for, look_at
+    from sensorium.workflow.inspect import begins_config, config_for, look_at
 
     parsed = TableSpec.parse(table, Path())
     path = parsed.path
     opened = Table.open(table, Path())
     target = out if out is not None else path.parent / f"{path.stem or path.name}.toml"
-    if target.exists() and not force:
-        raise UsageError("exists already", where=str(target), advice="add --force to replace it, or choose --out")
+    require_free(target, force=force, is_ours=begins_config)
     columns = look_at(opened)
     write_atomic(target, config_for(opened, parsed.seen_from(target.parent), columns).encode("utf-8"))
     if as_json:

@@ -35,8 +35,7 @@ def train(
     from sensorium.core.errors import UsageError
     from sensorium.workflow import text_ngram
 
-    if out.exists() and not force:
-        raise UsageError("exists already", where=str(out), advice="add --force to replace it, or choose --out")
+    text_ngram.require_place(out, force=force)
     if not all(word.isdecimal() for word in prune.split()):
         raise UsageError(f"--prune wants numbers such as '0 0 1', not '{prune}'")
     started = time.perf_counter()

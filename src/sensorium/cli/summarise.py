@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,21 +23,25 @@ def summarise(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write CLIP.FORMAT into this folder, not to stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are in --out already.")] = False,
 ) -> None:
     """Summarise clips; one that cannot be read does not stop the others."""
+    from sensorium.core.commit import write_atomic
     from sensorium.core.types import Media
+    from sensorium.workflow.output_names import output_paths
     from sensorium.workflow.predictor import Predictor
     from sensorium.workflow.summarising import summarise
     from sensorium.workflow.summary_files import STYLES, written
 
     require_known([style], list(STYLES), "summary format")
+    paths: Sequence[Path | None] = [None] * len(clips)
+    if out is not None:
+        paths = output_paths(clips, out, style, force=force)
     predictor = Predictor.load(run, task)
     given = pairs(inputs or [])
     require_known(given, list(predictor.columns), "input", where="--input")
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     failures: list[SensoriumError] = []
-    for clip in clips:
+    for clip, path in zip(clips, paths, strict=True):
         try:
             summary = summarise(predictor, Media(path=clip.resolve()), num_segments=segments, given=given)
         except UsageError:
@@ -46,9 +51,9 @@ def summarise(
             say(f"sensorium: error: {error}")
             continue
         text = written(summary, style)
-        if out is None:
+        if path is None:
             print(text, end="")
         else:
-            (out / f"{clip.stem}.{style}").write_text(text, encoding="utf-8")
+            write_atomic(path, text.encode("utf-8"))
     if failures:
         raise typer.Exit(failures[0].exit_code)

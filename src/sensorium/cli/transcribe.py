@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,19 +24,23 @@ def transcribe(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write FILE.FORMAT into this folder, not to stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are in --out already.")] = False,
 ) -> None:
     """Write down what recordings say; a recording that cannot be read does not stop the others."""
+    from sensorium.core.commit import write_atomic
     from sensorium.tasks.transcription import Transcription
+    from sensorium.workflow.output_names import output_paths
     from sensorium.workflow.predictor import Predictor
     from sensorium.workflow.transcript import STYLES, written
 
     require_known([style], list(STYLES), "transcript format")
+    paths: Sequence[Path | None] = [None] * len(files)
+    if out is not None:
+        paths = output_paths(files, out, style, force=force)
     predictor = Predictor.load(run, task).with_hot_words(dict(map(_boost, hot or [])))
     name = predictor.audio_input()
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     failures: list[SensoriumError] = []
-    for file in files:
+    for file, path in zip(files, paths, strict=True):
         try:
             heard = predictor.predict([{name: str(file.resolve())}])[0]
             if not isinstance(heard, Transcription):
@@ -47,10 +52,10 @@ def transcribe(
             failures.append(error)
             say(f"sensorium: error: {error}")
             continue
-        if out is None:
+        if path is None:
             print(text, end="" if text.endswith("\n") else "\n")
         else:
-            (out / f"{file.stem}.{style}").write_text(text, encoding="utf-8")
+            write_atomic(path, text.encode("utf-8"))
     if failures:
         raise typer.Exit(failures[0].exit_code)
 

@@ -35,12 +35,12 @@ def train(
     """Learn vectors of the words of TEXT."""
     import time
 
-    from sensorium.core.errors import UsageError
+    from sensorium.core.commit import require_free
+    from sensorium.data.word_vectors import begins_vectors
     from sensorium.data.word_vectors_training import WordVectorConfig
     from sensorium.workflow.text_vectors import train_text_vectors
 
-    if out.exists() and not force:
-        raise UsageError("exists already", where=str(out), advice="add --force to replace it, or choose --out")
+    require_free(out, force=force, is_ours=begins_vectors)
     options = {"method": method, "width": width, "window": window, "epochs": epochs, "seed": seed}
     config = WordVectorConfig.parse(options)
     started = time.perf_counter()

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sensorium.core.commit import committed_folder
+from sensorium.core.commit import KEPT, committed_folder
 from sensorium.core.errors import DataError
 from sensorium.data.locking import exclusive
 from sensorium.data.readers_json import json_cell
@@ -158,7 +158,7 @@ def as_arrow(parquet_file: Path) -> Path:
     with exclusive(folder.parent / f".{folder.name}.lock"):
         if kept.is_file():
             return kept
-        with committed_folder(folder) as draft:
+        with committed_folder(folder, KEPT) as draft:
             try:
                 source = parquet.ParquetFile(parquet_file, memory_map=True)
                 with pyarrow.ipc.new_stream(str(draft / kept.name), source.schema_arrow) as writer:

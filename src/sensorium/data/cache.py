@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sensorium.core.commit import committed_folder, disk_error, verify
+from sensorium.core.commit import KEPT, committed_folder, disk_error, verify
 from sensorium.core.errors import ModelError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
@@ -178,7 +178,7 @@ class Shelf:
         while first is not None:
             number = int(max([*self._names(), "000000"])) + 1
             name = f"{number:06d}"
-            with committed_folder(self.folder / name) as draft:
+            with committed_folder(self.folder / name, KEPT) as draft:
                 first = _write_generation(draft, first, pairs)
             self._map(name)
 

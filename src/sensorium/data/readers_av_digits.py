@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sensorium.core.commit import committed_folder, verify
+from sensorium.core.commit import KEPT, committed_folder, verify
 from sensorium.core.errors import DataError, MissingExtraError, ModelError
 from sensorium.core.types import Media
 from sensorium.data.locking import exclusive
@@ -95,7 +95,7 @@ def _render(part: str, recordings: Path, folder: Path) -> None:
     image_DNP = _images(IMAGE_SHARES[part])
     spoken = _recordings(part, recordings)
     rows = []
-    with committed_folder(folder) as draft:
+    with committed_folder(folder, KEPT) as draft:
         for number, cells in enumerate(spoken):
             samples_N = read_audio(Media(path=Path(cells["recording"])), MediaPolicy(), RATE_HZ)
             digit = int(cells["digit"])

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sensorium.core.commit import committed_folder, verify
+from sensorium.core.commit import KEPT, committed_folder, verify
 from sensorium.core.errors import DataError, ModelError
 from sensorium.core.names import nearest
 from sensorium.data.locking import exclusive
@@ -203,7 +203,7 @@ def _kept(spec: TableSpec, cache: Path) -> _Content:
                 return _reopen(folder, identity)
             except ModelError as error:
                 logger.warning("%s: reading it again, since its kept row file %s", spec.name, error.what)
-        with committed_folder(folder) as draft:
+        with committed_folder(folder, KEPT) as draft:
             content = _read(spec, RowFileWriter(draft))
             states = [[str(file), *_state(file)] for file in content.files]
             facts = {"identity": identity, "columns": content.columns, "bad": content.bad, "files": states}

@@ -10,6 +10,7 @@ Enters: a file.  Leaves: `WordVectors`, words and float32 (V, D); and back.
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,11 @@ from sensorium.core.commit import write_atomic
 from sensorium.core.errors import DataError
 from sensorium.core.names import near
 from sensorium.core.vocabulary import Vocab
+
+
+def begins_vectors(begins: bytes) -> bool:
+    """Say whether a file that begins with these bytes is one of vectors, as `WordVectors.write` writes them."""
+    return re.match(rb"\d+ \d+\n", begins) is not None
 
 
 @dataclass(frozen=True)

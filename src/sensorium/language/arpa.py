@@ -51,6 +51,11 @@ def is_arpa(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".arpa", ".lm"))
 
 
+def begins_arpa(begins: bytes) -> bool:
+    """Say whether a file that begins with these bytes is an ARPA file; of a packed one only that it is packed."""
+    return begins.startswith(b"\x1f\x8b") or b"\\data\\" in begins
+
+
 def read_arpa(path: Path) -> tuple[Vocab, NgramTables]:
     """Read a model.
 

@@ -36,6 +36,11 @@ _PARTS = (
 )
 
 
+def begins_page(begins: bytes) -> bool:
+    """Say whether a file that begins with these bytes is a report, as `write_page` writes it."""
+    return begins.startswith(b"<!DOCTYPE html>") and b" Sensorium</title>" in begins
+
+
 def write_page(facts: RunFacts) -> str:
     """Return the report as HTML."""
     parts = [(name, short, part) for name, short, make in _PARTS if (part := make(facts)) is not None]

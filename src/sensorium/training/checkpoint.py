@@ -27,13 +27,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sensorium.core.commit import committed_folder, verify
+from sensorium.core.commit import Kind, committed_folder, verify
 from sensorium.core.errors import ModelError
 from sensorium.training.generations import checkpoint_folder, prune
 from sensorium.training.optimiser import flatten_state, unflatten_state
 from sensorium.training.seeding import RandomState, random_state
 
 Weights = dict[str, Tensor]
+CHECKPOINT = Kind("checkpoint", mark="state.json", is_ours=True)
 
 
 @dataclass
@@ -100,7 +101,7 @@ def save_checkpoint(
     random = random_state()
     state = {"position": asdict(position), "random": random.scalars, "settings": dict(settings or {})}
     final = checkpoint_folder(run, position.step)
-    with committed_folder(final) as folder:
+    with committed_folder(final, CHECKPOINT) as folder:
         save_file(_unshared(model), folder / "model.safetensors")
         save_file(flatten_state(model, optimiser), folder / "optimiser.safetensors")
         save_file(random.tensors, folder / "random.safetensors")

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from sensorium.core.commit import require_replaceable
 from sensorium.core.config import Source
 from sensorium.core.errors import UsageError
 from sensorium.core.names import require_known
@@ -27,16 +28,19 @@ from sensorium.explain.maps import METHODS
 from sensorium.explain.row import RowExplanation
 from sensorium.explain.scorers import Explanation
 from sensorium.explain.shapley import Contributions
-from sensorium.model.multitask import MultiTaskLM
-from sensorium.model.saving import save_model
-from sensorium.model.saving_tasks import save_tasks
 from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Prediction, Task
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
-from sensorium.workflow.explaining import explain_answer, mean_over, require_explainable, write_explanation
-from sensorium.workflow.lessons import Lesson, write_lessons
-from sensorium.workflow.predictor import Predictor, chosen, load_predictors
+from sensorium.workflow.explaining import (
+    EXPLANATION,
+    explain_answer,
+    mean_over,
+    require_explainable,
+    write_explanation,
+)
+from sensorium.workflow.lessons import Lesson
+from sensorium.workflow.predictor import Predictor, chosen, load_predictors, save_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
 from sensorium.workflow.searching import Found, retrieve
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
@@ -171,6 +175,8 @@ class Sensorium:
             value: what the inputs share out, "log_p" or "probability".
             out: a folder to write numbers and pictures to.
         """
+        if out is not None:
+            require_replaceable(Path(out), EXPLANATION)
         explanation = explain_answer(self.predictor, row, target, methods=methods, value=value)
         if out is not None:
             write_explanation(explanation, Path(out))
@@ -280,19 +286,11 @@ class Sensorium:
         return self.predictor_of(task)
 
     def save(self, folder: str | Path) -> Path:
-        """Commit the model, and what it was taught, to `folder`; `load` reads it.  Raises DiskError."""
-        card = "A model made by Sensorium.\n"
-        if self.tasks:
-            return self._save_tasks(Path(folder), card)
-        save_model(self.predictor.model, Path(folder), answers=self.predictor.answers, card=card)
-        if self.predictor.lessons:
-            write_lessons(self.predictor.lessons, Path(folder))
-        return Path(folder)
+        """Commit the model to `folder`, with how it writes, what it may open and what it was taught.
 
-    def _save_tasks(self, folder: Path, card: str) -> Path:
-        model = MultiTaskLM({name: one.model for name, one in self._predictors.items()})
-        save_tasks(model, folder, answers={name: one.answers for name, one in self._predictors.items()}, card=card)
-        for name, one in self._predictors.items():
-            if one.lessons:
-                write_lessons(one.lessons, folder / "tasks" / name)
-        return folder
+        Raises:
+            UsageError: the folder holds something else than a model.
+            DiskError: no space or no permission.
+        """
+        predictors = self._predictors or {"": self.predictor}
+        return save_predictors(predictors, Path(folder), card="A model made by Sensorium.\n")

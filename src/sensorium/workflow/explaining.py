@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.core.commit import disk_error
+from sensorium.core.commit import Kind, committed_folder
 from sensorium.core.errors import UsageError
 from sensorium.core.protocols import Preparer
 from sensorium.core.registry import load
@@ -116,34 +116,36 @@ def table_row(predictor: Predictor, spec: str) -> tuple[dict[str, Any], str]:
     return predictor.cells(table, found), table.where(found)
 
 
+EXPLANATION = Kind("explanation", mark="inputs.csv")
+
+
 def write_explanation(explanation: RowExplanation, folder: Path) -> list[Path]:
-    """Write an explanation's numbers and pictures into `folder`; returns the files.
+    """Write an explanation's numbers and pictures into `folder`, in place of an older one; returns the files.
 
     Raises:
+        UsageError: the folder holds something else than an explanation.
         MissingExtraError: matplotlib is not installed.
         DiskError: no room, or no permission.
     """
-    _make(folder)
-    write_json(folder / "explanation.json", explanation.facts())
-    files = [folder / "explanation.json", *write_contributions(explanation.inputs, folder, explanation.blind)]
-    files.append(write_csv(folder / "tokens.csv", token_rows(explanation.scorers, explanation.inputs)))
-    for found in explanation.maps:
-        stem = f"{found.name}.{found.method}"
-        files.append(write_csv(folder / f"{stem}.csv", map_rows(found)))
-        files.append(write_csv(folder / f"{stem}.curves.csv", curve_rows(found)))
-        files += draw_map(found, folder / stem)
-    return files
+    with committed_folder(folder, EXPLANATION) as draft:
+        write_json(draft / "explanation.json", explanation.facts())
+        files = [draft / "explanation.json", *_write_inputs(explanation.inputs, draft, explanation.blind)]
+        files.append(write_csv(draft / "tokens.csv", token_rows(explanation.scorers, explanation.inputs)))
+        for found in explanation.maps:
+            stem = f"{found.name}.{found.method}"
+            files.append(write_csv(draft / f"{stem}.csv", map_rows(found)))
+            files.append(write_csv(draft / f"{stem}.curves.csv", curve_rows(found)))
+            files += draw_map(found, draft / stem)
+    return [folder / path.name for path in files]
 
 
 def write_contributions(given: Contributions, folder: Path, blind: float) -> list[Path]:
     """Write Shapley values and all patterns' values into `folder`; returns the files.  Raises as above."""
-    _make(folder)
+    with committed_folder(folder, EXPLANATION) as draft:
+        files = _write_inputs(given, draft, blind)
+    return [folder / path.name for path in files]
+
+
+def _write_inputs(given: Contributions, folder: Path, blind: float) -> list[Path]:
     table = write_csv(folder / "inputs.csv", input_rows(given, blind))
     return [table, *draw_contributions(given, blind, folder / "inputs")]
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error

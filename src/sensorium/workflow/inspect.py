@@ -7,6 +7,7 @@ The guess is by file name endings and by text length and repetition; the user ed
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,11 @@ def guess_task(target: ColumnFacts, inputs: list[ColumnFacts]) -> str:
         return "caption"
     asked = any(column.kind == "text" for column in inputs)
     return "answer" if asked else "classify"
+
+
+def begins_config(begins: bytes) -> bool:
+    """Say whether a file that begins with these bytes is a config, as `config_for` writes them."""
+    return re.search(rb"(?m)^\s*\[(data|inputs)\b", begins) is not None
 
 
 def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:

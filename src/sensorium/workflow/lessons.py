@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,24 @@ def read_lessons(folder: Path) -> Lessons:
 
 def write_lessons(lessons: Lessons, folder: Path) -> None:
     """Write them whole or not at all.  Raises DiskError."""
+    write_atomic(folder / FILE, _as_bytes(lessons))
+
+
+def lessons_beside(lessons: Mapping[str, Lessons]) -> dict[str, bytes]:
+    """Return the files of a model folder that say what its tasks were taught, by task; "" is its only one."""
+    taught = {name: one for name, one in lessons.items() if one}
+    return {f"tasks/{name}/{FILE}" if name else FILE: _as_bytes(one) for name, one in taught.items()}
+
+
+def kept_lessons(folder: Path) -> dict[str, bytes]:
+    """Return such files of a model folder as they are, to be kept when the model in it is written anew."""
+    paths = [folder / FILE, *folder.glob(f"tasks/*/{FILE}")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.exists()}
+
+
+def _as_bytes(lessons: Lessons) -> bytes:
     text = json.dumps({"lessons": [asdict(lesson) for lesson in lessons]}, ensure_ascii=False, indent=1)
-    write_atomic(folder / FILE, text.encode("utf-8"))
+    return text.encode("utf-8")
 
 
 def _lesson(entry: dict[str, Any]) -> Lesson:

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.core.commit import committed_folder
+from sensorium.core.commit import Kind, committed_folder
 from sensorium.core.errors import ModelError
 from sensorium.core.types import Batch, MediaBatch
 from sensorium.core.vocabulary import BOS
@@ -38,6 +38,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.workflow.onnx_graph import Graph, fault_of, first_line, require_exporter
 from sensorium.workflow.run_folder import GRAPHS
 
+ONNX = Kind("set of graphs", mark=GRAPHS)
 _SIZES = ((2, 5, 3), (3, 7, 4), (1, 1, 1), (5, 12, 6))
 """Rows, positions and tokens of examples: the first is traced, what differs in the second may change (0 and 1 are
 never traced), and by all of them a graph is tried."""
@@ -70,7 +71,7 @@ def export_run(model: MultimodalLM, batch: Batch, folder: Path) -> None:
         ModelError: an encoder or scorer that cannot be exported, by name, and why.
     """
     require_exporter()
-    with committed_folder(folder) as draft:
+    with committed_folder(folder, ONNX) as draft:
         graphs: dict[str, Any] = {"encoders": {}, "scorers": {}}
         for name, encoder in model.encoders.items():
             what = f"input '{name}'"

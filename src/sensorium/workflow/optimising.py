@@ -17,23 +17,19 @@ from typing import Any, get_args
 
 from safetensors.torch import load_file
 
-from sensorium.core.commit import write_atomic
-from sensorium.core.config import write_toml
+from sensorium.core.commit import require_replaceable
 from sensorium.core.errors import UsageError
 from sensorium.core.names import nearest
-from sensorium.decoding.config import DecodingConfig
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM
 from sensorium.model.precision import Precision, num_bytes
-from sensorium.model.saving import WEIGHTS, save_model
-from sensorium.model.saving_tasks import save_tasks
+from sensorium.model.saving import MODEL, WEIGHTS
 from sensorium.workflow.contest import Contestant, Measured, measure
-from sensorium.workflow.lessons import write_lessons
-from sensorium.workflow.onnx_export import export_run
+from sensorium.workflow.onnx_export import ONNX, export_run
 from sensorium.workflow.onnx_model import greedy_tokens, with_graphs
-from sensorium.workflow.predictor import Predictor, load_predictors
+from sensorium.workflow.predictor import Predictor, load_predictors, save_predictors
 from sensorium.workflow.prepare import Say, quiet
-from sensorium.workflow.run_folder import DECODING, model_folder, task_folder, write_json
+from sensorium.workflow.run_folder import model_folder, write_json
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering
 
 WAYS = ("int8", "bf16", "onnx")
@@ -78,6 +74,8 @@ def optimise(
     if not (run / "model").is_dir():
         model_folder(run)  # says what is missing, where there is no model at all
         raise UsageError("is a model folder, and rows to judge by stand in a run", where=str(run))
+    for way in ways:
+        require_replaceable(run / f"optimised-{way}", ONNX if way == "onnx" else MODEL)
     config = load_answering(run / "config.toml")
     groups = {WHOLE: _contestants(WHOLE, run, run / "model", config)}
     for way in ways:
@@ -114,30 +112,7 @@ def save_rounded(run: Path, folder: Path, precision: Precision) -> None:
         DiskError, ModelError: it cannot be written; there is no whole model.
     """
     assert precision in get_args(Precision)
-    predictors = load_predictors(run)
-    card = _CARD.format(precision)
-    if "" in predictors:
-        model = predictors[""].model
-        model.precision = precision
-        save_model(model, folder, answers=predictors[""].answers, card=card)
-        _save_beside(predictors[""], folder)
-        return
-    models = MultiTaskLM({name: one.model for name, one in predictors.items()})
-    models.precision = precision
-    save_tasks(models, folder, answers={name: one.answers for name, one in predictors.items()}, card=card)
-    for name, one in predictors.items():
-        _save_beside(one, task_folder(folder, name))
-
-
-def _save_beside(predictor: Predictor, folder: Path) -> None:
-    write_decoding(predictor.decoding, folder)
-    if predictor.lessons:
-        write_lessons(predictor.lessons, folder)
-
-
-def write_decoding(decoding: DecodingConfig, folder: Path) -> None:
-    """Keep how a model decodes beside it, since its run is not there to say so.  Raises DiskError."""
-    write_atomic(folder / DECODING, write_toml(decoding.model_dump(mode="json", exclude_none=True)).encode("utf-8"))
+    save_predictors(load_predictors(run), folder, card=_CARD.format(precision), precision=precision)
 
 
 def _contestants(name: str, path: Path, folder: Path, config: AnsweringConfig) -> dict[str, Contestant]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sensorium.core.config import read_toml
 from sensorium.core.errors import UsageError
 from sensorium.core.names import require_known
 from sensorium.core.types import Batch, Item, Items, Media, Sample
@@ -24,20 +25,15 @@ from sensorium.data.table import Table
 from sensorium.decoding.config import DecodingConfig
 from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.model.saving import load_model
-from sensorium.model.saving_tasks import holds_tasks, load_tasks
+from sensorium.model.multitask import MultiTaskLM
+from sensorium.model.precision import Precision
+from sensorium.model.saving import load_model, read_policy, save_model
+from sensorium.model.saving_tasks import holds_tasks, load_tasks, save_tasks
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Finds, Prediction, Task, predict
 from sensorium.workflow.in_windows import Joins, predict_in_windows
-from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
-from sensorium.workflow.run_folder import (
-    DECODING,
-    model_folder,
-    read_decoding,
-    read_media_folder,
-    read_task_decoding,
-    task_folder,
-)
+from sensorium.workflow.lessons import Lesson, Lessons, lessons_beside, read_lessons
+from sensorium.workflow.run_folder import model_folder, read_decoding, read_media_folder, read_task_decoding
 
 
 class Predictor:
@@ -297,25 +293,50 @@ def load_predictors(path: Path) -> dict[str, Predictor]:
         ModelError: there is no whole model.
     """
     folder = model_folder(path)
-    has_run = folder != path and (path / "config.toml").exists()
+    place = path if (path / "config.toml").exists() else folder  # a run says how its model is used, else the model
+    policy = read_policy(*read_toml(place / "config.toml"))
     if not holds_tasks(folder):
-        model, answers = load_model(folder, default_tokenizer=default_tokenizers())
-        decoding = read_decoding(path) if has_run or (path / DECODING).exists() else DecodingConfig()
-        media = read_media_folder(path) if has_run else None
+        model, answers = load_model(folder, default_tokenizer=default_tokenizers(), policy=policy)
+        decoding, media = read_decoding(place), read_media_folder(place)
         return {"": Predictor(model, answers, decoding, lessons=read_lessons(folder), media_folder=media)}
-    tasks, answers_of = load_tasks(folder, default_tokenizer=default_tokenizers())
+    tasks, answers_of = load_tasks(folder, default_tokenizer=default_tokenizers(), policy=policy)
     return {
         name: Predictor(
             model,
             answers_of[name],
-            read_task_decoding(path, name)
-            if has_run or (task_folder(path, name) / DECODING).exists()
-            else DecodingConfig(),
+            read_task_decoding(place, name),
             lessons=read_lessons(folder / "tasks" / name),
-            media_folder=read_media_folder(path, name) if has_run else None,
+            media_folder=read_media_folder(place, name),
         )
         for name, model in tasks.models.items()
     }
+
+
+def save_predictors(
+    predictors: Mapping[str, Predictor], folder: Path, *, card: str, precision: Precision | None = None
+) -> Path:
+    """Commit what answers to `folder`: the model, how it writes, what it may open and what it was taught.
+
+    Args:
+        predictors: by task; "" where there is one.
+        precision: how exactly weights are kept; None: as they are.
+
+    Raises:
+        UsageError: the folder holds something else than a model.
+        DiskError: no space or no permission.
+    """
+    beside = lessons_beside({name: one.lessons for name, one in predictors.items()})
+    if "" in predictors:
+        one = predictors[""]
+        one.model.precision = precision or one.model.precision
+        save_model(one.model, folder, answers=one.answers, card=card, decoding=one.decoding, beside=beside)
+        return folder
+    models = MultiTaskLM({name: one.model for name, one in predictors.items()})
+    models.precision = precision or next(iter(predictors.values())).model.precision
+    answers = {name: one.answers for name, one in predictors.items()}
+    decoding = {name: one.decoding for name, one in predictors.items()}
+    save_tasks(models, folder, answers=answers, card=card, decoding=decoding, beside=beside)
+    return folder
 
 
 def chosen(predictors: Mapping[str, Predictor], task: str | None) -> Predictor:

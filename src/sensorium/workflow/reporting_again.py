@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sensorium.core.commit import require_free
 from sensorium.core.errors import ModelError
 from sensorium.data.quarantine import Quarantine
 from sensorium.evaluation.runner import evaluate
+from sensorium.report.page import begins_page
 from sensorium.tasks.registry import judged_by
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.predictor import Predictor, load_predictors
 from sensorium.workflow.prepare import Say, build_corpus, open_parts, quiet
 from sensorium.workflow.pretraining_report import write_pretraining_report
 from sensorium.workflow.reporting import REPORT, Judged, write_report
-from sensorium.workflow.tasks_config import TasksConfig, load_any
+from sensorium.workflow.tasks_config import AnyConfig, TasksConfig, load_any
 
 
 def reports_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> list[Path]:
@@ -30,6 +32,7 @@ def reports_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> li
         out: the file; of several tasks, each has its name in it: `out-TASK.html`.
 
     Raises:
+        UsageError: a file is there that is no report.
         ModelError: the folder holds no finished run.
         DataError: its tables are gone or have changed so that they do not fit.
     """
@@ -37,6 +40,9 @@ def reports_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> li
         raise ModelError("is no finished run", where=str(run), advice="a run folder has evaluation.json")
     summary = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     config, path = load_any(run / "config.toml"), run / REPORT if out is None else out
+    paths = {name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in _tasks(config)} or {"": path}
+    for one in paths.values():
+        require_free(one, force=True, is_ours=begins_page)
     if isinstance(config, RunConfig):
         (predictor,) = load_predictors(run).values()
         return [_report(config, run, predictor, summary, path, say)]
@@ -48,11 +54,15 @@ def reports_again(run: Path, out: Path | None = None, *, say: Say = quiet) -> li
             run,
             predictor,
             summary["tasks"][name],
-            path.with_name(f"{path.stem}-{name}{path.suffix}"),
+            paths[name],
             say,
         )
         for name, predictor in load_predictors(run).items()
     ]
+
+
+def _tasks(config: AnyConfig) -> list[str]:
+    return list(config.tasks) if isinstance(config, TasksConfig) else []
 
 
 def _report(

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sensorium.core.commit import disk_error, write_atomic
+from sensorium.core.commit import disk_error, require_replaceable, write_atomic
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError, ModelError, UsageError
 from sensorium.core.names import require_known
 from sensorium.decoding.config import DecodingConfig
+from sensorium.model.saving import MODEL
 from sensorium.training.lock import run_lock
 
 RUNS = Path("runs")
@@ -45,13 +46,14 @@ def opened_run(
         out: the exact folder; None = the next, or the newest, `runs/NAME-NNN`.
 
     Raises:
-        UsageError: `out` is taken, or there is no run to resume.
+        UsageError: `out` is taken, there is no run to resume, or something else lies where its model is kept.
         ConfigError: a resumed run was begun with another config.
         LockedError, DiskError: another process holds it; it cannot be written.
     """
     run = resumable_run(name, out) if resume else new_run(name, out)
     say(f"run folder: {run}")
     with run_lock(run):
+        require_replaceable(run / "model", MODEL)
         settle_config(values, run, resume)
         yield run
 

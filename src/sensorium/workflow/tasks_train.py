@@ -19,6 +19,7 @@ from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
 from sensorium.workflow.provenance import data_digests
@@ -101,8 +102,7 @@ def train_tasks(
         prepared = prepare_tasks(config, run, say=say)
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}
-        answers = {name: task.answers for name, task in prepared.tasks.items()}
-        save_tasks(prepared.model, run / "model", answers=answers, card=_card(config, {}))
+        _save(prepared, run, decoding, _card(config, {}))
         tasks = {
             name: _judged(config, name, task, decoding[name], fitted, run, progress, say)
             for name, task in prepared.tasks.items()
@@ -110,12 +110,19 @@ def train_tasks(
         result = TasksResult(run, fitted, tasks, prepared)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
-        save_tasks(prepared.model, run / "model", answers=answers, card=_card(config, summary["tasks"]))
+        _save(prepared, run, decoding, _card(config, summary["tasks"]))
         for name, judged in result.tasks.items():
             own = config.tasks[name].replace(decoding=judged.decoding, name=f"{config.name}: {name}")
             if own.evaluation.report:
                 try_report(judged.judged(own, summary["tasks"][name]), name=f"report-{name}.html", say=say)
     return result
+
+
+def _save(prepared: PreparedTasks, run: Path, decoding: Mapping[str, DecodingConfig], card: str) -> None:
+    """Write the run's model; what the tasks of an earlier one there were taught is taught to them, too."""
+    folder, beside = run / "model", kept_lessons(run / "model")
+    answers = {name: task.answers for name, task in prepared.tasks.items()}
+    save_tasks(prepared.model, folder, answers=answers, card=card, decoding=decoding, beside=beside)
 
 
 def _decoding(config: TasksConfig, name: str, task: Prepared, run: Path) -> DecodingConfig:

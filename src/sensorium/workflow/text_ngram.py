@@ -29,13 +29,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sensorium.core.commit import committed_folder, disk_error, verify
+from sensorium.core.commit import (
+    Kind,
+    committed_folder,
+    disk_error,
+    require_free,
+    require_replaceable,
+    verify,
+)
 from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.core.vocabulary import BOS, EOS, UNK
 from sensorium.data import tokenizers
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.data.tokenizers.whitespace import WhitespaceTokenizer
-from sensorium.language.arpa import is_arpa, read_arpa, write_arpa
+from sensorium.language.arpa import begins_arpa, is_arpa, read_arpa, write_arpa
 from sensorium.language.ngram import Ngram
 from sensorium.language.ngram_counts import Ints
 from sensorium.language.ngram_tables import write_tables
@@ -43,6 +50,7 @@ from sensorium.language.ngram_tables import write_tables
 BLOCK_TOKENS = 1 << 17
 BYTES_A_TOKEN = 128  # while a block is sorted
 _SETTINGS, _TABLES = "ngram.json", "tables.safetensors"
+NGRAM = Kind("n-gram model", mark=_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,14 @@ def lines_of(path: Path) -> Iterator[str]:
         raise DataError(f"cannot be read: {error}", where=str(path)) from None
 
 
+def require_place(out: Path, *, force: bool = False) -> None:
+    """Refuse to write where something else stands, or, without `force`, an older model.  Raises UsageError."""
+    if is_arpa(out) or not force:
+        require_free(out, force=force, is_ours=begins_arpa)
+    else:
+        require_replaceable(out, NGRAM)
+
+
 def save(model: TextNgram, out: Path) -> None:
     """Write an ARPA file if `out` is named like one, else a committed folder.
 
@@ -138,7 +154,7 @@ def save(model: TextNgram, out: Path) -> None:
     if is_arpa(out):
         write_arpa(model.scorer.vocab, model.scorer.tables, out)
         return
-    with committed_folder(out) as draft:
+    with committed_folder(out, NGRAM) as draft:
         model.tokenizer.save(draft)
         (draft / _SETTINGS).write_text(json.dumps({"order": model.scorer.config.order}), encoding="utf-8")
         write_tables(model.scorer.tables, draft / _TABLES)

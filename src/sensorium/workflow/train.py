@@ -24,6 +24,7 @@ from sensorium.workflow.baselines import Baseline, differences, measure_baseline
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
+from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
 from sensorium.workflow.provenance import data_digests, versions
 from sensorium.workflow.refitting import require_test_rows
@@ -126,7 +127,7 @@ def train(
         write_decoding(run, decoding)
         config = config.replace(decoding=decoding)
         corpus, judged_on = judged_corpus(prepared)
-        save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, None))
+        _save(config, prepared, run, write_card(config, None))
         evaluation = evaluate(
             prepared.model,
             prepared.task,
@@ -143,10 +144,17 @@ def train(
         )
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
-        save_model(prepared.model, run / "model", answers=prepared.answers, card=write_card(config, summary))
+        _save(config, prepared, run, write_card(config, summary))
         if config.evaluation.report:
             try_report(result.judged(config, summary), say=say)
     return result
+
+
+def _save(config: RunConfig, prepared: Prepared, run: Path, card: str) -> None:
+    """Write the run's model; what an earlier one there was taught is taught to it, too."""
+    folder, beside = run / "model", kept_lessons(run / "model")
+    model, answers = prepared.model, prepared.answers
+    save_model(model, folder, answers=answers, card=card, decoding=config.decoding, beside=beside)
 
 
 def judged_corpus(prepared: Prepared) -> tuple[Corpus, str]:

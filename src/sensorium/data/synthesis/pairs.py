@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.core.commit import require_free
 from sensorium.core.errors import DataError, UsageError
-from sensorium.data.synthesis.tables import media_columns, moved, require_new, write_table
+from sensorium.data.synthesis.tables import media_columns, moved, write_table
 from sensorium.data.table import Table
 
 
@@ -45,7 +46,7 @@ def pair_tables(
         DataError: a column is missing, or no two rows agree.
         DiskError: no room.
     """
-    require_new(out)
+    require_free(out)
     if not on:
         raise UsageError("rows are paired by a column that both tables have", advice="--on label")
     for left, right in on:

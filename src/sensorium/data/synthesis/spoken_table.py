@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.core.commit import require_free
 from sensorium.core.errors import UsageError
 from sensorium.data.synthesis.kept_speech import kept_speech
 from sensorium.data.synthesis.speech import Voice, voice_sets
-from sensorium.data.synthesis.tables import media_columns, moved, require_new, write_table
+from sensorium.data.synthesis.tables import media_columns, moved, write_table
 from sensorium.data.table import Table
 
 
@@ -49,7 +50,7 @@ def speak_table(
         DataError: a column is missing.
         MissingExtraError: without the `demo` extra.
     """
-    require_new(out)
+    require_free(out)
     table.position(column)
     if split_column is not None:
         table.position(split_column)
