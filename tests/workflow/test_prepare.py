@@ -9,6 +9,7 @@ import pytest
 
 from sensorium.core.errors import DataError
 from sensorium.data.quarantine import Quarantine
+from sensorium.tasks.registry import TASKS
 from sensorium.workflow.config import config_from_text
 from sensorium.workflow.prepare import prepare
 from sensorium.workflow.pretraining import prepare_pretraining
@@ -104,3 +105,48 @@ def test_bad_rows_of_two_tables_of_one_name_are_all_listed(tmp_path):
     assert [(bad["table"], bad["where"]) for bad in listed] == [
         (f"{folder}/{side}/t.jsonl", f"t.jsonl:{line}") for side in ("tr", "va") for line in (301, 302)
     ]
+
+
+TAGGED = MODEL.replace('encoder = "bag_of_words"', 'encoder = "token_features"\ntemplates = ["0[0]"]')
+
+
+def list_rows(num_rows: int = 120) -> list[dict[str, object]]:
+    return [{"text": ["good", f"w{i % 5}"], "label": ["yes", "no"][: 1 + i % 2] * 2} for i in range(num_rows)]
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_no_task_takes_a_list_for_a_text(tmp_path, task):
+    """Words and tags are parted by blanks, texts are rows of their own, one label is refused by its column."""
+    rows = list_rows() if task == "tag" else [row | {"text": f"w{i}"} for i, row in enumerate(list_rows())]
+    for row in rows if task == "tag" else ():
+        row["label"] = row["label"][:2]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = (TAGGED if task == "tag" else MODEL).replace("classify", task)
+    if task == "retrieve":
+        model = MODEL.replace('column = "label"\n', "").replace("classify", task) + "[inputs.label]\n"
+        model += 'modality = "text"\nencoder = "bag_of_words"\n[fusion.alignment]\ninputs = ["text", "label"]\n'
+    config = configured(tmp_path, 'train = "t.jsonl"', model)
+    if task in ("classify", "retrieve"):
+        with pytest.raises(DataError, match=r"label:? holds a list of \d .*where one text is meant"):
+            prepare(config)
+        return
+    prepared = prepare(config)
+    texts = {corpus.target_text(i) for corpus in prepared.corpora.values() for i in range(corpus.num_rows)}
+    assert texts == ({"yes yes", "yes no"} if task == "tag" else {"yes", "no"})
+    num_rows = sum(corpus.num_rows for corpus in prepared.corpora.values())
+    assert num_rows == (120 if task == "tag" else 60 * 2 + 60 * 4)
+    if task != "tag":  # rows of one cell stay on one side
+        places = [{corpus.where(i) for i in range(corpus.num_rows)} for corpus in prepared.corpora.values()]
+        assert not set.intersection(*places)
+
+
+def test_a_list_in_an_input_of_one_text_is_refused_with_the_cure(tmp_path):
+    rows = [{"text": ["two", "texts"], "label": "ab"[i % 2]} for i in range(20)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match=r"t\.jsonl:1 text: holds a list of 2 .*'several = true' in its section reads all"
+    ):
+        prepare(configured(tmp_path, 'train = "t.jsonl"'))
+    several = MODEL.replace('"bag_of_words"', '"bag_of_words"\nseveral = true')
+    corpus = prepare(configured(tmp_path, 'train = "t.jsonl"', several)).train
+    assert corpus.sample(0).inputs["text"] == ("two", "texts")

@@ -80,8 +80,7 @@ def _answer_table(
 ) -> Iterator[dict[str, Any]]:
     from sensorium.data.table import Table
 
-    table = Table.open(spec, Path())
-    predictor.read_from(table, only)
+    table = predictor.read_from(Table.open(spec, Path()), only)
     for start in range(0, len(table), BATCH_ROWS):
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [predictor.cells(table, i) for i in numbers]

@@ -23,9 +23,10 @@ import numpy as np
 
 from sensorium.core.commit import KEPT, committed_folder
 from sensorium.core.errors import DataError
+from sensorium.data.arrow_cells import Moments, holds_bytes
+from sensorium.data.cell_values import cell_of
 from sensorium.data.locking import exclusive
-from sensorium.data.readers_json import json_cell
-from sensorium.data.readers_parquet import first_line, holds_bytes, text_cells
+from sensorium.data.readers_parquet import first_line
 from sensorium.media.address import with_range
 from sensorium.media.content_type import HEAD, content_type
 
@@ -83,9 +84,12 @@ class ArrowFile:
         number = 0
         source = _Source.open(self.path)
         try:
+            moments = Moments.of(source.schema, lambda _: _Source.open(self.path).batches)
             for batch in source.batches:
                 batch.validate(full=True)  # offsets that point outside would be read as they are
-                cells = [self._cells(name, batch.column(name), source.whole, number) for name in self.columns]
+                cells = [
+                    self._cells(name, batch.column(name), source.whole, number, moments) for name in self.columns
+                ]
                 number += batch.num_rows
                 for values in zip(*cells, strict=True):
                     yield dict(zip(self.columns, values, strict=True))
@@ -93,14 +97,12 @@ class ArrowFile:
             what = f"cannot be read further after row {number:,}: {first_line(error)}"
             raise DataError(what, where=str(self.path), advice=_ADVICE) from None
 
-    def _cells(self, name: str, array: Any, whole: Any, number: int) -> list[str]:
+    def _cells(self, name: str, array: Any, whole: Any, number: int, moments: Moments) -> list[str]:
         if is_media(array.type):
             return self._media(array, whole, number)
         if name in self._labels:
-            names = self._labels[name]
-            values = array.to_pylist()
-            return [names[v] if v is not None and 0 <= v < len(names) else "" for v in values]
-        return text_cells(array)
+            return [cell_of(_label(value, self._labels[name])) for value in array.to_pylist()]
+        return moments.cells(name, array)
 
     def _media(self, array: Any, whole: Any, number: int) -> list[str]:
         from pyarrow import types
@@ -109,7 +111,7 @@ class ArrowFile:
             start_N = array.offsets.to_numpy()
             parts = self._media(array.values, whole, number)
             lists = [parts[a:b] for a, b in itertools.pairwise(start_N.tolist())]
-            return [json_cell(part) if part else "" for part in lists]
+            return [cell_of(part) if part else "" for part in lists]
         data, paths = array.field("bytes"), array.field("path").to_pylist()
         has_bytes = np.asarray(data.is_valid()) & np.asarray(array.is_valid())
         _, offsets, values = data.buffers()
@@ -207,13 +209,26 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     """Return the names of the labels of each column of them, from what `datasets` notes in the schema."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {
-            name: [str(label) for label in feature["names"]]
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
+        labels = {name: _of_labels(feature) for name, feature in features.items()}
+        return {name: [str(label) for label in known["names"]] for name, known in labels.items() if known}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _of_labels(feature: Any) -> Any:
+    """Return the feature of labels that a column consists of, or its lists do; else None."""
+    if isinstance(feature, list) and len(feature) == 1:  # how older versions write a list
+        return _of_labels(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    return feature if feature.get("_type") == "ClassLabel" else _of_labels(feature.get("feature"))
+
+
+def _label(value: Any, names: Sequence[str]) -> Any:
+    """Return the name of a label, or the names of a list of them; '' where there is none."""
+    if isinstance(value, list):
+        return [_label(part, names) for part in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else ""
 
 
 def _name(path: str, head: bytes, number: int) -> str:

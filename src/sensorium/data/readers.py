@@ -5,7 +5,8 @@ Leaves: `RowStream`: column names, and one `Row` or `BadLine` after the other; n
 
 Policies, the same for every format:
 - a cell is text; missing (JSON null, NaN, an absent key, a Parquet null) is the empty text;
-- numbers and booleans become their JSON text, lists and objects their JSON;
+- numbers, booleans and dates are written as pandas writes them into a CSV file; lists and objects stay what
+  they are, to be read by what their column means (`sensorium.data.cell_values`);
 - a row that cannot be read is a `BadLine` with its number and reason; a file whose rows cannot be told
   apart (a quote never closed, no header, not UTF-8 at all) is a DataError;
 - a cell has no NUL character and at most 10 MB.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.core.text_file import Line
+from sensorium.data.cell_values import cell_of
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 
@@ -29,15 +29,6 @@ def read_jsonl(path: Path) -> RowStream:
     columns: dict[str, None] = {}
     names: list[str] = []
     return RowStream(names, _rows(itertools.chain([first], lines), columns, names))
-
-
-def json_cell(value: Any) -> str:
-    """Return a JSON value as a cell: text as it is, null and NaN empty, all else as JSON."""
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _rows(lines: Iterator[Line], columns: dict[str, None], names: list[str]) -> Iterator[Row | BadLine]:
@@ -67,7 +58,7 @@ def _row(number: int, text: str) -> Row | BadLine:
         return BadLine(number, str(error))
     if not isinstance(value, dict):
         return BadLine(number, f"is a JSON {type(value).__name__}, not an object")
-    return row_of(number, {key: json_cell(cell) for key, cell in value.items()})
+    return row_of(number, {key: cell_of(cell) for key, cell in value.items()})
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

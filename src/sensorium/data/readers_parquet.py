@@ -1,7 +1,8 @@
 """Parquet -> rows, one record batch at a time, by pyarrow (extra `parquet`).
 
-Cells: text as it is; null and NaN empty; numbers, booleans, lists and structs as JSON; dates, times and
-decimals as text.  Columns of raw bytes cannot be text cells: they are left out, and the log says so.
+Cells: as pandas writes the same frame into a CSV file (`sensorium.data.arrow_cells`); lists and structs keep what
+they are (`sensorium.data.list_cells`).  Columns of raw bytes cannot be text cells: they are left out, and the log
+says so.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.errors import DataError, MissingExtraError
+from sensorium.data.arrow_cells import Moments, holds_bytes
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
-from sensorium.data.readers_json import json_cell
 
 logger = logging.getLogger(__name__)
 
@@ -59,53 +60,23 @@ def _text_columns(schema: Any, path: Path) -> list[str]:
     return [name for name in names if name not in raw]
 
 
-def holds_bytes(kind: Any) -> bool:
-    """Say whether an Arrow type holds bytes that are not text."""
-    from pyarrow import types
-
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return True
-    children = [kind.field(i) for i in range(kind.num_fields)]
-    return any(holds_bytes(child.type) for child in children)
-
-
 def _rows(file: Any, columns: list[str], path: Path) -> Iterator[Row | BadLine]:
     import pyarrow
 
     number = 0
     try:
+        schema = file.schema_arrow
+        moments = Moments.of(schema, lambda names: file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)))
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            cells = [text_cells(batch.column(name)) for name in columns]
+            cells = [moments.cells(name, batch.column(name)) for name in columns]
             for values in zip(*cells, strict=True):
                 number += 1
                 yield row_of(number, dict(zip(columns, values, strict=True)))
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         where = f"{path.name}:{number + 1}"
         raise DataError(f"cannot be read further: {first_line(error)}", where=where) from None
     finally:
         file.close()
-
-
-def text_cells(column: Any) -> list[str]:
-    """Turn an Arrow column into text cells."""
-    return [value if isinstance(value, str) else _cell(value) for value in column.to_pylist()]
-
-
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        return json_cell(value)
-    return json_cell(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """Turn what JSON does not know (dates, decimals) into text, inside lists and structs too."""
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def first_line(error: BaseException) -> str:

@@ -26,8 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from sensorium.core.errors import DataError, MediaError
+from sensorium.data.cell_values import cell_of
 from sensorium.data.readers import MAX_CELL_BYTES, BadLine, Row, RowStream, row_of
-from sensorium.data.readers_json import json_cell
 from sensorium.media.address import with_range
 from sensorium.media.archive import Member, members
 
@@ -165,5 +165,5 @@ def _with_object(sample: dict[str, str], ending: str, text: str) -> dict[str, st
     except (ValueError, RecursionError) as error:
         return f"its '.{ending}' is not JSON: {error}"
     if not isinstance(value, dict):
-        return sample | {ending: json_cell(value)}
-    return sample | {f"{ending}.{key}": json_cell(part) for key, part in value.items()}
+        return sample | {ending: cell_of(value)}
+    return sample | {f"{ending}.{key}": cell_of(part) for key, part in value.items()}

@@ -55,6 +55,10 @@ class RowFile:
             raise IndexError(f"row {i} of {len(self)}")
         return self._data[int(self._start_N[i]) : int(self._start_N[i + 1])].decode("utf-8").split("\0")
 
+    def origin(self, i: int) -> int:
+        """Return the number of row `i` itself: it is no part of another row."""
+        return i
+
     def __iter__(self) -> Iterator[list[str]]:
         for first in range(0, len(self), _INDEX_CHUNK):
             bounds = self._start_N[first : first + _INDEX_CHUNK + 1].tolist()

@@ -16,9 +16,10 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.core.errors import SensoriumError
+from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
+from sensorium.data.cell_values import fault_in
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.several import MediaLists, Several
 from sensorium.data.table import Table
@@ -39,6 +40,8 @@ class InputSpec:
 
     def items(self, cell: str, folder: Path) -> list[Item]:
         """Return what a cell holds, nothing where it is blank.  Raises DataError: a list that cannot be read."""
+        if fault := fault_in(cell):
+            raise DataError(fault)
         cells = [cell] if self.several is None else self.several.split(cell)[: self.several.most]
         return [item for part in cells if (item := self.preparer.item(part, folder)) is not None]
 
@@ -160,6 +163,8 @@ class _Scanner:
             self._num_untargeted += 1
             if not self._keep_untargeted:
                 return
+        if self._target and (fault := fault_in(text)):
+            raise _Refused(self._target.column, fault)
         units = [units.number(cells[units.column]) for units in self._inputs.values()]
         for unit, distinct in zip(units, self._inputs.values(), strict=True):
             distinct.append(unit)
@@ -207,6 +212,8 @@ class _Units:
         """Return the number of `cell`, ABSENT where the preparer finds nothing in it."""
         unit = self._unit_of_cell.get(cell)
         if unit is None:
+            if fault := fault_in(cell):
+                raise _Refused(self._name, fault)
             unit = ABSENT
             try:
                 present = self._preparer.item(cell, self._folder) is not None

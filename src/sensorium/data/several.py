@@ -7,6 +7,7 @@ A cell is a JSON list of texts (what a list in JSONL or Parquet becomes), or tex
 
     ["front.jpg", "back.jpg"]        front.jpg|back.jpg
 
+A cell that begins with "[" and is no JSON list of texts names a file (or is a text) that is called so.
 A blank cell, or an empty list, is an absent input.  Media beyond the most a row may have are left out, and counted.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.errors import DataError
+from sensorium.data.cell_values import fault_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,24 @@ class Several:
 
     def split(self, cell: str) -> list[str]:
         """Return the parts of a cell, blank ones left out.  Raises DataError: a list of something else."""
+        if fault := fault_in(cell):
+            raise DataError(fault)
         text = cell.strip()
-        if not text.startswith("["):
-            return [part.strip() for part in text.split(self.separator) if part.strip()]
-        try:
-            parts = json.loads(text)
-        except ValueError as error:
+        parts = _json_list(text) if text.startswith("[") else None
+        return [part.strip() for part in (text.split(self.separator) if parts is None else parts) if part.strip()]
+
+
+def _json_list(text: str) -> list[str] | None:
+    """Return the texts of a JSON list, null left out; None: it only begins like one, as '[1] front.jpg' does."""
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.startswith('["'):
             raise DataError(f"is no JSON list: {error}") from None
-        if not isinstance(parts, list) or not all(isinstance(part, str) or part is None for part in parts):
-            raise DataError("is a list of something else than texts")
-        return [part.strip() for part in parts if part and part.strip()]
+        return None
+    if not isinstance(parts, list) or not all(isinstance(part, str) or part is None for part in parts):
+        return None
+    return [part for part in parts if part is not None]
 
 
 class MediaLists:

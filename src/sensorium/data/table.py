@@ -15,13 +15,15 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.core.commit import KEPT, committed_folder, verify
 from sensorium.core.errors import DataError, ModelError
 from sensorium.core.names import nearest
+from sensorium.data.cell_values import MARK, shown
+from sensorium.data.list_cells import ListedRows, Means
 from sensorium.data.locking import exclusive
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.readers import Row, TableSpec, open_rows, row_of
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT_BYTES = 32 << 20  # smaller files are read again in about a second
 _HOPELESS_ROWS = 1000
-_ROW_FILE_VERSION = 2
+_ROW_FILE_VERSION = 3
 
 
 class Table:
@@ -43,18 +45,22 @@ class Table:
         folder: where relative media paths in its cells start.
         quarantine: the rows that could not be read.
         path: what tells it from other tables of its name: its whole path, and its reader's options; '' in memory.
+        structured: the columns some of whose cells hold lists or objects; they are shown as JSON, unless `read_as`
+            says what they mean.
     """
 
     def __init__(
         self,
         name: str,
         columns: Iterable[str],
-        rows: RowFile,
+        rows: RowFile | ListedRows,
         folder: Path,
         quarantine: Quarantine | None = None,
         path: str = "",
+        structured: Collection[str] = (),
     ) -> None:
         self.name = name
+        self.structured = frozenset(structured)
         self.path = path
         self.columns = tuple(columns)
         self.folder = folder
@@ -93,7 +99,7 @@ class Table:
         quarantine.opened(path, len(content.rows) + len(content.bad), max_bad_fraction)
         quarantine.check()
         logger.info("%s: %s rows, columns %s", parsed.name, f"{len(content.rows):,}", ", ".join(content.columns))
-        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine, path)
+        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine, path, content.structured)
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], folder: Path | None = None, name: str = "rows") -> Table:
@@ -103,14 +109,16 @@ class Table:
             DataError: a cell holds NUL, is too large or is not Unicode text.
         """
         columns: dict[str, None] = {}
+        structured: set[str] = set()
         writer = RowFileWriter()
         for number, cells in enumerate(rows, start=1):
             row = row_of(number, dict(cells))
             if not isinstance(row, Row):
                 raise DataError(row.message, where=f"{name}:{number}")
             columns.update(dict.fromkeys(row.cells))
+            structured.update(name for name, cell in row.cells.items() if cell.startswith(MARK))
             writer.add(number, [row.cells.get(column, "") for column in columns])
-        return cls(name, columns, writer.finish(), folder or Path())
+        return cls(name, columns, writer.finish(), folder or Path(), structured=structured)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -119,6 +127,8 @@ class Table:
         """Return row `i` (from 0): every column, missing cells empty.  Raises IndexError."""
         cells = dict.fromkeys(self.columns, "")
         cells.update(zip(self.columns, self._rows[i][1:], strict=False))
+        for column in self.structured:
+            cells[column] = shown(cells[column])
         return cells
 
     def where(self, i: int) -> str:
@@ -128,7 +138,25 @@ class Table:
     def column(self, name: str) -> Iterator[str]:
         """Stream the cells of one column.  Raises DataError: no such column."""
         position = self.position(name)
-        return (row[position] if position < len(row) else "" for row in self._rows)
+        cells = (row[position] if position < len(row) else "" for row in self._rows)
+        return map(shown, cells) if name in self.structured else cells
+
+    def read_as(self, means: Mapping[str, Means]) -> Table:
+        """Return the table with lists in its cells read as `means` says, by column; others are shown as JSON.
+
+        A text of one cell that is a row of its own has the place of that cell's row.
+        """
+        told = {self._position[name]: meaning for name, meaning in means.items() if name in self.structured}
+        if not told:
+            return self
+        others = self.structured.difference(means)
+        return Table(
+            self.name, self.columns, ListedRows(self._rows, told), self.folder, self.quarantine, self.path, others
+        )
+
+    def origin(self, i: int) -> int:
+        """Return a number that row `i` shares with the rows of the same cells alone."""
+        return self._rows.origin(i)
 
     def position(self, name: str) -> int:
         """Return where a column stands, from 1.  Raises DataError: no such column."""
@@ -159,6 +187,7 @@ class _Content:
     rows: RowFile
     bad: Sequence[tuple[int, str]]
     files: Sequence[Path] = ()
+    structured: Collection[str] = ()
 
 
 def _whole_name(spec: TableSpec) -> str:
@@ -169,13 +198,15 @@ def _whole_name(spec: TableSpec) -> str:
 def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
     stream = open_rows(spec)
     bad: list[tuple[int, str]] = []
+    structured: set[str] = set()
     for row in stream.rows:
         if isinstance(row, Row):
             writer.add(row.line, [row.cells.get(column, "") for column in stream.columns])
+            structured.update(name for name, cell in row.cells.items() if cell.startswith(MARK))
         else:
             bad.append((row.line, row.message))
             _give_up_early(spec, bad, len(writer))
-    return _Content(tuple(stream.columns), writer.finish(), bad, stream.files)
+    return _Content(tuple(stream.columns), writer.finish(), bad, stream.files, structured)
 
 
 def _give_up_early(spec: TableSpec, bad: Sequence[tuple[int, str]], num_good: int) -> None:
@@ -207,6 +238,7 @@ def _kept(spec: TableSpec, cache: Path) -> _Content:
             content = _read(spec, RowFileWriter(draft))
             states = [[str(file), *_state(file)] for file in content.files]
             facts = {"identity": identity, "columns": content.columns, "bad": content.bad, "files": states}
+            facts["structured"] = sorted(content.structured)
             (draft / "table.json").write_text(json.dumps(facts), encoding="utf-8")
     return content
 
@@ -216,7 +248,8 @@ def _reopen(folder: Path, identity: Sequence[str | int]) -> _Content:
     facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     if facts["identity"] != list(identity) or any(_state(Path(file)) != state for file, *state in facts["files"]):
         raise ModelError("is of an older content")
-    return _Content(facts["columns"], RowFile.open(folder), [(line, message) for line, message in facts["bad"]])
+    bad = [(line, message) for line, message in facts["bad"]]
+    return _Content(facts["columns"], RowFile.open(folder), bad, structured=facts["structured"])
 
 
 def _identity(spec: TableSpec) -> list[str | int]:

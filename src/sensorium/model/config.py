@@ -69,6 +69,11 @@ class ConditionerConfig:
         return {f"inputs.{name}": choice.column for name, choice in self.read_inputs.items()}
 
     @property
+    def task(self) -> str | None:
+        """Name the task; None where there is no target."""
+        return None
+
+    @property
     def layout_groups(self) -> Groups | None:
         """Return the groups in which inputs are fused, of one input each if serial; None if parallel."""
         return layout_groups(self.fusion, list(self.inputs))
@@ -119,6 +124,11 @@ class ModelConfig(ConditionerConfig):
     def columns(self) -> dict[str, str]:
         """Return the table columns that are read, by the section that says so."""
         return super().columns | ({} if self.target.column is None else {"target": self.target.column})
+
+    @property
+    def task(self) -> str | None:
+        """Name the task."""
+        return self.target.task
 
     def make_fusion(self) -> Any:
         """Make the fusion; None where there are no inputs, or no scorer to read what is fused."""

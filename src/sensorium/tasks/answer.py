@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sensorium.data.list_cells import Means
 from sensorium.tasks.task import CLOSED_LIMIT
 
 
@@ -12,6 +13,7 @@ class Answer:
     tokenizer = "word"
     metrics = ("accuracy", "exact_match", "macro_f1")
     many_references = False
+    lists: Means = "rows"
 
     def is_closed(self, num_answers: int) -> bool:
         """Choose among the known answers while they are few."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sensorium.data.list_cells import Means
+
 
 class Caption:
     """Captioning of images or sounds."""
@@ -10,6 +12,7 @@ class Caption:
     tokenizer = "word"
     metrics = ("bleu4", "bleu1", "bleu2", "bleu3", "meteor_exact_stem", "rouge_l", "cider_d", "distinct2")
     many_references = True
+    lists: Means = "rows"
 
     def is_closed(self, num_answers: int) -> bool:
         """Write freely."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sensorium.data.list_cells import Means
+
 
 class Classify:
     """Single-label classification of any inputs."""
@@ -10,6 +12,7 @@ class Classify:
     tokenizer = "label"
     metrics = ("accuracy", "macro_f1")
     many_references = False
+    lists: Means = "one"
 
     def is_closed(self, num_answers: int) -> bool:
         """Choose among the labels."""

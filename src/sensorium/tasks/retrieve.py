@@ -6,6 +6,8 @@ Nothing is written, so there is no target and no scorer: inputs are encoded, poo
 
 from __future__ import annotations
 
+from sensorium.data.list_cells import Means
+
 
 class Retrieve:
     """Retrieval of any input by any other, in both directions."""
@@ -14,6 +16,7 @@ class Retrieve:
     tokenizer = ""
     metrics = ()
     many_references = False
+    lists: Means = "one"
     num_found = 5
 
     def is_closed(self, num_answers: int) -> bool:

@@ -20,6 +20,7 @@ from sensorium.core.errors import DataError, ModelError
 from sensorium.core.types import Batch, Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK
 from sensorium.data.corpus import Corpus, Failure
+from sensorium.data.list_cells import Means
 from sensorium.decoding.config import DecodingConfig
 from sensorium.language.crf import tagged_length
 from sensorium.model.multimodal import MultimodalLM
@@ -54,6 +55,7 @@ class Tag:
     tokenizer = "tag"
     metrics = ("span_f1", "span_precision", "span_recall", "token_accuracy")
     many_references = False
+    lists: Means = "items"
 
     def is_closed(self, num_answers: int) -> bool:
         """Write as many tags as there are tokens."""

@@ -19,6 +19,7 @@ from sensorium.core.names import nearest
 from sensorium.core.protocols import RecallingScorer
 from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
+from sensorium.data.list_cells import Means
 from sensorium.decoding.candidates import score_candidates
 from sensorium.decoding.config import DecodingConfig, build, filters
 from sensorium.decoding.consensus import Consensus, agreed, drawn
@@ -58,6 +59,8 @@ class Task(Protocol):
     """The main one first."""
     many_references: bool
     """Rows with equal inputs are one request with several references (captions)."""
+    lists: Means
+    """What a list in a cell of the target means, see `sensorium.data.list_cells`."""
 
     def is_closed(self, num_answers: int) -> bool:
         """Say whether to choose among `num_answers` known answers, unless the config decides."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sensorium.core.types import Batch
 from sensorium.core.vocabulary import Vocab
+from sensorium.data.list_cells import Means
 from sensorium.decoding.config import CTCDecoding, DecodingConfig
 from sensorium.decoding.ctc_alignment import align, timed_words
 from sensorium.decoding.ctc_beam import CTCBeam, greedy
@@ -41,6 +42,7 @@ class Transcribe:
     tokenizer = "character"
     metrics = ("wer", "cer")
     many_references = False
+    lists: Means = "rows"
 
     def __init__(self) -> None:
         self._kept: tuple[FrameDecoder, CTCDecoding, list[Tensor]] | None = None

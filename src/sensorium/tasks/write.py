@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sensorium.data.list_cells import Means
+
 
 class Write:
     """Free text that has no one right answer: books, plays, code."""
@@ -10,6 +12,7 @@ class Write:
     tokenizer = "character"
     metrics: tuple[str, ...] = ()
     many_references = False
+    lists: Means = "rows"
 
     def is_closed(self, num_answers: int) -> bool:
         """Write freely."""

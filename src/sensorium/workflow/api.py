@@ -28,6 +28,7 @@ from sensorium.explain.maps import METHODS
 from sensorium.explain.row import RowExplanation
 from sensorium.explain.scorers import Explanation
 from sensorium.explain.shapley import Contributions
+from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Prediction, Task
 from sensorium.training.progress import Progress
@@ -263,7 +264,7 @@ class Sensorium:
             parts = open_parts(config, quarantine)
             part = parts.get("test", parts["validation"])
         else:
-            opened = Table.open(str(table), Path(), quarantine=quarantine)
+            opened = Table.open(str(table), Path(), quarantine=quarantine).read_as(list_meanings(config.model))
             part = Part(opened, np.arange(len(opened)))
         return build_corpus(config, predictor.model, part, quarantine=quarantine)
 

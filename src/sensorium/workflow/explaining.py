@@ -108,8 +108,7 @@ def table_row(predictor: Predictor, spec: str) -> tuple[dict[str, Any], str]:
     name, _, line = spec.rpartition(":")
     if not name or not line.isdigit():
         raise UsageError("expected TABLE:LINE", where=f"--row {spec}")
-    table = Table.open(name, Path())
-    predictor.read_from(table)
+    table = predictor.read_from(Table.open(name, Path()))
     found = next((i for i in range(len(table)) if table.where(i).endswith(f":{line}")), None)
     if found is None:
         raise UsageError(f"has no row at line {line}", where=table.name, advice=f"the first is {table.where(0)}")

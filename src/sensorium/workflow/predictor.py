@@ -17,10 +17,12 @@ import numpy as np
 import torch
 
 from sensorium.core.config import read_toml
-from sensorium.core.errors import UsageError
+from sensorium.core.errors import DataError, UsageError
 from sensorium.core.names import require_known
 from sensorium.core.types import Batch, Item, Items, Media, Sample
+from sensorium.data.cell_values import cell_of, fault_in
 from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.list_cells import texts_in
 from sensorium.data.table import Table
 from sensorium.decoding.config import DecodingConfig
 from sensorium.explain.scorers import Explanation, answer_ids, explain
@@ -29,6 +31,7 @@ from sensorium.model.multitask import MultiTaskLM
 from sensorium.model.precision import Precision
 from sensorium.model.saving import load_model, read_policy, save_model
 from sensorium.model.saving_tasks import holds_tasks, load_tasks, save_tasks
+from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Finds, Prediction, Task, predict
 from sensorium.workflow.in_windows import Joins, predict_in_windows
@@ -67,6 +70,7 @@ class Predictor:
             self._learn(lessons)
         self.task: Task = load_task(model.config.target.task)
         self._specs = _specs(model)
+        self._meanings = list_meanings(model.config, has_target=False)
         self._read = self.columns
 
     @classmethod
@@ -223,8 +227,11 @@ class Predictor:
         """Return where relative media paths in a table's cells start."""
         return table.folder if self.media_folder is None else self.media_folder
 
-    def read_from(self, table: Table, only: Collection[str] | None = None) -> None:
+    def read_from(self, table: Table, only: Collection[str] | None = None) -> Table:
         """Read the rows of a table from now on: what `cells` gives is meant as its media paths are.
+
+        Returns:
+            The table with lists in its cells read as the model's inputs mean them; rows keep their numbers.
 
         Args:
             only: the inputs that are read; None = all.  The table needs no column of the others.
@@ -237,6 +244,7 @@ class Predictor:
         read = {n: column for n, column in self.columns.items() if only is None or n in only}
         table.require({f"[inputs.{name}]": column for name, column in read.items()})
         self.folder, self._read = self.media_root(table), read
+        return table.read_as(self._meanings)
 
     def cells(self, table: Table, row: int) -> dict[str, str | None]:
         """Return what a row of the table that is read has of each input; None where it has nothing."""
@@ -265,6 +273,10 @@ class Predictor:
 
     def _item(self, name: str, value: Any) -> Item | Items:
         several = self._specs[name].several
+        if isinstance(value, list | tuple) and self._meanings[self._specs[name].column] == "items":
+            value = texts_in(cell_of(value), "items")[0]
+        if isinstance(value, str) and (fault := fault_in(value)):
+            raise DataError(fault, where=name)
         if several is None:
             if isinstance(value, list | tuple):
                 advice = "give one, or train with 'several = true' in its section"

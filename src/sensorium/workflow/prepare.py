@@ -18,6 +18,7 @@ import numpy as np
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item, Media
+from sensorium.data.cell_values import fault_in
 from sensorium.data.corpus import Corpus, TargetSpec
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column, split_by_hash
@@ -26,6 +27,7 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
+from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by, load_task
 from sensorium.tasks.task import ChecksRows, Task
 from sensorium.training.seeding import seed_everything
@@ -154,15 +156,27 @@ def fit_preparer(name: str, readers: Sequence[tuple[PretrainingConfig, Part]]) -
     preparer, section = build_preparers(first.model, first.media)[name], first.model.inputs[name].section
     if section.taken_from is not None:
         return load_preparer(preparer, section, f"inputs.{name}")
-    return preparer.fit(chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers))
+    items = chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers)
+    try:
+        return preparer.fit(items)
+    except DataError as error:
+        faults = (_first_fault(config, part, name, preparer) for config, part in readers)
+        raise next(filter(None, faults), error) from None
 
 
 def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
     """Fit the target's tokenizer; of a task that writes nothing, on nothing."""
     column = config.model.target.column
     tokenizer: Tokenizer = build_tokenizer(config.model)
-    tokenizer.fit(() if column is None else filter(None, train.cells(column)))
-    return tokenizer
+    if column is None:
+        return tokenizer.fit(())
+    try:
+        return tokenizer.fit(cell for cell in train.cells(column) if cell and not fault_in(cell))
+    except DataError:
+        for i, cell in zip(train.row_N, train.cells(column), strict=True):
+            if fault := fault_in(cell):
+                raise DataError(fault, where=f"{train.table.where(int(i))} {column}") from None
+        raise
 
 
 def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, Part]:
@@ -188,14 +202,15 @@ def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, P
 
 
 def open_table(config: PretrainingConfig, spec: str, quarantine: Quarantine) -> Table:
-    """Open one table of the config, given as it stands there."""
-    return Table.open(
+    """Open one table of the config, given as it stands there; lists in its cells are read as the config means."""
+    table = Table.open(
         config.resolve(spec),
         config.folder,
         cache_folder(config),
         quarantine=quarantine,
         max_bad_fraction=config.data.max_bad_fraction,
     )
+    return table.read_as(list_meanings(config.model))
 
 
 def cache_folder(config: PretrainingConfig) -> Path | None:
@@ -275,7 +290,7 @@ def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
 def _keys(config: PretrainingConfig, table: Table) -> Iterable[str]:
     """Name what rows share, so that those which share it stay together."""
     column = _shared_column(config)
-    return table.column(column) if column is not None else (str(i) for i in range(len(table)))
+    return table.column(column) if column is not None else (str(table.origin(i)) for i in range(len(table)))
 
 
 def reads_media(preparer: Preparer) -> bool:
@@ -301,6 +316,17 @@ def input_items(config: PretrainingConfig, part: Part, name: str, preparer: Prep
     for cell in part.cells(spec.column):
         with contextlib.suppress(DataError):
             yield from spec.items(cell, root)
+
+
+def _first_fault(config: PretrainingConfig, part: Part, name: str, preparer: Preparer) -> DataError | None:
+    """Return why the first of an input's cells that cannot be read cannot, with its place."""
+    spec, root = config.model.inputs[name].spec(preparer), media_root(config, part.table)
+    for i, cell in zip(part.row_N, part.cells(spec.column), strict=True):
+        try:
+            spec.items(cell, root)
+        except DataError as error:
+            return error.at(f"{part.table.where(int(i))} {name}")
+    return None
 
 
 def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:

@@ -22,6 +22,7 @@ from sensorium.core.names import require_known
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.table import Table
 from sensorium.evaluation.retrieval import embed_units
+from sensorium.tasks.meanings import list_meanings
 from sensorium.workflow.predictor import Predictor
 
 _ITEMS_AT_ONCE = 256
@@ -94,6 +95,7 @@ def retrieve(
         ModelError: the model does not align these inputs.
     """
     table = among if isinstance(among, Table) else Table.open(str(among), Path())
+    table = table.read_as(list_meanings(predictor.model.config, has_target=False))
     return Gallery(predictor, table, found_input(predictor, query, find)).search(embed_query(predictor, query), top)
 
 
