@@ -54,7 +54,7 @@ def test_bounds_are_those_of_the_plain_bootstrap(name):
         for i, (text, refs) in enumerate(zip(said, right, strict=True))
     ]
     evaluation = Evaluation("t", len(said), {name: plain.value, "perplexity": 2.0}, 0.0, predictions)
-    found = intervals(evaluation, many_references=name.startswith(("bleu", "rouge")))
+    found = intervals(evaluation)
     width = plain.high - plain.low
     assert found[name] == pytest.approx((plain.low, plain.high), abs=0.2 * width + 1e-9)
     assert set(found) == {name}
@@ -79,4 +79,4 @@ def test_values_of_single_rows_tell_texts_apart():
 
 
 def test_nothing_judged_has_no_interval():
-    assert intervals(Evaluation("write", 3, {"perplexity": 2.0}, 0.0), many_references=False) == {}
+    assert intervals(Evaluation("write", 3, {"perplexity": 2.0}, 0.0)) == {}

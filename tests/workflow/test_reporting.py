@@ -101,7 +101,7 @@ def test_the_interval_of_a_mean_is_that_of_the_plain_bootstrap(run):
     from sensorium.evaluation.metrics import accuracy
     from sensorium.evaluation.metrics_interval import bootstrap_interval
 
-    found = intervals(run.evaluation, many_references=False)
+    found = intervals(run.evaluation)
     said = [p.text for _, p, _ in run.evaluation.predictions]
     right = [refs[0] for _, _, refs in run.evaluation.predictions]
     slow = bootstrap_interval(accuracy, said, right)
@@ -163,7 +163,6 @@ def test_best_and_worst_rows_are_that(run):
         run.evaluation,
         "accuracy",
         Inliner(MediaPolicy()),
-        many_references=False,
         lower_is_better=False,
     )
     best, worst = rows.extremes(6)
@@ -198,7 +197,6 @@ def test_of_equal_rows_the_surest_mistake_is_worst_and_the_surest_hit_best(run):
         evaluation,
         "accuracy",
         Inliner(MediaPolicy()),
-        many_references=False,
         lower_is_better=False,
     )
     best, worst = rows.extremes()

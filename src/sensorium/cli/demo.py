@@ -29,10 +29,16 @@ def demo(
         _show(report)
 
 
+def _seconds(fitting: float | None) -> str:
+    return "" if fitting is None else f"{fitting:.1f}"
+
+
 def _show(report: DemoReport) -> None:
     print("\neasy-VQA test part; spoken questions are in voices that training never heard\n")
-    rows = [[line.name, f"{line.num_rows:,}", share(line.accuracy), f"{line.seconds:.1f}"] for line in report.lines]
-    print_table(["asked by", "rows", "accuracy", "seconds"], rows)
+    rows = [
+        [line.name, f"{line.num_rows:,}", share(line.accuracy), _seconds(line.seconds)] for line in report.lines
+    ]
+    print_table(["asked by", "rows", "accuracy", "fitted, s"], rows)
     print("\nsix of the test rows:\n")
     for sample in report.samples:
         asked = sample.inputs.get("question") or f"[spoken] {Path(sample.inputs['speech']).name}"

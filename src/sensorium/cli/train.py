@@ -77,20 +77,25 @@ def _question(run: str, tasks: dict[str, Any] | None, task: str) -> str:
 def _print_task(title: str, summary: dict[str, Any]) -> None:
     names = list(summary["metrics"])
     rows = [
-        [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), f"{b['seconds']:.1f}"]
+        [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), _seconds(b["seconds"])]
         for b in summary["baselines"]
     ]
     fitting = sum(value for key, value in summary["seconds"].items() if key != "evaluation")
     rows.append(
-        ["this model", f"{summary['rows']:,}", *(number(summary["metrics"][n]) for n in names), f"{fitting:.1f}"]
+        ["this model", f"{summary['rows']:,}", *(number(summary["metrics"][n]) for n in names), _seconds(fitting)]
     )
     kind = summary["task"]
     print(
         f"\n{f'{title}: {kind}' if title and title != kind else kind}, judged on the {summary['judged_on']} rows:"
     )
-    print_table(["", "rows", *names, "seconds"], rows)
+    print_table(["", "rows", *names, "fitted, s"], rows)
     if summary["mixture_weights"]:
         print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
+
+
+def _seconds(fitting: float | None) -> str:
+    """Write how long something was fitted for; empty where nothing was for it alone."""
+    return "" if fitting is None else f"{fitting:.1f}"
 
 
 def _print_pretraining(summary: dict[str, Any]) -> None:

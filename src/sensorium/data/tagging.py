@@ -1,6 +1,16 @@
-"""Span schemes of tag sequences: BIO, and BIOES, which also marks ends and spans of one token.
+"""Span schemes of tag sequences: where spans begin and end, however tags are written.
 
-Enters: tags such as "B-NP", "I-NP", "O".  Leaves: spans, or the same spans in the other scheme.
+Enters: tags such as "B-NP", "I-NP", "O".  Leaves: spans, or the same spans as BIO or BIOES.
+
+    read as    written as                                    in the schemes
+    B          B                                             BIO (IOB1, IOB2), BIOES, BILOU, BMES
+    I          I, M                                          M: BMES
+    E          E, L                                          L: BILOU
+    S          S, U, W                                       U: BILOU, W: BMEWO
+    O          O
+
+The mark stands before its type ("B-NP", "B_NP") or behind it ("NP-B"), in either case of letters.  A tag of none of
+these forms ("NN") marks a span of its one token, so that tags without a scheme are judged token by token.
 
 A span begins and ends where conlleval (Tjong Kim Sang and Buchholz 2000) says so, whatever the scheme and
 however ill-formed the tags: at B and S, after O, E and S, and where the type changes.
@@ -21,10 +31,10 @@ class Span(NamedTuple):
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """Return the spans of a sentence, in order; "O" and tags without one of B I E S belong to none."""
+    """Return the spans of a sentence, in order; "O" belongs to none."""
     found: list[Span] = []
-    start, before = 0, ("O", "")
-    for i, now in enumerate([*map(parted, tags), ("O", "")]):
+    start, before = 0, OUTSIDE
+    for i, now in enumerate([*map(parted, tags), OUTSIDE]):
         if before[0] != "O" and _ends(before, now):
             found.append(Span(before[1], start, i))
         if now[0] != "O" and _ends(before, now):
@@ -33,12 +43,21 @@ def spans(tags: Sequence[str]) -> list[Span]:
     return found
 
 
+OUTSIDE = ("O", "")
+_MARKS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
+_PARTS = frozenset("-_")
+
+
 def parted(tag: str) -> tuple[str, str]:
-    """Part "B-NP" into ("B", "NP"); a tag of another form is ("O", "")."""
-    mark, dash, kind = tag.partition("-")
-    if mark in ("B", "I", "E", "S") and (dash or not kind):
-        return mark, kind
-    return "O", ""
+    """Part "B-NP" into ("B", "NP"), the mark being one of B I E S; a tag of no scheme is a span of its own, "S"."""
+    if tag in ("", "O", "o"):
+        return OUTSIDE
+    before, behind = _MARKS.get(tag[:1].upper()), _MARKS.get(tag[-1:].upper())
+    if before and (len(tag) == 1 or tag[1] in _PARTS):
+        return before, tag[2:]
+    if behind and tag[-2:-1] in _PARTS:
+        return behind, tag[:-2]
+    return "S", tag
 
 
 def _ends(before: tuple[str, str], now: tuple[str, str]) -> bool:
@@ -47,18 +66,20 @@ def _ends(before: tuple[str, str], now: tuple[str, str]) -> bool:
 
 
 def to_bioes(tags: Sequence[str]) -> list[str]:
-    """Return the same spans in BIOES; tags outside spans stay as they are."""
+    """Return the same spans in BIOES; tags outside spans, and those of no scheme, stay as they are."""
     return _written(tags, first="B", middle="I", last="E", single="S")
 
 
 def to_bio(tags: Sequence[str]) -> list[str]:
-    """Return the same spans in BIO; tags outside spans stay as they are."""
+    """Return the same spans in BIO; tags outside spans, and those of no scheme, stay as they are."""
     return _written(tags, first="B", middle="I", last="I", single="B")
 
 
 def _written(tags: Sequence[str], *, first: str, middle: str, last: str, single: str) -> list[str]:
     written = list(tags)
     for kind, start, end in spans(tags):
+        if kind == tags[start]:
+            continue
         marks = [first, *[middle] * (end - start - 2), last] if end - start > 1 else [single]
         suffix = f"-{kind}" if kind else ""
         written[start:end] = [mark + suffix for mark in marks]

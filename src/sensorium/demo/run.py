@@ -34,7 +34,7 @@ class Line:
     name: str
     num_rows: int
     accuracy: float
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 Enters: plain lists, one entry a row.  Leaves: one number, a share in 0..1 unless said otherwise.
 A row's references are one text, or several of which any is right.
+
+Every metric of texts reads its rows through `paired`, which gives both sides one form (`compared`): composed (NFC),
+one sign for apostrophes, without the signs for start and end that tutorials write into captions.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sensorium.core.errors import DataError
+from sensorium.data.tokenizers.characters import composed, one_line
+from sensorium.data.tokenizers.words import marks
 
 References = Sequence[str] | Sequence[Sequence[str]]
 Metric = Callable[[Sequence[str], References], float]
 
 
 def paired(predictions: Sequence[str], references: References) -> list[tuple[str, tuple[str, ...]]]:
-    """Pair each prediction with its references; a plain text is the only one.
+    """Pair each prediction with its references, all as they are `compared`; a plain text is the only one.
 
     Raises:
         DataError: no rows, more predictions than references or fewer, or a row without a reference.
@@ -29,7 +34,7 @@ def paired(predictions: Sequence[str], references: References) -> list[tuple[str
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions do not pair with {len(references)} references")
     pairs = [
-        (prediction, (given,) if isinstance(given, str) else tuple(given))
+        (compared(prediction), (compared(given),) if isinstance(given, str) else tuple(map(compared, given)))
         for prediction, given in zip(predictions, references, strict=True)
     ]
     for row, (_, texts) in enumerate(pairs):
@@ -38,10 +43,34 @@ def paired(predictions: Sequence[str], references: References) -> list[tuple[str
     return pairs
 
 
+def compared(text: str) -> str:
+    """Return a text as every metric reads it, on both sides alike; what tells words apart stays."""
+    return composed(unframed(text)).replace("\u2019", "'")
+
+
+def unframed(text: str) -> str:
+    """Return a text without the signs that tutorials put around captions, `startseq` and `endseq` or such.
+
+    Models add signs of their own; these would be scored as words that are always right.
+    """
+    text = _FIRST_SIGN.sub("", text)
+    last = _LAST_SIGN.search(text)
+    return text[: last.start()].rstrip() if last else text
+
+
+_FIRST_SIGN = re.compile(r"\A\s*(?:startseq\b|<\s*(?:s|start|sos|bos)\s*>)\s*", re.IGNORECASE)
+_LAST_SIGN = re.compile(r"(?:\bendseq|<\s*(?:/\s*s|end|eos)\s*>)\s*\Z", re.IGNORECASE)
+
+
 def accuracy(predictions: Sequence[str], references: References) -> float:
-    """Return the share of predictions that equal a reference, letter by letter."""
-    pairs = paired(predictions, references)
+    """Return the share of predictions that equal a reference, letter by letter, but for surplus blanks."""
+    pairs = _labels(predictions, references)
     return sum(prediction in texts for prediction, texts in pairs) / len(pairs)
+
+
+def _labels(predictions: Sequence[str], references: References) -> list[tuple[str, tuple[str, ...]]]:
+    pairs = paired(predictions, references)
+    return [(one_line(prediction), tuple(map(one_line, texts))) for prediction, texts in pairs]
 
 
 def exact_match(predictions: Sequence[str], references: References) -> float:
@@ -60,7 +89,7 @@ def normalised(text: str) -> str:
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ARTICLES = re.compile(rf"\b(a|an|the)\b(?![{marks()}])")  # a mark that follows makes it another word
 
 
 def macro_f1(predictions: Sequence[str], references: References) -> float:
@@ -87,13 +116,18 @@ def _mean_over_labels(
 ) -> float:
     """Average `judge` of how often each label was right, predicted and referred to."""
     true_positives, predicted, referred = Counter[str](), Counter[str](), Counter[str]()
-    for prediction, texts in paired(predictions, references):
-        label = prediction if prediction in texts else texts[0]
+    for prediction, label in labelled(predictions, references):
         true_positives[label] += prediction == label
         predicted[prediction] += 1
         referred[label] += 1
     labels = predicted.keys() | referred.keys()
     return math.fsum(judge(true_positives[x], predicted[x], referred[x]) for x in labels) / len(labels)
+
+
+def labelled(predictions: Sequence[str], references: References) -> list[tuple[str, str]]:
+    """Return each row's predicted label and its right one: of several the predicted one, else the first."""
+    pairs = _labels(predictions, references)
+    return [(prediction, prediction if prediction in texts else texts[0]) for prediction, texts in pairs]
 
 
 def perplexity(nll: Sequence[float], num_tokens: Sequence[int]) -> float:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from sensorium.core.errors import DataError
 from sensorium.evaluation.metrics import References, paired
-from sensorium.evaluation.word_splits import Split, caption_words
+from sensorium.evaluation.word_splits import AS_SACREBLEU, SPLITS, Split, caption_words
 
 Smoothing = Literal["none", "exp"]
 
@@ -65,6 +65,11 @@ def bleu(
     return bleu_of(bleu_counts(predictions, references, max_order=max_order, split=split), smoothing)
 
 
+def smoothing_of(split: Split) -> Smoothing:
+    """Say how BLEU over such words is smoothed: over sacrebleu's as sacrebleu does, else (as COCO's) not at all."""
+    return "exp" if any(split is SPLITS[name] for name in AS_SACREBLEU) else "none"
+
+
 def bleu_counts(
     predictions: Sequence[str], references: References, *, max_order: int = 4, split: Split = str.split
 ) -> list[BleuCounts]:
@@ -73,6 +78,16 @@ def bleu_counts(
     return [
         _count_row(split(prediction), [split(text) for text in texts], max_order) for prediction, texts in pairs
     ]
+
+
+def sentence_bleu(row: BleuCounts) -> float:
+    """Return the BLEU of one row, 0..100: smoothed, up to its longest n-gram, as sacrebleu judges sentences.
+
+    A text of two words is judged by words and pairs; one without a reference's word has 0.
+    """
+    order = sum(num > 0 for num in row.num_ngrams)
+    short = BleuCounts(row.num_matches[:order], row.num_ngrams[:order], row.num_words, row.num_reference_words)
+    return bleu_of([short], "exp")
 
 
 def bleu_of(rows: Sequence[BleuCounts], smoothing: Smoothing = "none") -> float:
@@ -122,19 +137,19 @@ def _ngrams(words: list[str], order: int) -> Counter[tuple[str, ...]]:
 
 def bleu1(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
     """Return BLEU-1, 0..100."""
-    return bleu(predictions, references, max_order=1, split=split)
+    return bleu(predictions, references, max_order=1, smoothing=smoothing_of(split), split=split)
 
 
 def bleu2(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
     """Return BLEU-2, 0..100."""
-    return bleu(predictions, references, max_order=2, split=split)
+    return bleu(predictions, references, max_order=2, smoothing=smoothing_of(split), split=split)
 
 
 def bleu3(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
     """Return BLEU-3, 0..100."""
-    return bleu(predictions, references, max_order=3, split=split)
+    return bleu(predictions, references, max_order=3, smoothing=smoothing_of(split), split=split)
 
 
 def bleu4(predictions: Sequence[str], references: References, *, split: Split = caption_words) -> float:
     """Return BLEU-4, 0..100."""
-    return bleu(predictions, references, max_order=4, split=split)
+    return bleu(predictions, references, max_order=4, smoothing=smoothing_of(split), split=split)

@@ -4,7 +4,8 @@
 
 Enters: texts and their references.  Leaves: a share >= 0, above 1 where more is inserted than was said; errors and
 lengths are summed over all rows first (as jiwer and NIST's sclite do).  Runs of white space count as one blank.
-Of several references the one with the fewest errors for its length counts.
+Of several references the one with the fewest errors for its length counts.  Where no reference says anything, each
+word (or character) written is an error and the length counts as 1: 0 where nothing is written (as jiwer does).
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from sensorium.core.errors import DataError
 from sensorium.evaluation.metrics import References, paired
 
 Split = Callable[[str], Sequence[Hashable]]
 
 
 def word_error_rate(predictions: Sequence[str], references: References, *, split: Split = str.split) -> float:
-    """Return the share of words that are wrong.  Raises DataError: the references hold no word."""
+    """Return the share of words that are wrong.  Raises DataError as `paired`."""
     return _rate(word_errors(predictions, references, split=split))
 
 
 def character_error_rate(predictions: Sequence[str], references: References) -> float:
-    """Return the share of characters that are wrong.  Raises DataError: the references hold no character."""
+    """Return the share of characters that are wrong.  Raises DataError as `paired`."""
     return _rate(character_errors(predictions, references))
 
 
@@ -71,6 +71,4 @@ def _errors(predictions: Sequence[str], references: References, split: Split) ->
 
 def _rate(counts: Sequence[tuple[int, int]]) -> float:
     num_errors, length = sum(errors for errors, _ in counts), sum(size for _, size in counts)
-    if not length:
-        raise DataError("the references are empty: there is no error rate")
-    return num_errors / length
+    return num_errors / max(length, 1)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.tokenizers import words
+from sensorium.data.tokenizers.characters import composed, lowered
 from sensorium.data.word_vectors import WordVectors
 from sensorium.evaluation.metrics import Metric, References, paired
 
@@ -49,7 +50,7 @@ def _best_of(similarity: Similarity) -> Metric:
 
 def words_of(text: str) -> list[str]:
     """Split a text as the word tokenizer does, in lower case."""
-    return words.split(text.lower())
+    return words.split(lowered(composed(text)))
 
 
 def _similarity(similarity: Similarity, one: Sequence[str], other: Sequence[str]) -> float:

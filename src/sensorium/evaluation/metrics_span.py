@@ -1,6 +1,6 @@
 """Judge tag sequences by their spans, as conlleval does, and by their tokens.
 
-Enters: plain lists, a text of tags parted by blanks a row, such as 'B-NP I-NP O' (BIO or BIOES).
+Enters: plain lists, a text of tags parted by blanks a row, such as 'B-NP I-NP O', in any scheme of `data.tagging`.
 Leaves: one number, 0..1.
 
     precision = right spans / predicted spans,   recall = right spans / spans of the references
@@ -20,6 +20,14 @@ from sensorium.core.errors import DataError
 from sensorium.data.tagging import spans
 from sensorium.evaluation.metrics import References, paired
 
+UNTAGGED = ""
+
+
+def token_counts(predictions: Sequence[str], references: References) -> list[tuple[int, int]]:
+    """Return (tokens of the right tag, tokens) of each row.  Raises DataError as `span_counts`."""
+    rows = _aligned(predictions, references)
+    return [(sum(tag == wanted for tag, wanted in zip(*row, strict=True)), len(row[1])) for row in rows]
+
 
 @dataclass(frozen=True, slots=True)
 class SpanCounts:
@@ -31,26 +39,26 @@ class SpanCounts:
 
     @property
     def precision(self) -> float:
-        """Right of predicted; 0 where nothing was predicted."""
-        return self.right / self.predicted if self.predicted else 0.0
+        """Right of predicted; where nothing was predicted, 1 if nothing was referred to either."""
+        return self.right / self.predicted if self.predicted else float(not self.referred)
 
     @property
     def recall(self) -> float:
-        """Right of referred; 0 where the references have no span."""
-        return self.right / self.referred if self.referred else 0.0
+        """Right of referred; where the references have no span, 1 if none was predicted either."""
+        return self.right / self.referred if self.referred else float(not self.predicted)
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of both."""
+        """The harmonic mean of both; 1 where there is no span on either side, since then nothing is wrong."""
         either = self.predicted + self.referred
-        return 2 * self.right / either if either else 0.0
+        return 2 * self.right / either if either else 1.0
 
 
 def span_counts(predictions: Sequence[str], references: References) -> dict[str, SpanCounts]:
     """Count by type; every type of either side is there.
 
     Raises:
-        DataError: a row whose prediction has another number of tags than its reference.
+        DataError: a row whose prediction has more tags than its reference.
     """
     right, predicted, referred = Counter[str](), Counter[str](), Counter[str]()
     for tags, wanted in _aligned(predictions, references):
@@ -89,17 +97,23 @@ def span_recall(predictions: Sequence[str], references: References) -> float:
 
 def token_accuracy(predictions: Sequence[str], references: References) -> float:
     """Return the share of tokens whose tag is the reference's."""
-    pairs = [pair for row in _aligned(predictions, references) for pair in zip(*row, strict=True)]
-    return sum(tag == wanted for tag, wanted in pairs) / max(1, len(pairs))
+    counts = token_counts(predictions, references)
+    right, total = sum(right for right, _ in counts), sum(total for _, total in counts)
+    return right / total if total else 1.0
 
 
 def _aligned(predictions: Sequence[str], references: References) -> list[tuple[list[str], list[str]]]:
+    """Return the tags of both sides, as many.
+
+    Tokens behind a prediction's last tag (of a text cut at its longest length, or hidden) are untagged, which is no
+    tag's equal and outside every span.
+    """
     rows = []
     for number, (prediction, (reference, *_)) in enumerate(paired(predictions, references)):
         tags, wanted = prediction.split(), reference.split()
-        if len(tags) != len(wanted):
+        if len(tags) > len(wanted):
             raise DataError(
                 f"{len(tags)} tags do not pair with the reference's {len(wanted)}", where=f"row {number}"
             )
-        rows.append((tags, wanted))
+        rows.append((tags + [UNTAGGED] * (len(wanted) - len(tags)), wanted))
     return rows

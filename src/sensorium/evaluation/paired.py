@@ -1,7 +1,12 @@
 """Whether one system beats another on the same rows: the paired bootstrap, and what many tests cost.
 
 Enters: two systems' scores of the same rows.  Leaves: their difference, its bounds and its p value.
-Sources: Efron and Tibshirani 1993, chapters 13 and 15; Koehn 2004 (W04-3250) for the pairing; Holm 1979.
+
+Few rows can be sure of little: of n rows that differ, each of which chance might have turned either way, all point
+one way with probability 2^(1-n).  Drawing anew knows nothing of it (one row always shows the same), so a p value is
+never below that; from six rows on it may be below 0.05.
+Sources: Efron and Tibshirani 1993, chapters 13 and 15 (the sign flips: Fisher 1935); Koehn 2004 (W04-3250) for the
+pairing; Holm 1979.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ class Difference:
         low: the lower end of the 95 % interval.
         high: its upper end.
         p: two-sided: how often rows drawn anew would show a difference of the other sign, twice; at least
-            1 / (draws + 1).
+            1 / (draws + 1), and what as many turned signs leave possible.
     """
 
     mean: float
@@ -58,9 +63,8 @@ def paired_bootstrap(
     gain_R = np.concatenate(found)
     low, high = np.quantile(gain_R, [0.025, 0.975])
     other = min(int((gain_R <= 0).sum()), int((gain_R >= 0).sum()))
-    return Difference(
-        float(gain_N.mean()), float(low), float(high), min(1.0, 2 * (other + 1) / (num_resamples + 1))
-    )
+    p = max(2 * (other + 1) / (num_resamples + 1), 2.0 ** (1 - int((gain_N != 0).sum())))
+    return Difference(float(gain_N.mean()), float(low), float(high), min(1.0, p))
 
 
 def holm(p_K: Sequence[float]) -> list[float]:

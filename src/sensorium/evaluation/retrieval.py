@@ -93,12 +93,12 @@ def search(
     return _directions(corpus, rows, unit_K, vector_KD)
 
 
-def judge_chance(model: MultimodalLM, corpus: Corpus, rows: Units, seed: int = 0) -> dict[str, float]:
-    """Return the same metrics for vectors drawn by chance."""
+def search_by_chance(model: MultimodalLM, corpus: Corpus, rows: Units, seed: int = 0) -> list[Direction]:
+    """Return the same directions for vectors drawn by chance."""
     random = torch.Generator().manual_seed(seed)
     unit_K = {name: _distinct(corpus, name, rows) for name in _judged_inputs(model, None)}
     by_chance = {n: torch.randn(len(k), 8, generator=random) for n, k in unit_K.items()}
-    return summarise(_directions(corpus, rows, unit_K, by_chance))
+    return _directions(corpus, rows, unit_K, by_chance)
 
 
 def embed_units(model: MultimodalLM, corpus: Corpus, name: str, unit_K: Units, batch_rows: int) -> Tensor:

@@ -7,10 +7,10 @@ request and their targets its references.
 
 from __future__ import annotations
 
-import math
+import functools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.comparable import Comparable, comparable_by
+from sensorium.evaluation.metrics import perplexity
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric, split_name
 from sensorium.evaluation.retrieval import Direction, search, summarise
 from sensorium.model.multimodal import MultimodalLM
@@ -41,6 +43,9 @@ class Evaluation:
         seconds: wall time of decoding and scoring.
         predictions: one a judged request, beside its references and row index.
         directions: of a task that finds, every input that searched another.
+        likelihoods: by the row's number in its table, its negative log-likelihood in nats, and its tokens.
+        comparable: gives a text the form in which it is judged.
+        vectors: of words, by which texts were judged, too.
     """
 
     task: str
@@ -49,6 +54,19 @@ class Evaluation:
     seconds: float
     predictions: list[tuple[int, Prediction, list[str]]] = field(default_factory=list, repr=False)
     directions: list[Direction] = field(default_factory=list, repr=False)
+    likelihoods: Mapping[int, tuple[float, int]] = field(default_factory=dict, repr=False)
+    comparable: Comparable = field(default=str, repr=False)
+    vectors: WordVectors | None = field(default=None, repr=False)
+
+    @functools.cached_property
+    def said(self) -> list[str]:
+        """Return what was predicted, in the form in which it is judged."""
+        return [self.comparable(prediction.text) for _, prediction, _ in self.predictions]
+
+    @functools.cached_property
+    def right(self) -> list[list[str]]:
+        """Return the references of each prediction, in the form in which they are judged."""
+        return [[self.comparable(text) for text in references] for _, _, references in self.predictions]
 
     @property
     def tokenize(self) -> dict[str, str]:
@@ -117,9 +135,9 @@ def evaluate_patterns(
     model.eval()
     if isinstance(task, Finds):
         return [_judge_finding(model, task, corpus, rows, batch_rows, pattern) for pattern in patterns]
-    asked = requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
+    asked = requests_of(task, corpus, rows)
     outcomes: list[list[tuple[int, Prediction, list[str]]]] = [[] for _ in patterns]
-    nll_P, tokens_P = torch.zeros(len(patterns), dtype=torch.float64), torch.zeros(len(patterns), dtype=torch.int64)
+    likelihoods: list[dict[int, tuple[float, int]]] = [{} for _ in patterns]
     size = max(1, batch_rows // len(patterns))
     for chunk in _chunks(asked if task.metrics else [], size):
         batch = corpus.batch(np.array([request[0] for request in chunk]))
@@ -134,15 +152,31 @@ def evaluate_patterns(
         batch = corpus.batch(np.array(chunk_rows)).under(patterns)
         with torch.inference_mode():
             nll_B, num_tokens_B = model.losses(batch)
-        nll_P += nll_B.double().cpu().view(len(patterns), -1).sum(1)
-        tokens_P += num_tokens_B.cpu().view(len(patterns), -1).sum(1)
+        pairs = list(zip(nll_B.double().tolist(), num_tokens_B.tolist(), strict=True))
+        numbers = batch.row_id_B.tolist()[: len(pairs) // len(patterns)]
+        for p, likelihood_of in enumerate(likelihoods):
+            likelihood_of.update(zip(numbers, pairs[p * len(numbers) : (p + 1) * len(numbers)], strict=True))
     seconds = (time.perf_counter() - started) / len(patterns)
-    found = []
-    for outcome, nll, num_tokens in zip(outcomes, nll_P.tolist(), tokens_P.tolist(), strict=True):
-        metrics = _judge(task, outcome, vectors)
-        metrics["perplexity"] = math.exp(min(nll / max(num_tokens, 1), 700.0))
-        found.append(Evaluation(task.name, len(rows), metrics, seconds, outcome))
-    return found
+    whole = Evaluation(
+        task.name, len(rows), {}, seconds, comparable=comparable_by(model.tokenizer), vectors=vectors
+    )
+    return [
+        judged(task, replace(whole, predictions=outcome, likelihoods=likelihood_of))
+        for outcome, likelihood_of in zip(outcomes, likelihoods, strict=True)
+    ]
+
+
+def judged(task: Task, evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation with the metrics of its texts, and of its likelihoods where they were measured."""
+    extra = VECTOR_METRICS if task.metrics and evaluation.vectors is not None else ()
+    metrics = {
+        name: float(load_metric(name, evaluation.vectors)(evaluation.said, evaluation.right))
+        for name in dict.fromkeys([*task.metrics, *extra])
+    }
+    if evaluation.likelihoods:
+        nll_N, num_tokens_N = zip(*evaluation.likelihoods.values(), strict=True)
+        metrics["perplexity"] = perplexity(nll_N, num_tokens_N)
+    return replace(evaluation, metrics=metrics)
 
 
 def _judge_finding(
@@ -173,17 +207,9 @@ def mean_nll(model: MultimodalLM, corpus: Corpus, batch_rows: int = 512) -> floa
     return total / max(count, 1)
 
 
-def _judge(
-    task: Task, outcome: list[tuple[int, Prediction, list[str]]], vectors: WordVectors | None
-) -> dict[str, float]:
-    texts = [prediction.text for _, prediction, _ in outcome]
-    if task.many_references:
-        references: list[list[str]] | list[str] = [refs for _, _, refs in outcome]
-    else:
-        references = [refs[0] for _, _, refs in outcome]
-    extra = VECTOR_METRICS if task.metrics and vectors is not None else ()
-    names = [*task.metrics, *(name for name in extra if name not in task.metrics)]
-    return {name: float(load_metric(name, vectors)(texts, references)) for name in names}
+def requests_of(task: Task, corpus: Corpus, rows: np.ndarray) -> list[list[int]]:
+    """Return the rows of each request that a task is judged by; the first of each is asked, all are references."""
+    return requests(corpus, rows) if task.many_references else [[int(row)] for row in rows]
 
 
 def requests(corpus: Corpus, rows: np.ndarray) -> list[list[int]]:

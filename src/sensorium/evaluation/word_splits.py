@@ -2,30 +2,39 @@
 
 Enters: a text.  Leaves: its words.
 
-    captions    lower case, no punctuation; one word a Chinese or Japanese character
+    captions    lower case, no punctuation; one word a character where a script writes no blanks (Chinese, Thai)
     blanks      parted at white space, as it stands (sacrebleu's "none", jiwer)
     13a         NIST mteval-v13a: punctuation becomes words, case stays (sacrebleu's default)
+
+BLEU over the last two is smoothed as sacrebleu's is (`AS_SACREBLEU`); over caption words it is not, as COCO's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
+
+from sensorium.data.tokenizers.characters import composed, lowered
+from sensorium.data.tokenizers.words import UNSPACED, emoji, marks
 
 Split = Callable[[str], list[str]]
 
 
 def caption_words(text: str) -> list[str]:
-    """Split as captions are compared: lower case, no punctuation, one word a Chinese or Japanese character.
+    """Split as captions are compared: lower case, no punctuation; a word keeps the marks of its letters.
 
     Follows COCO's captioning evaluation (Chen et al. 2015, arXiv 1504.00325), without its Java tokenizer;
-    "t-shirt" and "it's" stay whole.
+    "t-shirt" and "it's" stay whole.  What counts as a letter, and which scripts write no blanks, is as in
+    `data.tokenizers.words`; a picture sign (emoji) is a word.
     """
-    return _WORD.findall(text.lower())
+    return _caption_word().findall(lowered(composed(text)))
 
 
-_HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
+@cache
+def _caption_word() -> re.Pattern[str]:
+    word = rf"(?:[^\W_{UNSPACED}][{marks()}]*+)++"
+    return re.compile(rf"[{UNSPACED}][{marks()}]*+|{word}(?:['’-]{word})*+|{emoji()}")
 
 
 def mteval_words(text: str) -> list[str]:
@@ -48,3 +57,5 @@ _MTEVAL = (
 )
 
 SPLITS: dict[str, Split] = {"captions": caption_words, "blanks": str.split, "13a": mteval_words}
+AS_SACREBLEU = frozenset({"blanks", "13a"})
+"""Ways to split that are sacrebleu's, whose BLEU is then what is asked for."""

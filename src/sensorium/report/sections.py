@@ -192,7 +192,9 @@ def bar(share: float, kind: str, *children: object) -> Markup:
 
 def _table(systems: Sequence[System], facts: RunFacts) -> Markup:
     names = list(facts.model.scores)
-    head = tag("tr", [tag("th", text, scope="col") for text in ("", *map(metric_name, names), "Rows", "Time")])
+    head = tag(
+        "tr", [tag("th", text, scope="col") for text in ("", *map(metric_name, names), "Rows", "Fitted for")]
+    )
     body = [
         tag(
             "tr",

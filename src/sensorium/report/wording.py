@@ -49,6 +49,8 @@ _SHARES = frozenset(
 )
 _AT_K = re.compile(r"(^|_)(recall|precision|f1)_at_\d+$")
 SURE = 0.05
+FEWEST_ROWS = 6
+"""Fewer judged rows tell nothing apart: five that all point one way do so by chance once in sixteen times."""
 _ENDS = {
     "better": "The model is better than every baseline",
     "worse": "A simpler system does better: look at it first",
@@ -109,6 +111,8 @@ def verdict(facts: RunFacts) -> str:
         if standing(facts) == "better" and not all(_is_beaten(system) for system in facts.baselines):
             end = "The model is better than it"
         return f"{said}; {beside}. {end} (paired test, p = {best.gain.p:.2g})."
+    if facts.model.rows < FEWEST_ROWS:
+        return f"{said}; {beside}. {_ENDS['open']}."
     if score.low is None or score.high is None:
         return f"{said}; {beside}."
     if score.low <= value <= score.high:
@@ -153,6 +157,8 @@ def standing(facts: RunFacts) -> str:
     if best.gain is not None:
         return "open" if best.gain.p >= SURE else "better" if best.gain.mean > 0 else "worse"
     if score.low is None or score.high is None or score.low <= value <= score.high:
+        return "open"
+    if facts.model.rows < FEWEST_ROWS:
         return "open"
     return "better" if (value > score.high) == (facts.metric in facts.lower_is_better) else "worse"
 

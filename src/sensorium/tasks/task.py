@@ -7,7 +7,7 @@ Enters: a model and a batch.  Leaves: one Prediction a row.  Two ways of decodin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from sensorium.core.protocols import RecallingScorer
 from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.data.list_cells import Means
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.decoding.candidates import score_candidates
 from sensorium.decoding.config import DecodingConfig, build, filters
 from sensorium.decoding.consensus import Consensus, agreed, drawn
@@ -119,10 +120,12 @@ def predict(
 def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: int = 5) -> list[Prediction]:
     """Give each row its likeliest allowed answer, by exact probabilities renormalised over them.
 
+    Answers that are one text to the tokenizer ("yes", "Yes") are one, the first of them.
     Where no answer begins another, the first tokens already decide among the allowed ones: EOS is
     then the only way on, has probability 1 under the constraint, and is not computed.
     """
-    candidates = [model.tokenizer.encode(text) for text in answers]
+    text_of = distinct(model.tokenizer, answers)
+    candidates, answers = [list(ids) for ids in text_of], list(text_of.values())
     whole = not all(candidates) or not _prefix_free(candidates)
     log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates, whole=whole)
     top = torch.softmax(log_p_BN.float(), dim=1).topk(min(num_best, len(answers)), dim=1)
@@ -130,6 +133,14 @@ def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: 
         Prediction(answers[index[0]], p[0], tuple((answers[i], q) for i, q in zip(index, p, strict=True)))
         for index, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]
+
+
+def distinct(tokenizer: Tokenizer, answers: Iterable[str]) -> dict[tuple[int, ...], str]:
+    """Return the first text of each sequence of ids, by the sequence: all that a model can tell apart."""
+    found: dict[tuple[int, ...], str] = {}
+    for text in answers:
+        found.setdefault(tuple(tokenizer.encode(text)), text)
+    return found
 
 
 def _prefix_free(candidates: Sequence[Sequence[int]]) -> bool:

@@ -8,9 +8,10 @@ what it reaches shows how much the rows can be guessed without the rest.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import numpy as np
 
 from sensorium.data.corpus import Corpus
 from sensorium.evaluation.baselines import majority
-from sensorium.evaluation.intervals import row_values
+from sensorium.evaluation.comparable import comparable_by
+from sensorium.evaluation.intervals import row_scores
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
-from sensorium.evaluation.registry import is_lower_better, load_metric
-from sensorium.evaluation.retrieval import judge_chance
-from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.evaluation.retrieval import search_by_chance, summarise
+from sensorium.evaluation.runner import Evaluation, evaluate, judged, requests_of
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import Finds, GuessesMajority, Task
+from sensorium.tasks.task import Finds, GuessesMajority, Prediction
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.budget import reduced_budget
@@ -39,34 +40,24 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Baseline:
-    """One baseline's result: its rows, metrics, seconds of fitting, and each row's score (see `row_scores`)."""
+    """One baseline's result: its rows, metrics, and each row's score (see `evaluation.intervals.row_scores`).
+
+    Attributes:
+        seconds: of fitting what was fitted for it alone; None where nothing was (a part of the run's model, say).
+    """
 
     name: str
     num_rows: int
     metrics: dict[str, float]
-    seconds: float
-    scores: Mapping[int, float] = field(default_factory=dict, repr=False)
+    seconds: float | None
+    scores: Mapping[Hashable, float] = field(default_factory=dict, repr=False)
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts."""
         return {"name": self.name, "rows": self.num_rows, "metrics": self.metrics, "seconds": self.seconds}
 
 
-def row_scores(task: Task, evaluation: Evaluation) -> dict[int, float]:
-    """Return the first metric of each judged request by itself, by its row; more = better."""
-    if not evaluation.predictions:
-        return {}
-    said = [prediction.text for _, prediction, _ in evaluation.predictions]
-    right: list[Any] = [refs if task.many_references else refs[0] for _, _, refs in evaluation.predictions]
-    return _by_row(next(iter(evaluation.metrics)), [row for row, _, _ in evaluation.predictions], said, right)
-
-
-def _by_row(metric: str, rows: Iterable[int], said: Sequence[str], right: Sequence[Any]) -> dict[int, float]:
-    sign = -1.0 if is_lower_better(metric) else 1.0
-    return dict(zip(rows, (sign * row_values(metric, said, right)).tolist(), strict=True))
-
-
-def differences(scores: Mapping[int, float], baselines: Sequence[Baseline]) -> list[Difference | None]:
+def differences(scores: Mapping[Hashable, float], baselines: Sequence[Baseline]) -> list[Difference | None]:
     """Return how much more a model has than each baseline, a row; None where the same rows were not judged.
 
     The p values are what so many tests together deserve (Holm).
@@ -104,33 +95,38 @@ def measure_baselines(
 
 def chance_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:
     """Judge an order by chance of what is to be found."""
-    started = time.perf_counter()
     rows = np.arange(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
-    metrics = judge_chance(prepared.model, corpus, rows)
-    return Baseline("chance", len(rows), metrics, time.perf_counter() - started)
+    directions = search_by_chance(prepared.model, corpus, rows)
+    found = Evaluation(prepared.task.name, len(rows), summarise(directions), 0.0, directions=directions)
+    return Baseline("chance", len(rows), found.metrics, None, row_scores(found))
 
 
 def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:
-    """Judge the most frequent training target as the answer to every row."""
-    started = time.perf_counter()
-    rows = range(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
-    references = [corpus.target_text(row) for row in rows]
-    test: Any = [[text] for text in references] if prepared.task.many_references else references
-    task, train = prepared.task, prepared.train
+    """Judge the most frequent training target as the answer to every request, as the model's answers are judged."""
+    task, train, model = prepared.task, prepared.train, prepared.model
+    rows = np.arange(min(corpus.num_rows, config.evaluation.max_rows or corpus.num_rows))
+    asked = requests_of(task, corpus, rows)
     if isinstance(task, GuessesMajority):
-        guesses = task.majority(prepared.model, train, corpus, rows)
+        guesses = task.majority(model, train, corpus, [request[0] for request in asked])
     else:
-        guesses = [majority(train.target_text(row) for row in range(train.num_rows))] * len(references)
-    metrics = {name: float(load_metric(name)(guesses, test)) for name in task.metrics}
-    scores = _by_row(task.metrics[0], rows, guesses, test)
-    return Baseline("majority", len(references), metrics, time.perf_counter() - started, scores)
+        comparable = comparable_by(model.tokenizer)
+        commonest = majority(comparable(train.target_text(row)) for row in range(train.num_rows))
+        guesses = [commonest] * len(asked)
+    predictions = [
+        (request[0], Prediction(guess, math.nan), [corpus.target_text(row) for row in request])
+        for request, guess in zip(asked, guesses, strict=True)
+    ]
+    comparable, vectors = comparable_by(model.tokenizer), config.word_vectors()
+    found = judged(
+        task, Evaluation(task.name, len(rows), {}, 0.0, predictions, comparable=comparable, vectors=vectors)
+    )
+    return Baseline("majority", len(rows), found.metrics, None, row_scores(found))
 
 
 def single_scorer_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus, name: str) -> Baseline:
     """Judge one scorer of the fitted model by itself."""
     result = _judged(config, prepared, prepared.model.scored_by(name), corpus)
-    scores = row_scores(prepared.task, result)
-    return Baseline(f"{name} alone", result.num_rows, result.metrics, result.seconds, scores)
+    return Baseline(f"{name} alone", result.num_rows, result.metrics, None, row_scores(result))
 
 
 def single_input_baseline(
@@ -148,7 +144,7 @@ def single_input_baseline(
         fit_model(alone, model, prepared.train, prepared.validation, Path(scratch), progress=progress)
     seconds = time.perf_counter() - started
     result = _judged(config, prepared, model, corpus)
-    return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(prepared.task, result))
+    return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(result))
 
 
 def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> Evaluation:
@@ -160,4 +156,5 @@ def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: 
         decoding=config.decoding.among(model.parts),
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
+        vectors=config.word_vectors(),
     )

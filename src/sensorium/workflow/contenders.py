@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
-from sensorium.evaluation.intervals import row_values
-from sensorium.evaluation.registry import is_lower_better
-from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.evaluation.intervals import row_scores
+from sensorium.evaluation.runner import evaluate
 from sensorium.model.config_fusion import FusionSection
 from sensorium.model.late_fusion import LateFusion
 from sensorium.model.multimodal import MultimodalLM
@@ -159,6 +157,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         decoding=config.decoding.among(model.parts),
         batch_rows=config.evaluation.batch_rows,
         max_rows=config.evaluation.max_rows,
+        vectors=config.word_vectors(),
     )
     return Outcome(
         contender=contender.name,
@@ -167,7 +166,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         judged_on=judged_on,
         metrics=evaluation.metrics,
         majority=majority_baseline(config, prepared, corpus).metrics if prepared.task.metrics else {},
-        row_scores=row_scores(evaluation, model, corpus),
+        row_scores=list(row_scores(evaluation).values()),
         parameters=num_parameters(model),
         ms_per_row=_ms_per_row(config, prepared, model, corpus),
         peak_mib=peak_mib() if own_process else None,
@@ -215,25 +214,6 @@ def _with_fusion(config: RunConfig, name: str) -> RunConfig:
         values["fusion"] = {k: v for k, v in values["fusion"].items() if k in kept}
     values["fusion"]["features"] = name
     return parse(values, Source(), folder=config.folder, name=config.name)
-
-
-def row_scores(evaluation: Evaluation, model: MultimodalLM, corpus: Corpus) -> list[float]:
-    """Return the first metric of every request by itself, more = better.
-
-    Of an accuracy it is whether the row is right.  A task without metrics is judged by nats a token.
-    """
-    if not evaluation.predictions:
-        found: list[float] = []
-        with torch.inference_mode():
-            for start in range(0, evaluation.num_rows, TIMED_ROWS):
-                rows = np.arange(start, min(start + TIMED_ROWS, evaluation.num_rows))
-                nll_B, num_tokens_B = model.losses(corpus.batch(rows))
-                found += (-nll_B / num_tokens_B.clamp_min(1)).tolist()
-        return found
-    name = next(iter(evaluation.metrics))
-    said = [prediction.text for _, prediction, _ in evaluation.predictions]
-    value_N = row_values(name, said, [references for _, _, references in evaluation.predictions])
-    return list((-value_N if is_lower_better(name) else value_N).tolist())
 
 
 def _ms_per_row(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> float:

@@ -154,7 +154,8 @@ def _judge(contestant: Contestant, max_rows: int | None) -> tuple[dict[str, floa
         max_rows=max_rows or config.evaluation.max_rows,
         vectors=config.word_vectors(),
     )
-    texts = {contestant.corpus.where(row): answer.text for row, answer, _ in found.predictions}
+    rows = [contestant.corpus.where(row) for row, _, _ in found.predictions]
+    texts = dict(zip(rows, found.said, strict=True))
     return found.metrics, texts
 
 

@@ -29,7 +29,7 @@ from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by, load_task
-from sensorium.tasks.task import ChecksRows, Task
+from sensorium.tasks.task import ChecksRows, Task, distinct
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
 
@@ -119,7 +119,7 @@ def with_corpora(
     task = judged_by(load_task(config.model.target.task), config.evaluation.metrics)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     say_counts(corpora, say, label)
-    answers = _answers(config, task, corpora["train"])
+    answers = _answers(config, task, corpora["train"], model.tokenizer)
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
 
@@ -329,11 +329,14 @@ def _first_fault(config: PretrainingConfig, part: Part, name: str, preparer: Pre
     return None
 
 
-def _answers(config: RunConfig, task: Task, train: Corpus) -> list[str] | None:
+def _answers(config: RunConfig, task: Task, train: Corpus, tokenizer: Tokenizer) -> list[str] | None:
+    """Return the known answers, the commonest first, one of each that the tokenizer tells apart; None = open."""
     if config.model.target.column is None:
         return None
     counts = Counter(text for i in range(train.num_rows) if (text := train.target_text(i)) is not None)
+    ranked = sorted(counts, key=lambda text: (-counts[text], text))
     closed = config.model.target.closed
-    if closed is None:
-        closed = task.is_closed(len(counts))
-    return sorted(counts, key=lambda text: (-counts[text], text)) if closed else None
+    if closed is None and not task.is_closed(1):
+        return None
+    answers = list(distinct(tokenizer, ranked).values())  # of several spellings the commonest
+    return answers if closed or (closed is None and task.is_closed(len(answers))) else None

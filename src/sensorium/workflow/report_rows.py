@@ -37,16 +37,15 @@ class JudgedRows:
         metric: str,
         inliner: Inliner,
         *,
-        many_references: bool,
         lower_is_better: bool,
     ) -> None:
         self.modality = {name: preparer.modality for name, preparer in model.preparers.items()}
         self._corpus = corpus
         self._judged = evaluation.predictions
         self._inliner = inliner
-        ranked = self._judged[:RANKED_ROWS]
-        right = [refs if many_references else refs[0] for _, _, refs in ranked]
-        self._score_N = row_values(metric, [p.text for _, p, _ in ranked], right) if ranked else np.zeros(0)
+        self._said, self._right = evaluation.said, evaluation.right
+        said, right = self._said[:RANKED_ROWS], self._right[:RANKED_ROWS]
+        self._score_N = row_values(metric, said, right, evaluation.vectors) if said else np.zeros(0)
         self._sign = -1.0 if lower_is_better else 1.0
 
     def extremes(self, number: int = SHOWN) -> tuple[list[Row], list[Row]]:
@@ -69,8 +68,7 @@ class JudgedRows:
         """Return what was said for what was right, None where nothing was judged."""
         if not self._judged:
             return None
-        right, said = [refs[0] for _, _, refs in self._judged], [p.text for _, p, _ in self._judged]
-        names, counts, cells, num_folded = confuse(right, said)
+        names, counts, cells, num_folded = confuse([refs[0] for refs in self._right], self._said)
         samples: dict[tuple[int, int], Sequence[Row]] = {}
         left = MOST_CELL_ROWS
         for i, j in sorted(cells, key=lambda cell: (cell[0] == cell[1], -counts[cell[0]][cell[1]])):

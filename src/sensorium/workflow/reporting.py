@@ -106,7 +106,6 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         judged.evaluation,
         metric,
         inliner,
-        many_references=judged.task.many_references,
         lower_is_better=is_lower_better(metric),
     )
     best, worst = rows.extremes() if show_rows else ([], [])
@@ -153,6 +152,7 @@ def presence_patterns(judged: Judged) -> list[System]:
         decoding=judged.decoding,
         batch_rows=judged.config.evaluation.batch_rows,
         max_rows=PATTERN_ROWS,
+        vectors=judged.evaluation.vectors,
     )
     return [
         System(

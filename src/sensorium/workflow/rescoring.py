@@ -12,10 +12,12 @@ import torch
 
 from sensorium.core.errors import ConfigError
 from sensorium.data.corpus import Corpus
+from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig, build
 from sensorium.decoding.rescoring import LENGTH, features, tune
+from sensorium.evaluation.comparable import comparable_by
 from sensorium.evaluation.registry import is_lower_better, load_metric
-from sensorium.evaluation.runner import requests
+from sensorium.evaluation.runner import requests_of
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Task, rescorers
 
@@ -25,9 +27,18 @@ _BATCH_ROWS = 64
 
 
 def tuned(
-    decoding: DecodingConfig, model: MultimodalLM, task: Task, corpus: Corpus, *, is_closed: bool = False
+    decoding: DecodingConfig,
+    model: MultimodalLM,
+    task: Task,
+    corpus: Corpus,
+    *,
+    is_closed: bool = False,
+    vectors: WordVectors | None = None,
 ) -> DecodingConfig:
     """Return `decoding` with weights fitted on `corpus`, if it rescores and they are not fixed.
+
+    Args:
+        vectors: of words, for a metric that compares by them.
 
     Raises:
         ConfigError: a scorer or metric that this run does not have, no metric at all, or nothing to rescore,
@@ -43,9 +54,8 @@ def tuned(
         )
     metric = _metric(rescore.metric, task)
     scorers = rescorers(model, rescore.by)
-    asked = requests(corpus, np.arange(corpus.num_rows)) if task.many_references else None
-    groups = asked if asked is not None else [[row] for row in range(corpus.num_rows)]
-    groups = groups[: rescore.max_rows]
+    groups = requests_of(task, corpus, np.arange(corpus.num_rows))[: rescore.max_rows]
+    comparable, judge = comparable_by(model.tokenizer), load_metric(metric, vectors)
     score, known, texts = [], [], []
     with torch.inference_mode():
         for start in range(0, len(groups), _BATCH_ROWS):
@@ -54,13 +64,12 @@ def tuned(
             found = build(decoding)(model.scorer, cond)
             score.append(found.score_BK.cpu())
             known.append(features(scorers, found, cond).cpu())
-            texts += [[_text(model, ids) for ids in row] for row in found.token_BKT.tolist()]
-    references = [[corpus.target_text(row) for row in group] for group in groups]
-    judged = references if task.many_references else [texts_of[0] for texts_of in references]
+            texts += [[comparable(_text(model, ids)) for ids in row] for row in found.token_BKT.tolist()]
+    judged = [[comparable(corpus.target_text(row)) for row in group] for group in groups]
     sign = -1.0 if is_lower_better(metric) else 1.0
 
     def worth(chosen: list[int]) -> float:
-        return sign * float(load_metric(metric)([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
+        return sign * float(judge([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
 
     weights = tune(torch.cat(score), torch.cat(known), worth)
     first = worth([0] * len(texts))

@@ -128,8 +128,8 @@ def _save(prepared: PreparedTasks, run: Path, decoding: Mapping[str, DecodingCon
 def _decoding(config: TasksConfig, name: str, task: Prepared, run: Path) -> DecodingConfig:
     """Tune how a task's texts are written, where its config asks for it, and keep that."""
     own = config.tasks[name].decoding
-    is_closed = task.answers is not None
-    decoding = tuned(own, task.model, task.task, task.validation, is_closed=is_closed)
+    is_closed, vectors = task.answers is not None, config.tasks[name].word_vectors()
+    decoding = tuned(own, task.model, task.task, task.validation, is_closed=is_closed, vectors=vectors)
     if decoding.rescore is not None:
         folder = task_folder(run, name)
         folder.mkdir(parents=True, exist_ok=True)

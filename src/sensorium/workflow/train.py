@@ -15,12 +15,12 @@ from typing import Any
 
 from sensorium.data.corpus import Corpus
 from sensorium.decoding.config import DecodingConfig
-from sensorium.evaluation.intervals import intervals
+from sensorium.evaluation.intervals import intervals, row_scores
 from sensorium.evaluation.paired import Difference
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
 from sensorium.training.progress import Progress
-from sensorium.workflow.baselines import Baseline, differences, measure_baselines, row_scores
+from sensorium.workflow.baselines import Baseline, differences, measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
@@ -49,12 +49,12 @@ class RunResult:
     @functools.cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return the 95 % interval of each metric that has one."""
-        return intervals(self.evaluation, many_references=self.prepared.task.many_references)
+        return intervals(self.evaluation)
 
     @functools.cached_property
     def differences(self) -> list[Difference | None]:
         """Return how the model's rows compare with each baseline's; None where they cannot be paired."""
-        return differences(row_scores(self.prepared.task, self.evaluation), self.baselines)
+        return differences(row_scores(self.evaluation), self.baselines)
 
     def judged(self, config: RunConfig, summary: Mapping[str, Any]) -> Judged:
         """Return what the run's report is made from."""
@@ -123,6 +123,7 @@ def train(
             prepared.task,
             prepared.validation,
             is_closed=prepared.answers is not None,
+            vectors=vectors,
         )
         write_decoding(run, decoding)
         config = config.replace(decoding=decoding)

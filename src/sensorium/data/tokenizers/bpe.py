@@ -99,6 +99,10 @@ class BpeTokenizer:
         text: str = self._ready().decode([i for i in ids if i >= NUM_SPECIAL])
         return text
 
+    def normalised(self, text: str) -> str:
+        """Return `text` as `decode` would write it."""
+        return self._text(text)
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`."""
         saved.write(folder, self.name, self.config, {"tokens": self.vocab.tokens, "merges": self._merges})

@@ -57,6 +57,10 @@ class LexicalTokenizer:
         """Return readable text; special ids are skipped."""
         return self.join(require(self._lexicon, self.name).decode(ids))
 
+    def normalised(self, text: str) -> str:
+        """Return `text` as `decode` would write it if the vocabulary lacked nothing of it."""
+        return self.join(self.split(text))
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`."""
         saved.write(folder, self.name, self.config, {"tokens": self.vocab.tokens})

@@ -37,6 +37,13 @@ class Tokenizer(Protocol):
         """Return readable text; special ids are skipped."""
         ...
 
+    def normalised(self, text: str) -> str:
+        """Return `text` as `decode` would write it if the vocabulary lacked nothing of it.
+
+        Judging goes by it: what a tokenizer changes in what a model writes, it changes in what is right, too.
+        """
+        return text
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`, which exists."""
         ...

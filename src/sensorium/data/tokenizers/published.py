@@ -22,6 +22,7 @@ from sensorium.core.vocabulary import SPECIAL_TOKENS, UNK, BorrowedVocab
 from sensorium.data.language_source import published_path
 from sensorium.data.tokenizers import saved
 from sensorium.data.tokenizers.characters import encodable
+from sensorium.data.tokenizers.engine import written
 from sensorium.data.tokenizers.gguf_bpe import engine_of
 from sensorium.data.tokenizers.lexicon import NUM_SPECIAL, FitReport
 from sensorium.media.gguf import Gguf
@@ -94,6 +95,11 @@ class PublishedTokenizer:
         theirs = [source_ids[i] for i in ids if i >= NUM_SPECIAL]
         text: str = self._ready().decode(theirs, skip_special_tokens=True)
         return text
+
+    def normalised(self, text: str) -> str:
+        """Return `text` as `decode` would write it if the vocabulary lacked nothing of it."""
+        unknown = self._special.get("unk", -1)
+        return written(self._ready(), encodable(text), self._ready().id_to_token(unknown) if unknown >= 0 else None)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`: all of it, so that the source is not needed again."""

@@ -23,6 +23,7 @@ from sensorium.core.errors import ModelError
 from sensorium.core.vocabulary import SPECIAL_TOKENS, Vocab
 from sensorium.data.tokenizers import saved
 from sensorium.data.tokenizers.characters import encodable
+from sensorium.data.tokenizers.engine import written
 from sensorium.data.tokenizers.lexicon import NUM_SPECIAL
 from sensorium.media.packaged import packaged_files
 
@@ -79,6 +80,10 @@ class WordPieceTokenizer:
         """Return the text, lower case; special ids are skipped."""
         text: str = self._ready().decode([i for i in ids if i >= NUM_SPECIAL])
         return text
+
+    def normalised(self, text: str) -> str:
+        """Return `text` as `decode` would write it; where a word has no pieces, only in lower case."""
+        return written(self._ready(), encodable(text), SPECIAL_TOKENS[3])
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into `folder`."""

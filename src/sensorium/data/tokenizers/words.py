@@ -45,13 +45,27 @@ def _ranges(points: Iterable[int]) -> str:
 
 
 @cache
-def _token_pattern() -> re.Pattern[str]:
+def marks() -> str:
+    """Return the inside of a character class: what follows a letter and belongs to it, joiners included."""
     # `re` knows no \p{M}, and combining marks are not in \w: Hindi and Tamil words need them.
-    marks = _ranges(p for p in range(0x300, 0x1F000) if unicodedata.category(chr(p)).startswith("M"))
-    extend = rf"[{marks}{_JOINERS}]"
+    return _ranges(p for p in range(0x300, 0x1F000) if unicodedata.category(chr(p)).startswith("M")) + _JOINERS
+
+
+@cache
+def emoji() -> str:
+    """Return a pattern of one picture sign: a flag, or a symbol with its modifiers, joined ones included."""
+    # What Unicode calls "symbol, other", from the miscellaneous ones on: below it are (c) and box drawing.
+    shown = _ranges(p for p in range(0x2600, 0x1FB00) if unicodedata.category(chr(p)) == "So")
+    one = rf"[{shown}][{marks()}{_EMOJI_MODIFIERS}]*+"
+    return rf"[\U0001f1e6-\U0001f1ff]{{2}}|{one}(?:(?<=\u200d){one})*+"
+
+
+@cache
+def _token_pattern() -> re.Pattern[str]:
+    extend = rf"[{marks()}]"
     word = rf"(?:[^\W{UNSPACED}]++{extend}*+)++"
     clitic = "|".join(_CLITICS)
-    sign = rf"[^\w\s][{marks}{_JOINERS}{_EMOJI_MODIFIERS}]*+"
+    sign = rf"[^\w\s][{marks()}{_EMOJI_MODIFIERS}]*+"
     return re.compile(
         rf"(?<!\w)[-+]?\d++(?:[.,:/]\d++)++|(?<!\w)[-+]\d++"  # 3,000.5  10:30  -5
         rf"|(?<!\w)(?:[A-Za-z]\.){{2,}}+(?!\w)"  # U.S.  p.m.
