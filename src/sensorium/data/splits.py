@@ -32,6 +32,33 @@ SIDES: dict[str, tuple[str, ...]] = {
 }
 
 
+SPLIT_COLUMNS = frozenset({"split", "set", "subset", "part", "partition", "fold", "dataset_split", "split_name"})
+"""How columns that say where a row belongs are usually called, in any case."""
+
+
+def side_of(cell: str, sides: Mapping[str, Sequence[str]] = SIDES) -> str | None:
+    """Return the side that a cell names, in any case; None where it names none."""
+    value = cell.strip().casefold()
+    return next((side for side, values in sides.items() if value in map(str.casefold, values)), None)
+
+
+def split_column_of(table: Table) -> str | None:
+    """Return the column that says which rows train and which do not, if the table has one; see `split_by_column`.
+
+    A column called "split" is one where some row trains and another does not; of another usual name, where every
+    cell names a side beside.
+    """
+    for column in sorted(table.columns, key=lambda name: name.strip().casefold() != "split"):
+        if column.strip().casefold() not in SPLIT_COLUMNS:
+            continue
+        cells = {cell.strip() for cell in table.column(column)} - {""}
+        sides = {side_of(cell) for cell in cells}
+        trusted = column.strip().casefold() == "split" or None not in sides
+        if trusted and "train" in sides and len(sides) > 1:
+            return column
+    return None
+
+
 def split_by_hash(keys: Iterable[str], fractions: Mapping[str, float], *, seed: int) -> dict[str, Rows]:
     """Divide rows among sides at random, but always in the same way.
 
@@ -66,11 +93,11 @@ def split_by_column(table: Table, column: str, sides: Mapping[str, Sequence[str]
     Raises:
         DataError: no such column.
     """
-    side_of = {value.casefold(): side for side, values in sides.items() for value in values}
     rows: dict[str, list[int]] = {side: [] for side in sides}
     others: Counter[str] = Counter()
+    known: dict[str, str | None] = {}
     for i, cell in enumerate(table.column(column)):
-        side = side_of.get(cell.strip().casefold())
+        side = known[cell] if cell in known else known.setdefault(cell, side_of(cell, sides))
         if side is None:
             others[cell] += 1
         else:
