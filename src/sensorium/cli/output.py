@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sensorium.core.errors import UsageError
+from sensorium.core.plain import plain
 
 
 def say(line: str) -> None:
@@ -33,8 +34,8 @@ def pairs(texts: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def print_json(value: Any) -> None:
-    """Print exactly one JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    """Print exactly one JSON object on stdout; what is infinite (an impossible perplexity) is null."""
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -169,6 +169,10 @@ class TokenFeaturesPreparer:
         self.unknown += int((id_TF == UNSEEN).sum())
         return id_TF
 
+    def tokens(self, text: str) -> list[str]:
+        """Return the tokens of a text, cut as its values are."""
+        return text.split()[: self.max_tokens]
+
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad to (U, T, F) with UNSEEN; mask (U, T) bool."""
         if not values:

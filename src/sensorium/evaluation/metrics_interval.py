@@ -6,6 +6,8 @@ Efron and Tibshirani 1993, chapter 13; for BLEU: Koehn 2004 (W04-3250).
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def spread(values: Sequence[float]) -> float:
+    """Return the standard deviation (n - 1) of a metric over runs; infinite where a value is."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.inf
 
 
 def bootstrap_interval(

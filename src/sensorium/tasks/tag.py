@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,6 +45,15 @@ class NamesInputs(Protocol):
 
     def tagged_inputs(self, names: Sequence[str]) -> list[str]:
         """Return those among `names`."""
+        ...
+
+
+@runtime_checkable
+class NamesTokens(Protocol):
+    """A preparer whose prepared values say more of a position than which token it is."""
+
+    def tokens(self, text: str) -> Sequence[str]:
+        """Return the tokens of a text, cut as its values are."""
         ...
 
 
@@ -92,18 +101,24 @@ class Tag:
         return found
 
     def majority(self, model: MultimodalLM, train: Corpus, corpus: Corpus, rows: Sequence[int]) -> list[str]:
-        """Tag `rows` of `corpus` with the commonest tag of each token; an unseen token takes that of all."""
+        """Tag `rows` of `corpus` with the commonest tag of each token; an unseen token takes that of all.
+
+        Tokens are those that the input's preparer makes, as many as the model tags.
+        """
         name = tagged_inputs(model)[0]
-        by_token: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for row in range(train.num_rows):
-            for token, tag in zip(_tokens(train, row, name), train.target_text(row).split(), strict=False):
+        by_token: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
+        for row, tokens in enumerate(_tokens(model, train, range(train.num_rows), name)):
+            for token, tag in zip(tokens, model.tokenizer.normalised(train.target_text(row)).split(), strict=False):
                 by_token[token][tag] += 1
         overall: Counter[str] = Counter()
         for counts in by_token.values():
             overall.update(counts)
         commonest = {token: _commonest(counts) for token, counts in by_token.items()}
         other = _commonest(overall)
-        return [" ".join(commonest.get(token, other) for token in _tokens(corpus, row, name)) for row in rows]
+        return [
+            " ".join(commonest.get(token, other) for token in tokens)
+            for tokens in _tokens(model, corpus, rows, name)
+        ]
 
     @staticmethod
     def _lengths(model: MultimodalLM, cond: Conditioning) -> Tensor:
@@ -160,5 +175,17 @@ def _commonest(counts: Counter[str]) -> str:
     return min(counts, key=lambda tag: (-counts[tag], tag))
 
 
-def _tokens(corpus: Corpus, row: int, name: str) -> list[str]:
-    return str(corpus.sample(row).inputs[name] or "").split()
+def _tokens(model: MultimodalLM, corpus: Corpus, rows: Sequence[int], name: str) -> Iterator[list[Hashable]]:
+    """Yield the tokens of the tagged input of each row, as its preparer parts them, cut where that cuts."""
+    preparer = model.preparers[name]
+    if isinstance(preparer, NamesTokens):
+        for row in rows:
+            yield [*preparer.tokens(str(corpus.sample(row).inputs[name] or ""))]
+        return
+    for start in range(0, len(rows), _CHECKED_ROWS):
+        row_N = np.array(rows[start : start + _CHECKED_ROWS])
+        media, _ = corpus.inputs[name].fetch(row_N)
+        length_U = [] if media.mask_UT is None else media.mask_UT.sum(1).tolist()
+        values = media.values.tolist()
+        for unit in media.row_B.tolist():
+            yield [repr(value) for value in values[unit][: length_U[unit]]] if unit >= 0 else []

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sensorium.core import registry
 from sensorium.core.config import Source
 from sensorium.core.errors import DataError, ModelError, SensoriumError, UsageError
+from sensorium.evaluation.metrics_interval import spread
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
 from sensorium.evaluation.registry import is_lower_better
 from sensorium.fusion.registry import ENTRY_POINTS, FUSIONS
@@ -63,7 +64,7 @@ class Standing:
     def spread(self, metric: str) -> float | None:
         """Return its standard deviation over the seeds (n - 1); None for one seed."""
         values = [outcome.metrics[metric] for outcome in self.outcomes]
-        return statistics.stdev(values) if len(values) > 1 else None
+        return spread(values) if len(values) > 1 else None
 
     def rows(self) -> list[float]:
         """Return each row's score, averaged over the seeds."""
@@ -201,8 +202,8 @@ def _known(todo: Iterable[Job], results: Path) -> dict[str, Outcome]:
         path = results / f"{job.key}.json"
         if path.is_file():
             try:
-                found[job.key] = Outcome(**json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
+                found[job.key] = Outcome.from_facts(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise DataError(f"is no result: {error}", where=str(path), advice="delete it") from None
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -94,6 +95,15 @@ class Outcome:
     def facts(self) -> dict[str, Any]:
         """Return plain values, as a file keeps them."""
         return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Outcome:
+        """Read what a file kept, in which null stands for what is infinite.  Raises TypeError, KeyError."""
+        known = {
+            key: {name: math.inf if number is None else number for name, number in facts[key].items()}
+            for key in ("metrics", "majority")
+        }
+        return cls(**{**facts, **known})
 
 
 def key_of(config: RunConfig, contender: Contender, seed: int) -> str:

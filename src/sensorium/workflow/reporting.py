@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,7 +189,9 @@ def _model(judged: Judged) -> System:
 
 
 def _baseline(facts: Mapping[str, Any]) -> System:
-    scores = {name: Score(value=value) for name, value in facts["metrics"].items()}
+    # null stands for what JSON cannot say: the perplexity of the impossible
+    values = {name: math.inf if value is None else value for name, value in facts["metrics"].items()}
+    scores = {name: Score(value=value) for name, value in values.items()}
     gain = facts.get("difference")
     return System(
         name=facts["name"],

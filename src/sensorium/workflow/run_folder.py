@@ -24,6 +24,7 @@ from sensorium.core.commit import disk_error, require_replaceable, write_atomic
 from sensorium.core.config import read_toml, write_toml
 from sensorium.core.errors import ConfigError, ModelError, UsageError
 from sensorium.core.names import require_known
+from sensorium.core.plain import plain
 from sensorium.decoding.config import DecodingConfig
 from sensorium.model.saving import MODEL
 from sensorium.training.lock import run_lock
@@ -178,8 +179,9 @@ def _only_task(model: Path) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all.  Raises DiskError."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8"))
+    """Write JSON whole or not at all; what is infinite is null.  Raises DiskError."""
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode("utf-8"))
 
 
 def write_decoding(run: Path, decoding: DecodingConfig) -> None:

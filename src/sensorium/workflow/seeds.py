@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from sensorium.evaluation.metrics_interval import spread
 from sensorium.training.progress import Progress
 from sensorium.workflow.prepare import Say
 from sensorium.workflow.run_folder import new_run, write_json
@@ -37,4 +38,4 @@ def train_seeds(
 
 
 def _spread(values: list[float]) -> dict[str, Any]:
-    return {"mean": statistics.fmean(values), "spread": statistics.stdev(values), "values": values}
+    return {"mean": statistics.fmean(values), "spread": spread(values), "values": values}
