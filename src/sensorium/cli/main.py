@@ -98,7 +98,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except MemoryError:
-        _fail("out of memory (lower training.batch_rows)", 6)
+        _fail("out of memory (lower training.batch_rows, or evaluation.batch_rows where rows are judged)", 6)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, but stdout cannot be flushed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -102,6 +102,12 @@ class DecodingConfig(Section):
             raise ValueError(f"min_tokens = {self.min_tokens} leaves no room below max_tokens = {self.max_tokens}")
         return self
 
+    @property
+    def paths_per_row(self) -> int:
+        """Return how many texts a row is written as at once: what memory goes by."""
+        beam = self.beam_width if self.search == "beam" else 1
+        return max(beam, 1 if self.consensus is None else self.consensus.draws)
+
     def among(self, scorers: Collection[str]) -> Self:
         """Return the settings for a model that has these scorers alone: without what asks others."""
         rescore, consensus = self.rescore, self.consensus

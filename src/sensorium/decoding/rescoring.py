@@ -23,6 +23,7 @@ from sensorium.core.pytree import select
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS
 from sensorium.decoding.generated import Generated
+from sensorium.language.pieces import score_in_pieces
 
 LENGTH = "length"
 """The feature that counts tokens; no scorer is called so."""
@@ -38,7 +39,7 @@ def features(scorers: Mapping[str, Scorer], found: Generated, cond: Conditioning
     many, mask_NT = select(cond, row_N), found.mask_BKT.view(-1, length)
     token_NT = torch.nn.functional.pad(found.token_BKT.view(-1, length), (1, 0), value=BOS)
     mask_NT = torch.nn.functional.pad(mask_NT, (1, 0), value=True)
-    columns = [scorer.score(token_NT, mask_NT, many).float().sum(1) for scorer in scorers.values()]
+    columns = [score_in_pieces(scorer, token_NT, mask_NT, many).float().sum(1) for scorer in scorers.values()]
     columns.append((mask_NT.sum(1) - 1).float())
     return torch.stack(columns, 1).view(num_rows, num_best, -1)
 

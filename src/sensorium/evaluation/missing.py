@@ -19,6 +19,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.scan import ABSENT
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.answered import Advance
 from sensorium.evaluation.runner import Evaluation, evaluate_patterns
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Task
@@ -75,6 +76,7 @@ def evaluate_missing(
     batch_rows: int = 512,
     max_rows: int | None = None,
     vectors: WordVectors | None = None,
+    advance: Advance | None = None,
 ) -> list[PatternResult]:
     """Judge the first `max_rows` rows under every presence pattern; see `evaluate`.
 
@@ -93,6 +95,7 @@ def evaluate_missing(
         batch_rows=batch_rows,
         max_rows=max_rows,
         vectors=vectors,
+        advance=advance,
     )
     return [
         PatternResult(pattern, _num_complete(corpus, pattern, result.num_rows), result)

@@ -17,16 +17,18 @@ import numpy as np
 import torch
 
 from sensorium.core.errors import DataError
+from sensorium.core.memory import WHILE_JUDGING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
+from sensorium.evaluation.answered import Advance, Outcome, answer_and_score
 from sensorium.evaluation.comparable import Comparable, comparable_by
 from sensorium.evaluation.metrics import perplexity
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric, split_name
 from sensorium.evaluation.retrieval import Direction, search, summarise
 from sensorium.model.multimodal import MultimodalLM
-from sensorium.tasks.task import Finds, Prediction, Task, predict
+from sensorium.tasks.task import Finds, Task
 
 Item = TypeVar("Item")
 
@@ -52,7 +54,7 @@ class Evaluation:
     num_rows: int
     metrics: dict[str, float]
     seconds: float
-    predictions: list[tuple[int, Prediction, list[str]]] = field(default_factory=list, repr=False)
+    predictions: Outcome = field(default_factory=list, repr=False)
     directions: list[Direction] = field(default_factory=list, repr=False)
     likelihoods: Mapping[int, tuple[float, int]] = field(default_factory=dict, repr=False)
     comparable: Comparable = field(default=str, repr=False)
@@ -85,6 +87,7 @@ def evaluate(
     max_rows: int | None = None,
     only: frozenset[str] | None = None,
     vectors: WordVectors | None = None,
+    advance: Advance | None = None,
 ) -> Evaluation:
     """Decode and judge every row of `corpus`, or its first `max_rows`.
 
@@ -92,6 +95,7 @@ def evaluate(
         task: one without metrics is judged by perplexity alone, and nothing is decoded.
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
+        advance: told how many rows of how many are done.
 
     A task that finds rows, rather than writing, is judged by `retrieval.search`.
 
@@ -108,6 +112,7 @@ def evaluate(
         batch_rows=batch_rows,
         max_rows=max_rows,
         vectors=vectors,
+        advance=advance,
     )[0]
 
 
@@ -122,6 +127,7 @@ def evaluate_patterns(
     batch_rows: int = 512,
     max_rows: int | None = None,
     vectors: WordVectors | None = None,
+    advance: Advance | None = None,
 ) -> list[Evaluation]:
     """Judge the same rows once for each pattern, the set of inputs that are shown; else as `evaluate`.
 
@@ -135,35 +141,22 @@ def evaluate_patterns(
     model.eval()
     if isinstance(task, Finds):
         return [_judge_finding(model, task, corpus, rows, batch_rows, pattern) for pattern in patterns]
-    asked = requests_of(task, corpus, rows)
-    outcomes: list[list[tuple[int, Prediction, list[str]]]] = [[] for _ in patterns]
-    likelihoods: list[dict[int, tuple[float, int]]] = [{} for _ in patterns]
-    size = max(1, batch_rows // len(patterns))
-    for chunk in _chunks(asked if task.metrics else [], size):
-        batch = corpus.batch(np.array([request[0] for request in chunk]))
-        predictions = predict(model, batch.under(patterns), answers, decoding, task)
-        request_of = {corpus.row_number(request[0]): request for request in chunk}
-        # Rows that could not be decoded are quarantined, and not in the batch.
-        met = [request_of[number] for number in batch.row_id_B.tolist()]
-        for p, outcome in enumerate(outcomes):
-            for request, prediction in zip(met, predictions[p * len(met) : (p + 1) * len(met)], strict=True):
-                outcome.append((request[0], prediction, [corpus.target_text(row) for row in request]))
-    for chunk_rows in _chunks(list(rows), size):
-        batch = corpus.batch(np.array(chunk_rows)).under(patterns)
-        with torch.inference_mode():
-            nll_B, num_tokens_B = model.losses(batch)
-        pairs = list(zip(nll_B.double().tolist(), num_tokens_B.tolist(), strict=True))
-        numbers = batch.row_id_B.tolist()[: len(pairs) // len(patterns)]
-        for p, likelihood_of in enumerate(likelihoods):
-            likelihood_of.update(zip(numbers, pairs[p * len(numbers) : (p + 1) * len(numbers)], strict=True))
+    tallies = answer_and_score(
+        model,
+        task,
+        corpus,
+        requests_of(task, corpus, rows) if task.metrics else [[int(row)] for row in rows],
+        patterns,
+        answers=answers,
+        decoding=decoding,
+        batch_rows=batch_rows,
+        advance=advance,
+    )
     seconds = (time.perf_counter() - started) / len(patterns)
     whole = Evaluation(
         task.name, len(rows), {}, seconds, comparable=comparable_by(model.tokenizer), vectors=vectors
     )
-    return [
-        judged(task, replace(whole, predictions=outcome, likelihoods=likelihood_of))
-        for outcome, likelihood_of in zip(outcomes, likelihoods, strict=True)
-    ]
+    return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
 
 
 def judged(task: Task, evaluation: Evaluation) -> Evaluation:
@@ -201,7 +194,8 @@ def mean_nll(model: MultimodalLM, corpus: Corpus, batch_rows: int = 512) -> floa
     model.eval()
     total, count = 0.0, 0
     for chunk in _chunks(list(range(corpus.num_rows)), batch_rows):
-        nll, num_tokens = likelihood(model, corpus.batch(np.array(chunk)))
+        with named_memory_errors(batch_rows, WHILE_JUDGING):
+            nll, num_tokens = likelihood(model, corpus.batch(np.array(chunk)))
         total, count = total + nll, count + num_tokens
     model.train(was_training)
     return total / max(count, 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sensorium.core.types import Batch
 from sensorium.core.vocabulary import EOS
+from sensorium.language.pieces import score_in_pieces
 from sensorium.language.shares import Shares
 from sensorium.model.multimodal import MultimodalLM
 
@@ -88,7 +89,7 @@ def explain(
     token_BT, mask_BT = model.sequences(ids)
     with torch.inference_mode():
         cond = model.condition(batch)
-        log_p_BT = model.scorer.score(token_BT, mask_BT, cond)
+        log_p_BT = score_in_pieces(model.scorer, token_BT, mask_BT, cond)
         shares = _shares(model, token_BT, mask_BT, log_p_BT, cond)
     names, mix = list(model.parts), "alone" if len(model.parts) == 1 else model.config.language.mix
     columns = [x.movedim(0, -1).tolist() for x in (shares.log_p_KBT, shares.weight_KBT, shares.share_KBT)]

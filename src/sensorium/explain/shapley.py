@@ -24,6 +24,7 @@ from torch import Tensor
 from sensorium.core.errors import ModelError, UsageError
 from sensorium.core.types import Batch
 from sensorium.explain.values import load_value
+from sensorium.language.pieces import score_in_pieces
 from sensorium.model.multimodal import MultimodalLM
 
 MOST_INPUTS = 12
@@ -132,7 +133,8 @@ def contributions(
     num_patterns = len(shown_Pm)
     with torch.inference_mode():
         cond = model.condition(in_all_patterns(batch))
-        log_p = model.scorer.score(token_BT.repeat(num_patterns, 1), mask_BT.repeat(num_patterns, 1), cond)
+        rows = token_BT.repeat(num_patterns, 1), mask_BT.repeat(num_patterns, 1), cond
+        log_p = score_in_pieces(model.scorer, *rows)
     log_p_PBT = log_p.unflatten(0, (num_patterns, -1)).double().cpu()
     value_PB = load_value(value)(log_p_PBT)
     if not value_PB.isfinite().all():

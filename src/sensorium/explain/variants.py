@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sensorium.core.errors import UsageError
 from sensorium.core.protocols import HidingPreparer
 from sensorium.core.types import Batch, MediaBatch
+from sensorium.language.pieces import score_in_pieces
 from sensorium.model.multimodal import MultimodalLM
 
 AT_ONCE = 256
@@ -86,7 +87,7 @@ class Variants:
         inputs[self.name] = self.media(values_X)
         token_1T, mask_1T = self.model.sequences([self.ids])
         cond = self.model.condition(Batch(self.batch.row_id_B.expand(num), inputs))
-        score_XT: Tensor = self.model.scorer.score(token_1T.repeat(num, 1), mask_1T.repeat(num, 1), cond)
+        score_XT: Tensor = score_in_pieces(self.model.scorer, token_1T.repeat(num, 1), mask_1T.repeat(num, 1), cond)
         return score_XT[:, 1:]
 
     def media(self, values_X: Tensor) -> MediaBatch:

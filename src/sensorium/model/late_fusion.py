@@ -65,7 +65,7 @@ class LateFusion(MultimodalLM):
         """Return each model's scorer by the model's name."""
         return dict(zip(self.models, self.scorer.parts, strict=True))
 
-    def condition(self, batch: Batch) -> LateConditioning:
+    def _condition(self, batch: Batch) -> LateConditioning:
         """Let every model condition on its own inputs."""
         each = tuple(model.condition(batch) for model in self.models.values())  # type: ignore[operator]
         present_B = torch.stack([cond.memory.present_B for cond in each]).any(0)

@@ -32,6 +32,8 @@ from sensorium.data.tokenizers import Tokenizer
 from sensorium.fusion.balance import Balance
 from sensorium.language.internal import WithoutInternal, fit_shares
 from sensorium.language.label_smoothing import smoothed_nll
+from sensorium.language.parts import Scored
+from sensorium.language.pieces import pieces, score_in_pieces
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS
 from sensorium.model.conditioner import Conditioner, Shared
 from sensorium.model.config import ModelConfig
@@ -132,10 +134,10 @@ class MultimodalLM(Conditioner):
         named = () if self.scorer is None else self.scorer.named_modules()
         return [name for name, module in named if hasattr(type(module), "load_pretrained")]
 
-    def condition(self, batch: Batch) -> Conditioning:
+    def _condition(self, batch: Batch) -> Conditioning:
         """Encode and fuse one batch, with the words that scorers may count."""
         batch = batch.to(self.device)
-        cond = super().condition(batch)
+        cond = super()._condition(batch)
         evidence = {**cond.evidence, **self._evidence(batch)}
         return replace(cond, evidence=evidence, row_id_B=batch.row_id_B)
 
@@ -167,10 +169,9 @@ class MultimodalLM(Conditioner):
             return self.misalignment(self.encode_all(batch), batch), torch.ones_like(batch.row_id_B)
         if self.training and self.input_dropout:
             batch = self.input_dropout(batch)
-        token_BT, mask_BT = _target(batch)
-        num_tokens_B = mask_BT.sum(1) - 1
         if not self.training:
-            return -self.scorer.score(token_BT, mask_BT, self.condition(batch)).sum(1), num_tokens_B
+            return self.judged(batch, self.condition(batch))
+        num_tokens_B = _target(batch)[1].sum(1) - 1
         nll_B, cond = self._learned(batch)
         if self.teacher is not None:
             learners = [part for part in self.parts.values() if part.fitted_by == "gradient"]
@@ -183,6 +184,15 @@ class MultimodalLM(Conditioner):
             for term in self.objectives(batch, self, cond.parts).values():
                 nll_B = nll_B + term.loss_B
         return nll_B, num_tokens_B
+
+    def judged(self, batch: Batch, cond: Conditioning) -> tuple[Tensor, Tensor]:
+        """Return each row's negative log-likelihood by the composed scorer, in nats, and its number of predicted
+        tokens, (B,) both; `cond` is what `condition` gave for this batch.
+
+        Rows are scored in pieces, so that memory is bounded whatever the vocabulary.
+        """
+        token_BT, mask_BT = _target(batch.to(self.device))
+        return -score_in_pieces(self.scorer, token_BT, mask_BT, cond).sum(1), mask_BT.sum(1) - 1
 
     def _learned(self, batch: Batch) -> tuple[Tensor, Conditioning]:
         """Return each row's loss, (B,), by what learns, and what it was conditioned on."""
@@ -323,9 +333,9 @@ class MultimodalLM(Conditioner):
         self.train(was_training)
         return True
 
-    def _scored(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor, Conditioning]]:
-        moved = (batch.to(self.device) for batch in batches)
-        return ((*_target(batch), self.condition(batch)) for batch in moved)
+    def _scored(self, batches: Iterable[Batch]) -> Iterator[Scored]:
+        for batch in (batch.to(self.device) for batch in batches):
+            yield from pieces(*_target(batch), self.condition(batch), len(self.vocab))
 
     @torch.no_grad()
     def fit_weights(self, batches: Iterable[Batch]) -> Sequence[float] | None:
@@ -343,7 +353,7 @@ class MultimodalLM(Conditioner):
         self.train(was_training)
         return list(self.scorer.weights)
 
-    def _fit_and_value(self, rows: list[tuple[Tensor, Tensor, Conditioning]]) -> float:
+    def _fit_and_value(self, rows: list[Scored]) -> float:
         self.scorer.fit_weights(rows)
         total = sum(float(self.scorer.score(*row).double().sum()) for row in rows)
         return total / max(1, sum(int(mask_BT[:, 1:].sum()) for _, mask_BT, _ in rows))

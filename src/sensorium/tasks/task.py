@@ -13,19 +13,22 @@ from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.names import nearest
 from sensorium.core.protocols import RecallingScorer
+from sensorium.core.pytree import select
 from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.data.list_cells import Means
 from sensorium.data.tokenizers import Tokenizer
-from sensorium.decoding.candidates import score_candidates
+from sensorium.decoding.best_candidates import best_candidates
 from sensorium.decoding.config import DecodingConfig, build, filters
 from sensorium.decoding.consensus import Consensus, agreed, drawn
 from sensorium.decoding.generated import Generated
 from sensorium.decoding.rescoring import features, rescored
+from sensorium.decoding.trie import Trie, ended
 from sensorium.model.multimodal import MultimodalLM
 
 CLOSED_LIMIT = 1_000
@@ -42,12 +45,14 @@ class Prediction:
     Attributes:
         token_ids: the very tokens that were written, EOS included if the text ended; empty where the answer was
             chosen as a whole, or found by a task's own way.
+        is_bound: whether it is at least so probable, rather than exactly: not all other answers were scored.
     """
 
     text: str
     probability: float
     alternatives: tuple[tuple[str, float], ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
+    is_bound: bool = field(default=False, repr=False, kw_only=True)
 
 
 class Task(Protocol):
@@ -109,30 +114,66 @@ def predict(
     answers: Sequence[str] | None,
     decoding: DecodingConfig,
     task: Task | None = None,
+    *,
+    exact: bool = True,
 ) -> list[Prediction]:
-    """Answer every row of `batch`: choose among `answers`, or do as `task` does, or write freely."""
+    """Answer every row of `batch`: choose among `answers`, or do as `task` does, or write freely.
+
+    Args:
+        exact: whether the probability of an answer that is chosen is wanted exactly; see `choose`.
+    """
     with torch.inference_mode():
         if isinstance(task, Decodes) and not answers:
             return list(task.decode(model, batch, decoding))
-        return choose(model, batch, answers) if answers else write(model, batch, decoding)
+        return choose(model, batch, answers, exact=exact) if answers else write(model, batch, decoding)
 
 
-def choose(model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: int = 5) -> list[Prediction]:
-    """Give each row its likeliest allowed answer, by exact probabilities renormalised over them.
+def choose(
+    model: MultimodalLM, batch: Batch, answers: Sequence[str], num_best: int = 5, *, exact: bool = True
+) -> list[Prediction]:
+    """Give each row its likeliest allowed answers, exactly, by probabilities renormalised over all of them.
 
     Answers that are one text to the tokenizer ("yes", "Yes") are one, the first of them.
-    Where no answer begins another, the first tokens already decide among the allowed ones: EOS is
-    then the only way on, has probability 1 under the constraint, and is not computed.
+    Answers that cannot be among the likeliest are not scored.  Where no answer begins another, the first tokens
+    already decide among the allowed ones: EOS is then the only way on, has probability 1 under the constraint, and
+    is not computed.  Rows with the same inputs are answered once.
+
+    Args:
+        exact: whether probabilities are wanted exactly.  Else they are at least what is told, `is_bound` says so
+            where more is possible, and only what is needed to know the likeliest two is scored: the answers are the
+            same.
     """
     text_of = distinct(model.tokenizer, answers)
     candidates, answers = [list(ids) for ids in text_of], list(text_of.values())
     whole = not all(candidates) or not _prefix_free(candidates)
-    log_p_BN = score_candidates(model.scorer, model.condition(batch), candidates, whole=whole)
-    top = torch.softmax(log_p_BN.float(), dim=1).topk(min(num_best, len(answers)), dim=1)
-    return [
-        Prediction(answers[index[0]], p[0], tuple((answers[i], q) for i, q in zip(index, p, strict=True)))
-        for index, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    trie = Trie.of(ended(candidates) if whole else candidates)
+    first_U, of_B = _distinct_rows(batch)
+    cond = model.condition(batch)
+    cond = select(cond, first_U.to(cond.memory.present_B.device))
+    num_best = min(num_best if exact else 2, len(candidates))
+    best = best_candidates(model.scorer, cond, trie, num_best=num_best, with_shares=exact)
+    chosen = [
+        _chosen([answers[i] for i in index], shares, is_bound)
+        for index, shares, is_bound in zip(
+            best.index_BK.tolist(), best.share_BK.tolist(), best.is_bound_B.tolist(), strict=True
+        )
     ]
+    return [chosen[u] for u in of_B.tolist()]
+
+
+def _chosen(texts: Sequence[str], shares: Sequence[float], is_bound: bool) -> Prediction:
+    return Prediction(texts[0], shares[0], tuple(zip(texts, shares, strict=True)), is_bound=is_bound)
+
+
+def _distinct_rows(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the first row of each set of rows that share all their media, (U,), and each row's set, (B,)."""
+    if not batch.inputs:
+        key_BK = torch.zeros(batch.num_rows, 1, dtype=torch.int64)
+    else:
+        key_BK = torch.stack([media.row_B.cpu() for media in batch.inputs.values()], 1)
+    _, of_B = key_BK.unique(dim=0, return_inverse=True)
+    first_U = torch.full((int(of_B.max()) + 1 if len(of_B) else 0,), batch.num_rows)
+    return first_U.scatter_reduce(0, of_B, torch.arange(batch.num_rows), "amin"), of_B
 
 
 def distinct(tokenizer: Tokenizer, answers: Iterable[str]) -> dict[tuple[int, ...], str]:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.core.errors import DataError
+from sensorium.core.memory import WHILE_TRAINING, named_memory_errors
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import LoaderLike
 from sensorium.training.optimiser import build_adamw
 from sensorium.training.seeding import preserved_random_state
-from sensorium.training.update import NameRows, Updater, named_memory_errors
+from sensorium.training.update import NameRows, Updater
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def dry_run(
         ModelError, DataError, OutOfMemoryError: what training would raise on these batches.
     """
     was_training = model.training
-    with preserved_random_state(), named_memory_errors(config.batch_rows):
+    with preserved_random_state(), named_memory_errors(config.batch_rows, WHILE_TRAINING):
         updater = Updater(model.to(device).train(), build_adamw(model, config), config, name_rows)
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         try:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from sensorium.core.errors import DataError, UsageError
+from sensorium.core.memory import WHILE_TRAINING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.training.averaging import WeightAverage
 from sensorium.training.checkpoint import Checkpoint, Position, load_checkpoint, restore, save_checkpoint
@@ -35,7 +36,7 @@ from sensorium.training.optimiser import build_adamw
 from sensorium.training.progress import Progress, Status
 from sensorium.training.schedule import Budget, rate_factor
 from sensorium.training.seeding import preserved_random_state, restore_random_state
-from sensorium.training.update import NameRows, StepResult, Updater, named_memory_errors
+from sensorium.training.update import NameRows, StepResult, Updater
 from sensorium.training.validation import Validation
 
 _FREE_TO_CHANGE = {"checkpoint_every", "keep_checkpoints", "log_every", "workers"}
@@ -115,7 +116,7 @@ def fit(
         LockedError, DataError, DiskError, OutOfMemoryError: as their names say.
     """
     shown = console_progress() if progress is None else progress
-    with run_lock(run), named_memory_errors(config.batch_rows):
+    with run_lock(run), named_memory_errors(config.batch_rows, WHILE_TRAINING):
         try:
             past = _past(run, resume, shown)
             updater = Updater(model.to(device), build_adamw(model, config), config, name_rows)

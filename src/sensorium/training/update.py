@@ -12,16 +12,15 @@ loss of one batch of accumulate * n rows, whatever the lengths of their texts.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from sensorium.core.errors import DataError, ModelError, OutOfMemoryError
+from sensorium.core.errors import DataError, ModelError
 from sensorium.core.types import Batch
 from sensorium.training.config import TrainingConfig
 from sensorium.training.precision import autocast, choose
@@ -168,23 +167,3 @@ def _compiled(losses: Losses) -> Losses:
             raise ModelError(f"torch.compile failed: {reason}", advice=advice) from error
 
     return run
-
-
-@contextlib.contextmanager
-def named_memory_errors(batch_rows: int) -> Iterator[None]:
-    """Turn whatever "out of memory" is called here into `OutOfMemoryError` with advice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        detail = (str(error).splitlines() or ["no details"])[0][:200]
-        raise OutOfMemoryError(
-            f"out of memory with batches of {batch_rows} rows: {detail}",
-            advice="halve batch_rows and double accumulate: the same loss from half the memory",
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU allocator raises a plain RuntimeError; its text is all that tells.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
