@@ -5,6 +5,9 @@ Enters: a key a row, or a column that names the sides.  Leaves: row positions by
 By hash: the side of a row is where h(seed, key) in [0, 1) falls among the cumulated fractions, h = BLAKE2b.
 The key is what rows share (the photo's path), so that rows that share it are on one side, and appending
 rows moves none of the old ones.
+
+By groups (`part_groups`): the same, a key a group (`data/groups.py`); but where groups are so few or so large that
+chance would give one side far more or less than it should have, they are dealt until that is as near as they allow.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.errors import ConfigError
+from sensorium.data.groups import Grouping
 from sensorium.data.table import Table
 
 logger = logging.getLogger(__name__)
@@ -80,6 +85,97 @@ def split_by_hash(keys: Iterable[str], fractions: Mapping[str, float], *, seed: 
     place_N = np.fromiter((_place(seed, key or f"\0{i}") for i, key in enumerate(keys)), np.float64)
     side_N = np.searchsorted(upper, place_N, side="right")
     return {name: np.flatnonzero(side_N == i) for i, name in enumerate(fractions)}
+
+
+_LARGEST_GROUP = 0.75
+"""With more of the rows in one group, what is counted without them says too little of them."""
+
+
+class Parting(NamedTuple):
+    """Which rows are held back.
+
+    Attributes:
+        is_held_N: (N,) bool.
+        grouping: the groups that stayed whole.
+        by_chance: each group went where its hash fell; else groups were dealt.
+        passed_over: stricter groupings that tie too many rows together to be parted.
+    """
+
+    is_held_N: npt.NDArray[np.bool_]
+    grouping: Grouping
+    by_chance: bool
+    passed_over: tuple[Grouping, ...] = ()
+
+
+def part_groups(groupings: Iterable[Grouping], keys: Sequence[str], fraction: float, *, seed: int) -> Parting:
+    """Hold back about `fraction` of the rows, in whole groups of the strictest grouping that allows it.
+
+    A grouping allows it if the smaller side gets at least half of its share, and not more than the other
+    or twice its share.  The last of them is taken in any case.
+
+    Args:
+        groupings: the strictest first.
+        keys: a text a row by which chance knows it; a group is known by the least of its rows'.
+    """
+    passed_over: list[Grouping] = []
+    _, rank_N = np.unique(np.array(keys, object), return_inverse=True)
+    for grouping in groupings:
+        least_N = np.full(len(keys), len(keys))
+        np.minimum.at(least_N, grouping.group_N, rank_N)
+        by_rank = dict(zip(rank_N.tolist(), keys, strict=True))
+        place_N = np.array([_place(seed, by_rank[rank]) for rank in least_N[grouping.group_N].tolist()])
+        is_held_N, by_chance = _held(grouping.group_N, place_N, fraction)
+        last = Parting(is_held_N, grouping, by_chance, tuple(passed_over))
+        share, asked = _smaller(float(is_held_N.mean()), fraction)
+        if asked / 2 <= share <= max(0.5, 2 * asked):
+            break
+        passed_over.append(grouping)
+    return last
+
+
+def fold_groups(groupings: Iterable[Grouping], num_folds: int) -> tuple[Rows, Grouping]:
+    """Deal rows to folds of like size, (N,), in whole groups: the same every time.
+
+    The strictest grouping is taken of which no group has more than three quarters of the rows, else the last; of
+    fewer groups than folds there are as many folds as groups.
+    """
+    for grouping in groupings:
+        size_G = grouping.size_G
+        if len(size_G) > 1 and size_G.max() <= _LARGEST_GROUP * size_G.sum():
+            break
+    _, group_N = np.unique(grouping.group_N, return_inverse=True)
+    order_G = np.random.default_rng(0).permutation(len(size_G))
+    order_G = order_G[np.argsort(-size_G[order_G], kind="stable")]
+    fold_G = np.zeros(len(size_G), np.int64)
+    size_K = np.zeros(min(num_folds, len(size_G)), np.int64)
+    for group in order_G.tolist():  # the largest first, each to the smallest fold
+        fold_G[group] = size_K.argmin()
+        size_K[fold_G[group]] += size_G[group]
+    return fold_G[group_N], grouping
+
+
+def _smaller(share: float, asked: float) -> tuple[float, float]:
+    """Return what the side that should have less rows has and should have."""
+    return (share, asked) if asked <= 0.5 else (1 - share, 1 - asked)
+
+
+def _held(group_N: Rows, place_N: npt.NDArray[np.float64], fraction: float) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Hold groups back by where their hash falls, else deal them; say, too, whether chance was enough."""
+    is_held_N = place_N >= 1 - fraction
+    share, asked = _smaller(float(is_held_N.mean()), fraction)
+    if asked / 2 <= share <= 2 * asked:
+        return is_held_N, True
+    first_G, size_G = np.unique(group_N, return_counts=True)
+    order_G = np.argsort(place_N[first_G], kind="stable")[:: -1 if fraction <= 0.5 else 1]
+    wanted, num_taken, taken = asked * len(group_N), 0, []
+    for group in order_G.tolist():
+        if abs(num_taken + size_G[group] - wanted) < abs(num_taken - wanted):
+            num_taken += int(size_G[group])
+            taken.append(first_G[group])
+    if not taken and len(first_G) > 1:
+        taken.append(first_G[order_G[np.argmin(size_G[order_G])]])
+    is_taken_N = np.isin(group_N, taken)
+    return (is_taken_N if fraction <= 0.5 else ~is_taken_N), False
 
 
 def split_by_column(table: Table, column: str, sides: Mapping[str, Sequence[str]] = SIDES) -> dict[str, Rows]:

@@ -94,7 +94,7 @@ def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozens
         seconds["word vectors"] = time.perf_counter() - started
     if model.learns and config.model.language.train == "through":
         started = time.perf_counter()
-        model.through = through_counts(model, train, config.evaluation.batch_rows)
+        model.through = through_counts(model, train, config.evaluation.batch_rows, config.media)
         seconds["counting by folds"] = time.perf_counter() - started
     return seconds
 

@@ -17,19 +17,25 @@ import torch
 from sensorium.core.errors import DataError
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
+from sensorium.data.groups import ties_of_corpus
+from sensorium.data.splits import fold_groups
 from sensorium.language.left_out import LeftOut
+from sensorium.media.policy import MediaPolicy
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.through import Through
+from sensorium.workflow.dividing import describe, way_of
 
 log = logging.getLogger(__name__)
 
 Folds = npt.NDArray[np.int64]
 
 
-def through_counts(model: MultimodalLM, train: Corpus, batch_rows: int) -> Through:
-    """Count every fold's other rows.  Raises DataError: too few groups of rows for two folds."""
+def through_counts(
+    model: MultimodalLM, train: Corpus, batch_rows: int, policy: MediaPolicy | None = None
+) -> Through:
+    """Count every fold's other rows.  Raises DataError: too few rows for two folds."""
     language = model.config.language
-    fold_N = folds(train, language.folds)
+    fold_N = folds(train, language.folds, policy)
     num_folds = int(fold_N.max()) + 1
     log.info("counting %d times, each time without one fold of the %d training rows", num_folds, len(fold_N))
     counted = []
@@ -43,26 +49,27 @@ def through_counts(model: MultimodalLM, train: Corpus, batch_rows: int) -> Throu
     return Through(model.scorer, left_out, fold_of_number, language.weights)
 
 
-def folds(corpus: Corpus, num_folds: int) -> Folds:
-    """Deal rows to folds of like size, (N,): the same every time, and rows that share a medium stay together.
+def folds(corpus: Corpus, num_folds: int, policy: MediaPolicy | None = None) -> Folds:
+    """Deal rows to folds of like size, (N,): the same every time, and rows that belong together stay together.
+
+    Where too few groups of rows share nothing, the log says how they are parted instead.
 
     Raises:
-        DataError: all rows share one medium, or there is one row.
+        DataError: there is one row.
     """
-    shared = next((name for name in corpus.inputs if corpus.is_media(name)), None)
-    group_N = np.arange(corpus.num_rows) if shared is None else corpus.group_N(shared).astype(np.int64)
-    alone_N = np.flatnonzero(group_N < 0)  # rows without the medium are together with nobody
-    group_N = group_N.copy()
-    group_N[alone_N] = group_N.max(initial=0) + 1 + np.arange(len(alone_N))
-    _, group_N = np.unique(group_N, return_inverse=True)
-    num_groups = int(group_N.max(initial=-1)) + 1
-    if num_groups < 2:
+    if corpus.num_rows < 2:
         raise DataError(
             f"{corpus.num_rows} training rows that cannot be parted into folds",
             advice='add rows, or set language.train = "alone"',
         )
-    dealt: Folds = np.random.default_rng(0).permutation(num_groups) % min(num_folds, num_groups)
-    return dealt[group_N]
+    groupings = list(ties_of_corpus(corpus, policy).groupings())
+    fold_N, grouping = fold_groups(groupings, num_folds)
+    if grouping is not groupings[0]:
+        hanging, way = describe(groupings[0]), way_of(grouping)
+        log.warning("training rows hang together by %s: they are parted into folds %s", hanging, way)
+    elif (found := int(fold_N.max()) + 1) < num_folds:
+        log.warning("%d folds instead of %d: the rows are %s", found, num_folds, describe(grouping))
+    return fold_N
 
 
 def _targets(corpus: Corpus, is_kept_N: npt.NDArray[np.bool_]) -> Iterator[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,11 +17,11 @@ import numpy as np
 
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
-from sensorium.core.types import Item, Media
+from sensorium.core.types import Item
 from sensorium.data.cell_values import fault_in
 from sensorium.data.corpus import Corpus, TargetSpec
 from sensorium.data.quarantine import Quarantine
-from sensorium.data.splits import split_by_column, split_by_hash
+from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.model.multimodal import MultimodalLM
@@ -32,6 +32,7 @@ from sensorium.tasks.registry import judged_by, load_task
 from sensorium.tasks.task import ChecksRows, Task, distinct
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
+from sensorium.workflow.dividing import divide
 
 Say = Callable[[str], None]
 BAD_ROWS = "bad_rows.jsonl"
@@ -39,10 +40,15 @@ BAD_ROWS = "bad_rows.jsonl"
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a table."""
+    """Some rows of a table.
+
+    Attributes:
+        notes: what is to be said of how they were parted from the others.
+    """
 
     table: Table
     row_N: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def cells(self, column: str) -> Iterator[str]:
         """Yield one column's cells."""
@@ -119,6 +125,7 @@ def with_corpora(
     task = judged_by(load_task(config.model.target.task), config.evaluation.metrics)
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     say_counts(corpora, say, label)
+    say_notes(parts, say, label)
     answers = _answers(config, task, corpora["train"], model.tokenizer)
     return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
 
@@ -128,6 +135,12 @@ def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None
     for name, corpus in corpora.items():
         dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
         say(f"{label}{name}: {corpus.num_rows:,} rows{dropped}")
+
+
+def say_notes(parts: Mapping[str, Part], say: Say, label: str = "") -> None:
+    """Tell how rows were parted, where it is not as was asked for; `label` comes before each line."""
+    for note in (note for part in parts.values() for note in part.notes):
+        say(f"{label}{note}")
 
 
 def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer], Tokenizer]:
@@ -266,42 +279,24 @@ def media_root(config: PretrainingConfig, table: Table) -> Path:
 
 
 def _hold_back(config: PretrainingConfig, train: Part) -> dict[str, Part]:
-    shares = {"train": 1 - config.data.validation_fraction, "validation": config.data.validation_fraction}
-    sides = split_by_hash(_keys(config, train.table), shares, seed=0)
-    held = {side: np.intersect1d(train.row_N, row_N) for side, row_N in sides.items()}
-    if not all(len(row_N) for row_N in held.values()):  # a handful of rows, or of groups
-        cut = min(len(train.row_N) - 1, round(len(train.row_N) * shares["train"]))
-        held = {"train": train.row_N[:cut], "validation": train.row_N[cut:]}
-    if not len(held["train"]):
+    fraction = config.data.validation_fraction
+    is_held_N, said = divide(config, train.table, train.row_N, fraction, seed=0)
+    if is_held_N.all() or not is_held_N.any():
         raise DataError(
             f"{len(train.row_N)} rows are too few to hold some back for validation",
             where=train.table.name,
             advice="add rows, or name a validation table in [data]",
         )
-    return {side: Part(train.table, row_N) for side, row_N in held.items()}
+    notes = (f"validation: {said}",) if said else ()
+    held = Part(train.table, train.row_N[is_held_N], notes)
+    return {"train": Part(train.table, train.row_N[~is_held_N]), "validation": held}
 
 
 def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
-    sides = split_by_hash(_keys(config, train.table), {"used": fraction, "left": 1 - fraction}, seed=1)
-    row_N = np.intersect1d(train.row_N, sides["used"])
-    return Part(train.table, row_N if len(row_N) else train.row_N[:1])
-
-
-def _keys(config: PretrainingConfig, table: Table) -> Iterable[str]:
-    """Name what rows share, so that those which share it stay together."""
-    column = _shared_column(config)
-    return table.column(column) if column is not None else (str(table.origin(i)) for i in range(len(table)))
-
-
-def reads_media(preparer: Preparer) -> bool:
-    """Say whether an input's cells name media files, rather than hold text."""
-    return isinstance(preparer.item("probe", Path()), Media)
-
-
-def _shared_column(config: PretrainingConfig) -> str | None:
-    """Rows that share a medium must not fall on both sides: group by the first medium's column."""
-    preparers = build_preparers(config.model)
-    return next((c.column for name, c in config.model.read_inputs.items() if reads_media(preparers[name])), None)
+    is_left_N, said = divide(config, train.table, train.row_N, 1 - fraction, seed=1)
+    row_N = train.row_N[~is_left_N]
+    notes = (f"train_fraction leaves out: {said}",) if said else ()
+    return Part(train.table, row_N if len(row_N) else train.row_N[:1], notes)
 
 
 def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:

@@ -38,6 +38,7 @@ from sensorium.workflow.prepare import (
     require_columns,
     require_rows,
     say_counts,
+    say_notes,
 )
 from sensorium.workflow.pretraining_report import write_pretraining_report
 from sensorium.workflow.provenance import data_digests, versions
@@ -167,6 +168,7 @@ def prepare_pretraining(
     model.load_pretrained()
     corpora = {name: _corpus(config, model, part, quarantine) for name, part in parts.items()}
     say_counts(corpora, say)
+    say_notes(parts, say)
     return model, corpora
 
 
