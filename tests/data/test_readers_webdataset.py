@@ -109,10 +109,10 @@ def test_bad_rows_are_named(tmp_path):
     )
     assert bad_of(tmp_path) == [
         "has two members ending in '.txt' (row '1' of 'a.tar')",
-        "its '.txt' is not UTF-8 text of at most 10 MB (row '2' of 'a.tar')",
+        "its '.txt' is not UTF-8 at byte 0 (0xff, 'ÿ' in Windows-1252; save it as UTF-8) (row '2' of 'a.tar')",
         "its '.json' is not JSON: Expecting ':' delimiter: line 1 column 5 (char 4) (row '3' of 'a.tar')",
         "member '../4.txt' has a name that leads out of the archive (row '../4' of 'a.tar')",
-        "the cell of 'txt' holds a NUL character",
+        "its '.txt' holds a NUL character (row '6' of 'a.tar')",
     ]
 
 

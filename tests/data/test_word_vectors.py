@@ -60,13 +60,55 @@ def test_binary_files_without_line_breaks(tmp_path):
         ("a.txt", b"", "no vector"),
         ("a.bin", b"the 1 2\n", "begin with"),
         ("a.bin", b"2 3\na " + bytes(12) + b"b " + bytes(5), "word 2 of 2"),
-        ("a.txt.gz", b"no gzip", "cannot be read"),
+        ("a.txt.gz", b"no gzip", r"a\.txt\.gz:1: is no word and numbers: 'no gzip'"),
+        ("a.txt.gz", gzip.compress(b"the 1 2\n" * 99)[:-9], "cannot be (read|unpacked)"),
+        ("a.txt", b"5 2\nthe 0.1 0.2\ncat 1 0\n", "holds 2 of the 5 words that its first line declares"),
+        ("a.txt", b"1 2\nthe 0.1 0.2\ncat 1 0\n", "holds 2 of the 1 words that its first line declares"),
+        ("a.txt", b"the,0.1,0.2\ncat,1,0\n", r"a\.txt:1: is no word and numbers: 'the,0.1,0.2'"),
+        ("a.txt", b"the 0,1 0,2\n", r"a\.txt:1: is no word and numbers"),
+        ("a.txt", b"the 1 2\ncat 1 nan\n", r"a\.txt:2: is no word and 2 numbers"),
+        ("a.txt", "the 1 2\n".encode("utf-16"), "is UTF-16 text"),
+        ("a.bin", b"2 2\nthe 0.1 0.2\ncat 1 0\n", "holds text"),
+        ("a.vec", b"2 2\nthe " + np.ones(2, "<f4").tobytes() + b"cat " + bytes(8), "binary form.*ending .bin"),
+        ("a.bin", b"1 2\nthe " + np.ones(2, "<f4").tobytes() + b"cat " + bytes(8), "holds more than the 1 words"),
+        ("a.bin", b"1 1\nthe " + np.array([np.nan], "<f4").tobytes(), "word 1 has a number that is not finite"),
+        ("a.bin", b"\xba\x16\x4f\x2f\x0c\0\0\0", "is a fastText model"),
     ],
 )
 def test_broken_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         WordVectors.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the\t0.5\t2\ncat\t1\t0\n",
+        "the\t0.5 2\ncat\t1 0\n",
+        "2\t2\nthe\t0.5\t2\ncat\t1\t0\n",
+        "\ufeffthe 0.5 2\ncat 1 0\n",
+        "\ufeff2 2\r\nthe 0.5 2 \r\ncat  1 0\r\n\r\n",
+        "the 0.5 2\ncat 1 0\nthe 7 7\n",
+        b"the 0.5 2\ncaf\xe9 3 3\ncat 1 0\n",
+    ],
+)
+def test_text_files_as_other_programs_write_them(tmp_path, text):
+    (tmp_path / "v.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    got = WordVectors.read(tmp_path / "v.txt")
+    assert (got.words, got.x_VD.tolist()) == (("the", "cat"), [[0.5, 2], [1, 0]])
+
+
+def test_words_keep_white_space_that_parts_no_numbers(tmp_path):
+    (tmp_path / "v.txt").write_bytes("10\u00a0000 1 2\n\u3000 3 4\na\u2028b\x85 5 6\n. . 7 8\n5 9 9\n".encode())
+    assert WordVectors.read(tmp_path / "v.txt").words == ("10\u00a0000", "\u3000", "a\u2028b\x85", ". .", "5")
+
+
+@pytest.mark.parametrize(("name", "word"), [("v.txt", " "), ("v.txt", "a\tb"), ("v.txt", ""), ("v.bin", "a b")])
+def test_words_that_a_file_cannot_say_are_not_written(tmp_path, name, word):
+    with pytest.raises(DataError, match="holds white space"):
+        WordVectors(("the", word), torch.ones(2, 2)).write(tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def sentences() -> tuple[list[list[int]], Vocab]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from sensorium.cli.output import print_json, print_table
+from sensorium.core import text_file
 from sensorium.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -107,11 +108,9 @@ def _change(run: Path, task: str | None, change: Callable[[Predictor], Result]) 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return [line for _, line in text_file.lines(file)]
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file)) from None
 
 
 def _facts(lesson: Lesson) -> dict[str, Any]:

@@ -112,12 +112,24 @@ def whole(path: Path, max_bytes: int = MAX_WHOLE_BYTES) -> str:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise DataError(f"is larger than {max_bytes / 1e6:,.0f} MB", where=str(path))
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Return the text of a file that has been read already, such as one in an archive, as `whole` does.
+
+    Raises:
+        DataError: no text in UTF-8.
+    """
+    _refuse_other_kinds(data[:_HEAD_BYTES], where)
+    while data.startswith(_MARK_BYTES):
+        data = data[len(_MARK_BYTES) :]
     data = _LINE_END.sub(b"\n", data)
     text = data.decode("utf-8", "surrogateescape")
     if not text.isascii() or "\0" in text:
         for number, raw in enumerate(data.split(b"\n"), start=1):
             if fault := _line(number, raw).fault:
-                raise DataError(fault, where=f"{path}:{number}")
+                raise DataError(fault, where=f"{where}:{number}")
     return text
 
 
@@ -151,21 +163,20 @@ def fields(text: str) -> list[str]:
 def _begin(file: BinaryIO, path: Path) -> None:
     """Refuse what is not UTF-8 as a whole; step over byte-order marks."""
     head: bytes = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]  # type: ignore[attr-defined]  # both kinds have it; a pipe cannot seek
-    if kind := _kind(head):
-        raise DataError(f"is {kind}", where=str(path), advice=ADVICE)
+    _refuse_other_kinds(head, str(path))
     while head.startswith(_MARK_BYTES):
         file.read(len(_MARK_BYTES))
         head = head[len(_MARK_BYTES) :]
 
 
-def _kind(head: bytes) -> str:
-    """Name what begins so, '' for what may be UTF-8 text."""
-    for start, kind in _STARTS.items():
-        if head.startswith(start):
-            return kind
-    # Without a mark: of every four bytes, those at the same places are NUL.
-    lanes = [head[i::4] for i in range(4)]
-    return _NUL_LANES.get(tuple(2 * lane.count(0) > len(lane) for lane in lanes), "") if len(head) >= 4 else ""
+def _refuse_other_kinds(head: bytes, where: str) -> None:
+    """Raise DataError where what begins so cannot be UTF-8 text."""
+    kind = next((kind for start, kind in _STARTS.items() if head.startswith(start)), "")
+    if not kind and len(head) >= 4:  # without a mark: of every four bytes, those at the same places are NUL
+        lanes = [head[i::4] for i in range(4)]
+        kind = _NUL_LANES.get(tuple(2 * lane.count(0) > len(lane) for lane in lanes), "")
+    if kind:
+        raise DataError(f"is {kind}", where=where, advice=ADVICE)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes | None]:

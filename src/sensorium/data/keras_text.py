@@ -19,6 +19,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError, ModelError
 from sensorium.core.types import Item
 from sensorium.data.hiding import HiddenTokens
@@ -139,9 +140,9 @@ class KerasTextPreparer(KerasPreparer):
 def _read_vocabulary(path: Path) -> dict[str, int]:
     """Read words and their ids.  Raises ModelError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_file.whole(path)
         ids = json.loads(text) if path.suffix == ".json" else {w: i for i, w in enumerate(text.split("\n"))}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DataError) as error:
         advice = "write one: Path('words.txt').write_text('\\n'.join(vectorize.get_vocabulary()))"
         raise ModelError(f"cannot be read as a vocabulary: {error}", where=str(path), advice=advice) from None
     if not isinstance(ids, dict) or not all(type(i) is int and i >= 0 for i in ids.values()):

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.data.arrow_media import ArrowFile
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
@@ -156,7 +157,7 @@ def _from_hub(name: str, config: str, revision: str) -> dict[str, list[Path]]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(text_file.whole(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON: {error}", where=str(path), advice=_ADVICE) from None
     if not isinstance(value, dict):

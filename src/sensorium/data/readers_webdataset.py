@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from sensorium.core import text_file
 from sensorium.core.errors import DataError, MediaError
 from sensorium.data.cell_values import cell_of
 from sensorium.data.readers import MAX_CELL_BYTES, BadLine, Row, RowStream, row_of
@@ -141,22 +142,21 @@ def _with(
         name = PurePosixPath(member.name).name
         return sample | {ending: with_range(cell, name, member.offset, member.num_bytes)}
     if kind in TEXTS or kind in OBJECTS:
-        text = _text(file, member)
-        if text is None:
-            return f"its '.{ending}' is not UTF-8 text of at most {MAX_CELL_BYTES // 1_000_000} MB"
+        try:
+            text = _text(file, member)
+        except DataError as error:
+            return f"its '.{ending}' {error.what}"
         return sample | {ending: text} if kind in TEXTS else _with_object(sample, ending, text)
     left_out[ending] += 1
     return sample
 
 
-def _text(file: BinaryIO, member: Member) -> str | None:
+def _text(file: BinaryIO, member: Member) -> str:
+    """Return the text of a member.  Raises DataError: not UTF-8, or too large."""
     if member.num_bytes > MAX_CELL_BYTES:
-        return None
+        raise DataError(f"is larger than {MAX_CELL_BYTES // 1_000_000} MB")
     file.seek(member.offset)
-    try:
-        return file.read(member.num_bytes).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        return None
+    return text_file.decoded(file.read(member.num_bytes), member.name).strip()
 
 
 def _with_object(sample: dict[str, str], ending: str, text: str) -> dict[str, str] | str:

@@ -2,20 +2,18 @@
 
 Enters: a file.  Leaves: `WordVectors`, words and float32 (V, D); and back.
 
-    text     an optional first line 'V D', then 'word x_1 .. x_D' a line (GloVe has no first line; fastText's
-             .vec has one); .gz is read too
-    binary   a line 'V D', then for each word 'word ' and D little-endian float32, maybe a line break (word2vec)
+The forms are those of `sensorium.data.word_vector_files`; of a word that comes twice the first vector is kept.
 """
 
 from __future__ import annotations
 
-import gzip
+import logging
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -24,7 +22,11 @@ from torch import Tensor
 from sensorium.core.commit import write_atomic
 from sensorium.core.errors import DataError
 from sensorium.core.names import near
+from sensorium.core.text_file import fields
 from sensorium.core.vocabulary import Vocab
+from sensorium.data.word_vector_files import entries
+
+logger = logging.getLogger(__name__)
 
 
 def begins_vectors(begins: bytes) -> bool:
@@ -47,21 +49,34 @@ class WordVectors:
             keep: leave out words outside this vocabulary, so that a large file needs little memory.
 
         Raises:
-            DataError: no such file, or a line of another form.
+            DataError: no such file, a line of another form, or not as many words as the first line declares.
         """
+        kept: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+        num_twice = 0
         try:
-            with _opened(path) as file:
-                is_binary = path.name.removesuffix(".gz").endswith(".bin")
-                entries = (_binary if is_binary else _text)(file, path)
-                kept = {word: x_D for word, x_D in entries if keep is None or word in keep}
-        except (OSError, EOFError) as error:
+            for word, x_D in entries(path):
+                num_twice += word in kept
+                if keep is None or word in keep:
+                    kept.setdefault(word, x_D)
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"cannot be read: {error}", where=str(path)) from None
+        if num_twice:
+            logger.warning("%s: %s words come twice; the first vector is kept", path.name, f"{num_twice:,}")
         if not kept:
             raise DataError("holds no vector that is asked for", where=str(path))
         return cls(tuple(kept), torch.from_numpy(np.stack(list(kept.values()))))
 
     def write(self, path: Path) -> None:
-        """Write the text form, or the binary one to a `.bin`.  Raises DiskError."""
+        """Write the text form, or the binary one to a `.bin`.
+
+        Raises:
+            DataError: a word that such a file cannot say, as a tokenizer of characters has.
+            DiskError: no space or no permission.
+        """
+        said = " " if path.suffix != ".bin" else ""  # the text form may have blanks inside a word
+        if wrong := [word for word in self.words if not word or said.join(fields(word)) != word]:
+            what = f"word {wrong[0]!r} holds white space, which a file of word vectors cannot say"
+            raise DataError(what, where=str(path), advice="use a tokenizer of words")
         lines = [f"{len(self.words)} {self.x_VD.shape[1]}\n".encode()]
         for word, x_D in zip(self.words, self.x_VD.numpy().astype("<f4"), strict=True):
             values = x_D.tobytes() if path.suffix == ".bin" else " ".join(f"{x:.9g}" for x in x_D).encode()
@@ -120,48 +135,3 @@ class WordVectors:
         with torch.no_grad():
             weight_VD[to_N.to(weight_VD.device)] = self.x_VD[from_N].to(weight_VD)
         return len(shared)
-
-
-def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-Entry = tuple[str, np.ndarray[tuple[int], np.dtype[np.float32]]]
-
-
-def _text(file: BinaryIO, path: Path) -> Iterator[Entry]:
-    width: int | None = None
-    for number, line in enumerate(file, start=1):
-        fields = line.decode("utf-8", "replace").rstrip().split(" ")
-        if number == 1 and _is_header(fields):
-            width = int(fields[1])
-            continue
-        if width is None:
-            width = len(fields) - 1
-        # Some GloVe words hold blanks, so the numbers are counted from the end.
-        try:
-            x_D = np.array(fields[len(fields) - width :], dtype=np.float32)
-        except ValueError:
-            x_D = np.zeros(0, np.float32)
-        if len(x_D) != width or len(fields) <= width:
-            raise DataError(f"is no word and {width} numbers", where=f"{path}:{number}")
-        yield " ".join(fields[: len(fields) - width]), x_D
-
-
-def _is_header(fields: Sequence[str]) -> bool:
-    return len(fields) == 2 and all(field.isdigit() for field in fields)
-
-
-def _binary(file: BinaryIO, path: Path) -> Iterator[Entry]:
-    fields = file.readline(64).decode("utf-8", "replace").split()
-    if not _is_header(fields):
-        raise DataError("does not begin with 'WORDS WIDTH'", where=str(path))
-    num_words, width = int(fields[0]), int(fields[1])
-    for number in range(num_words):
-        letters = bytearray()
-        while (letter := file.read(1)) not in (b" ", b""):
-            letters += letter
-        values = file.read(4 * width)
-        if len(values) != 4 * width:
-            raise DataError(f"ends in word {number + 1} of {num_words}", where=str(path))
-        yield letters.decode("utf-8", "replace").lstrip("\n"), np.frombuffer(values, "<f4").astype(np.float32)

@@ -13,8 +13,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from sensorium.core import text_file
 from sensorium.core.config import Section
-from sensorium.core.errors import ConfigError, ModelError
+from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.data.language_source import published_path
 from sensorium.media.gguf import Gguf
 
@@ -63,8 +64,8 @@ def read_shape(source: str) -> LlamaShape:
 def _from_folder(path: Path) -> LlamaShape:
     where = str(path)
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: Any = json.loads(text_file.whole(path))
+    except (OSError, ValueError, DataError) as error:
         raise ModelError(f"cannot be read: {error}", where=where) from None
     if not isinstance(found, dict):
         raise ModelError("is no architecture", where=where)

@@ -18,7 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sensorium.core.errors import ModelError
+from sensorium.core import text_file
+from sensorium.core.errors import DataError, ModelError
 from sensorium.core.lora import LoraLinear
 from sensorium.core.vocabulary import BOS, EOS, BorrowedVocab, Vocab
 from sensorium.data.language_source import published_path
@@ -150,8 +151,8 @@ def _folder_reader(folder: Path) -> Read:
     parts: dict[str, str] = {}
     if not whole.is_file():
         try:
-            parts = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        except (OSError, ValueError, KeyError, TypeError):
+            parts = dict(json.loads(text_file.whole(index))["weight_map"])
+        except (OSError, ValueError, KeyError, TypeError, DataError):
             what = "holds no model.safetensors, and no index of its parts"
             raise ModelError(what, where=str(folder), advice="save it as safetensors") from None
 

@@ -12,7 +12,6 @@ kept as an ARPA file or as a folder whose tables are mapped, not read, when it i
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import math
@@ -29,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sensorium.core import text_file
 from sensorium.core.commit import (
     Kind,
     committed_folder,
@@ -124,16 +124,11 @@ def lines_of(path: Path) -> Iterator[str]:
     Raises:
         DataError: no such file, or a line that is not UTF-8.
     """
-    number = 0
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            for line in file:
-                number += 1
-                yield line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8: {error.reason}", where=f"{path}:{number}") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot be read: {error}", where=str(path)) from None
+        for _, line in text_file.lines(path):
+            yield line
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
 
 
 def require_place(out: Path, *, force: bool = False) -> None:

@@ -16,8 +16,9 @@ from typing import Any, Literal, Self
 
 from tokenizers import Tokenizer as Engine
 
+from sensorium.core import text_file
 from sensorium.core.config import Section
-from sensorium.core.errors import ModelError
+from sensorium.core.errors import DataError, ModelError
 from sensorium.core.vocabulary import SPECIAL_TOKENS, UNK, BorrowedVocab
 from sensorium.data.language_source import published_path
 from sensorium.data.tokenizers import saved
@@ -167,7 +168,7 @@ def _from_folder(folder: Path) -> tuple[str, dict[str, int]]:
     """Read `tokenizer.json`, and the special signs from the files beside it that name them."""
     where = str(folder / saved.FILE)
     try:
-        content = (folder / saved.FILE).read_text(encoding="utf-8")
+        content = text_file.whole(folder / saved.FILE)
         numbers = Engine.from_str(content).get_vocab(with_added_tokens=True)
     except Exception as error:  # the library raises bare Exceptions
         raise ModelError(f"no tokenizer can be read: {error}", where=where) from None
@@ -186,9 +187,9 @@ def _from_folder(folder: Path) -> tuple[str, dict[str, int]]:
 
 def _json(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(text_file.whole(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise ModelError(f"cannot be read: {error}", where=str(path)) from None
     return found if isinstance(found, dict) else {}
