@@ -37,6 +37,7 @@ WORDS = (
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {"vocab_size": 320, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+OF_WORDS = {**TEXT, "vocab_size": 24}
 PATCHES = {"image_size": 16, "patch_size": 4}
 STAGES = {"hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1]}
 WAVES = {
@@ -95,13 +96,15 @@ class Case:
 
 
 CASES = {
-    "bert": Case("text", {**TINY, **TEXT}, of_words),
-    "roberta": Case("text", {**TINY, **TEXT}, of_words),
-    "distilbert": Case("text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **TEXT}, of_words),
+    "bert": Case("text", {**TINY, **OF_WORDS}, of_words),
+    "roberta": Case("text", {**TINY, **OF_WORDS}, of_words),
+    "distilbert": Case("text", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **OF_WORDS}, of_words),
     "gpt2": Case("text", {"n_embd": 16, "n_layer": 2, "n_head": 2, **TEXT}, of_bytes),
     "llama": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
     "qwen2": Case("text", {**TINY, **TEXT, "num_key_value_heads": 1}, of_bytes),
-    "t5": Case("text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **TEXT}, of_words),
+    "t5": Case(
+        "text", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, **OF_WORDS}, of_words
+    ),
     "vit": Case("image", {**TINY, **PATCHES}, vit_processor),
     "resnet": Case(
         "image",

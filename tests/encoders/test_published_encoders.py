@@ -138,10 +138,49 @@ def test_a_hidden_state_below_the_top(name: str, layer: int, published: Folder) 
 
 
 def test_layers_far_above_the_wanted_one_are_not_kept(tmp_path: Path) -> None:
-    network = transformers.AutoModel.from_config(transformers.BertConfig(**{**TINY, "num_hidden_layers": 6}))
+    network = transformers.AutoModel.from_config(
+        transformers.BertConfig(**{**TINY, "num_hidden_layers": 6, "vocab_size": 24})
+    )
     network.save_pretrained(tmp_path)
     CASES["bert"].processor().save_pretrained(tmp_path)
     assert len(built(tmp_path, "text", layer=2)[0].network.encoder.layer) == 3
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "t5", "roberta", "llama"])
+@pytest.mark.parametrize("left", [(), ("tokenizer_config.json",)])
+def test_a_folder_without_its_vocabulary_is_no_network_of_texts(
+    kind: str, left: tuple, published: Folder, tmp_path
+):
+    for path in published(kind).iterdir():
+        if not path.name.startswith(("tokenizer", "special", "vocab", "merges")) or path.name in left:
+            shutil.copy(path, tmp_path)
+    with pytest.raises(
+        ModelError, match=r"no tokenizer of its own \(\d+ word vectors, [01] tokens\)|no usable tokenizer"
+    ):
+        built(tmp_path, "text")
+
+
+def test_the_tokenizer_of_another_network_is_refused(published: Folder, tmp_path: Path) -> None:
+    shutil.copytree(published("gpt2"), tmp_path / "few")
+    CASES["bert"].processor().save_pretrained(tmp_path / "few")
+    with pytest.raises(ModelError, match=r"no tokenizer of its own \(320 word vectors, 1\d tokens\)"):
+        built(tmp_path / "few", "text")
+    shutil.copytree(published("bert"), tmp_path / "many")
+    CASES["gpt2"].processor().save_pretrained(tmp_path / "many")
+    with pytest.raises(ModelError, match="tokenizer of another network"):
+        built(tmp_path / "many", "text")
+
+
+@pytest.mark.parametrize("family", ["T5", "MT5", "UMT5"])
+def test_an_encoder_saved_without_its_decoder(family: str, tmp_path: Path) -> None:
+    facts = {"vocab_size": 24, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+    whole = getattr(transformers, f"{family}EncoderModel")(getattr(transformers, f"{family}Config")(**facts)).eval()
+    whole.save_pretrained(tmp_path)
+    CASES["t5"].processor().save_pretrained(tmp_path)
+    encoder, preparer = built(tmp_path, "text")
+    ids = preparer("red circle")[None]
+    want = whole(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    torch.testing.assert_close(encoder.features(ids, torch.ones_like(ids, dtype=torch.bool))[0], want)
 
 
 @pytest.mark.parametrize("pooling", ["first", "last", "mean", "pooled"])

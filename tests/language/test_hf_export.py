@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from published_writers import save_published
+from published_writers import DECODERS, save_published
+from published_writers import TEXTS as TRAINED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sensorium import Sensorium
@@ -46,6 +47,47 @@ def run(folder: Path, kind: str, options: dict, *, scorers=("hf:lm", "ngram"), *
     }
     model = Sensorium.from_config(config, folder).fit(folder / "run").predictor.model.eval()
     return next(part for part in model.scorer.modules() if isinstance(part, PublishedLM))
+
+
+def write(folder: Path, kind: str, options: dict) -> Sensorium:
+    """Train a language model of text alone."""
+    save_published(kind, folder / "lm")
+    (folder / "texts.txt").write_text("\n".join(TRAINED * 6) + "\n")
+    config = {
+        "data": {"train": "lines:texts.txt", "cache": ""},
+        "inputs": {},
+        "target": {"column": "text", "task": "write"},
+        "language": {"scorers": ["hf:lm"], "hf": options},
+        "training": {"max_steps": 6, "batch_rows": 8, "learning_rate": 0.05},
+        "evaluation": {"baselines": False, "report": False},
+    }
+    return Sensorium.from_config(config, folder).fit(folder / "run")
+
+
+@pytest.mark.parametrize("options", [{"frozen": False}, {"lora": {"rank": 2}}], ids=["whole", "adapters"])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_language_model_of_text_alone_leaves_nothing_behind(kind: str, options: dict, tmp_path: Path) -> None:
+    ours = write(tmp_path, kind, options)
+    written = export_published(tmp_path / "run", tmp_path / "out")
+    assert not written.left_behind
+    network = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    scorer = ours.predictor.model.scorer.eval()
+    for text in TRAINED:
+        ids = [
+            scorer.lead[0],
+            *tokenizer(text, add_special_tokens=False)["input_ids"],
+            scorer.vocab.source_ids[EOS],
+        ]
+        with torch.no_grad():
+            logits = network(torch.tensor([ids])).logits[0, :-1]
+        never = [
+            n for n in range(logits.shape[1]) if n not in scorer.vocab.source_ids[EOS:]
+        ]  # signs that no text has
+        logits[:, never] = -torch.inf
+        log_p = logits.log_softmax(-1)
+        theirs = log_p.gather(1, torch.tensor(ids[1:])[:, None]).sum().item()
+        assert ours.score(text) == pytest.approx(theirs, abs=2e-3), text
 
 
 CASES = {

@@ -30,5 +30,8 @@ def export(
         say(f"{written.num_rows_taken:,} word vectors that the run left out were taken from its source")
     if written.num_rows_made:
         say(f"{written.num_rows_made:,} word vectors of tokens that the run lacks are the mean of the others")
-    say("the language model alone: what conditioned it on media stays in the run")
+    if written.left_behind:
+        say(
+            "the language model alone: what conditioned it stays in the run, and without it other texts are written"
+        )
     print(f'next: AutoModelForCausalLM.from_pretrained("{hf}")')

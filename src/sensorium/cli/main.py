@@ -5,11 +5,16 @@ Importing this file imports neither torch nor numpy; commands import what they n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import select
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import typer
+import typer.core
 
 from sensorium.cli.check import check
 from sensorium.cli.compare import compare
@@ -35,8 +40,46 @@ from sensorium.cli.vectors import vectors
 from sensorium.core.errors import SensoriumError
 from sensorium.version import __version__
 
+
+class _ReaderGone(Exception):
+    """Whoever read our output went away (`| head`): not an error of ours."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, in which a closed pipe is told from failure before the framework ends with 1 on it."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read the command line."""
+        with _told_when_reader_goes():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _told_when_reader_goes():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextlib.contextmanager
+def _told_when_reader_goes() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        if _is_unread(sys.stdout.fileno()):
+            raise _ReaderGone from None
+        raise  # another pipe, of a process of ours
+
+
+def _is_unread(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
 app = typer.Typer(
     name="sensorium",
+    cls=_Commands,
     help="Turn your own paired text, images and audio into a language model that sees and hears.",
     no_args_is_help=True,
     add_completion=False,
@@ -99,9 +142,8 @@ def main() -> None:
         _fail("interrupted", 130)
     except MemoryError:
         _fail("out of memory (lower training.batch_rows, or evaluation.batch_rows where rows are judged)", 6)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error, but stdout cannot be flushed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _ReaderGone:
+        _silence_stdout()
         sys.exit(0)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
@@ -111,7 +153,16 @@ def main() -> None:
 
 def _fail(sentence: str, code: int) -> None:
     print(f"sensorium: error: {sentence}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
     sys.exit(code)
+
+
+def _silence_stdout() -> None:
+    """Let what is still buffered go nowhere, since it cannot be flushed when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,6 +27,8 @@ class Section(BaseModel):
     """A frozen, keyword-only group of settings; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    without_inputs: ClassVar[Mapping[str, Any]] = {}
+    """Of a scorer: what is the default, where it differs, in a model that has no inputs."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], source: Source | None = None, prefix: str = "") -> Self:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -172,6 +172,18 @@ class Published:
                 advice = "save it into the same folder: save_pretrained(FOLDER)"
                 raise ModelError(f"holds no usable {what}: {reason}", where=self.source, advice=advice) from None
 
+    def tokenizer(self) -> Any:
+        """Open the tokenizer, of transformers' own class.
+
+        Raises:
+            ModelError: there is none, or it is another network's (`require_vocabulary`).
+        """
+        load = import_transformers().AutoTokenizer.from_pretrained
+        found = self.opened(lambda at: load(at, local_files_only=True, trust_remote_code=False), "tokenizer")
+        special = set(found.all_special_ids)
+        require_vocabulary({i for i in found.get_vocab().values() if i not in special}, self.config, self.source)
+        return found
+
     @property
     def digest(self) -> str:
         """Name these files: 16 hex digits of SHA-256 over names and contents."""
@@ -195,6 +207,28 @@ class Published:
             return cls(_small_files(folder), str(origin["source"]), origin["revision"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"does not say what network it is of: {error}", where=str(folder / _ORIGIN)) from None
+
+
+def require_vocabulary(ids: Collection[int], config: Mapping[str, Any], where: str) -> None:
+    """Raise ModelError where a tokenizer cannot be the one that a network was trained with.
+
+    Where a folder lacks its vocabulary, transformers makes a tokenizer of nothing but special signs; so one of far
+    fewer tokens than there are word vectors is refused, like one that has numbers beyond them.
+
+    Args:
+        ids: the numbers of its ordinary tokens.
+        config: the keys of config.json.
+    """
+    sizes = [config, *(config.get(part) or {} for part in ("text_config", "decoder", "text_encoder"))]
+    num_vectors = next((n for one in sizes if isinstance(n := one.get("vocab_size"), int)), None)
+    if num_vectors is None:
+        return
+    counts = f"{num_vectors:,} word vectors, {len(ids):,} tokens"
+    advice = "save its own tokenizer into the same folder: tokenizer.save_pretrained(FOLDER)"
+    if len(ids) * 2 < num_vectors:
+        raise ModelError(f"holds no tokenizer of its own ({counts})", where=where, advice=advice)
+    if max(ids) >= num_vectors:
+        raise ModelError(f"holds the tokenizer of another network ({counts})", where=where, advice=advice)
 
 
 def _small_files(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,6 @@ from sensorium.core.errors import DataError
 from sensorium.core.types import Item
 from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
-from sensorium.data.published import import_transformers
 from sensorium.data.published_preparer import PublishedPreparer
 from sensorium.data.text_preparer import padded_ids
 
@@ -42,8 +41,7 @@ class PublishedTextPreparer(PublishedPreparer):
         self.truncated = 0
 
     def _open(self) -> Any:
-        load = import_transformers().AutoTokenizer.from_pretrained
-        return self.published.opened(lambda folder: load(folder, trust_remote_code=False), "tokenizer")
+        return self.published.tokenizer()
 
     def _settle(self) -> None:
         tokenizer, config = self.processor, self.published.config

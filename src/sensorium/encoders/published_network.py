@@ -136,6 +136,9 @@ class Architecture:
             kind = transformers.MODEL_MAPPING[type(config)]
         except KeyError:
             raise ModelError(f"transformers has no encoder for '{config.model_type}'", where=self.where) from None
+        alone = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+        if alone is not None and self.facts.get("architectures") == [alone.__name__]:
+            return alone, config  # an encoder without its decoder, as T5EncoderModel saves one
         return kind[0] if isinstance(kind, tuple | list) else kind, config
 
 

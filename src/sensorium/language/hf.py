@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -29,7 +29,7 @@ from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
 from sensorium.core.lora import Lora, add_lora
 from sensorium.core.types import Conditioning, Encoded
-from sensorium.core.vocabulary import BOS, PAD, UNK, BorrowedVocab, Vocab
+from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, BorrowedVocab, Vocab
 from sensorium.data.published import Published, pinned_revision
 from sensorium.language import hf_network
 from sensorium.language.emission import emission_bias, last_real, pack_left, score_targets
@@ -70,7 +70,8 @@ class PublishedLM(nn.Module):
         """The hub's commit or tag."""
         architecture: str = ""
         """What the source's config.json says, as JSON; filled in when the config is first read."""
-        conditioning: Literal["prefix", "cross_attention"] = "prefix"
+        conditioning: Literal["prefix", "cross_attention", "none"] = "prefix"
+        """How it is told of the inputs; "none" is the default where there are none: the network alone."""
         prefix: Prefix = Prefix()
         gate_every: int = Field(4, ge=1, le=1_000)
         """Before each how many blocks a gated layer is inserted."""
@@ -89,6 +90,8 @@ class PublishedLM(nn.Module):
         """How many times the learning rate the network (or its adapters) descends at."""
         rate_decay: float = Field(1.0, gt=0, le=1.0)
         """By how much the rate shrinks with each block below the last one."""
+
+        without_inputs: ClassVar[Mapping[str, Any]] = {"conditioning": "none"}
 
         @model_validator(mode="before")
         @classmethod
@@ -178,11 +181,30 @@ class PublishedLM(nn.Module):
             self.lead_W = nn.Parameter(torch.randn(hf_network.width_of(self.network)) * self._scale())
         for number, block in enumerate(blocks):
             gate = None
-            if not self.has_cross_attention and self.prefix is None and number % config.gate_every == 0:
+            if self._is_gated and number % config.gate_every == 0:
                 gate = GatedAttention(width, hidden, heads)
                 self.gates.append(gate)
             if gate is not None or self.has_cross_attention:
                 blocks[number] = SeeingBlock(block, self.looking, len(self.gates) - 1, gate)
+
+    @property
+    def _is_gated(self) -> bool:
+        return self.config.conditioning == "cross_attention" and not self.has_cross_attention
+
+    @property
+    def _begins_with_end(self) -> bool:
+        """Say whether the sign to begin with is the one to end with, in one row that is both read and written.
+
+        So it is read from that row then, or the two would part in training and have no place in one table.
+        """
+        output, end = self.network.get_output_embeddings(), self.vocab.source_ids[EOS]
+        is_tied = output is not None and output.weight is self.network.get_input_embeddings().weight
+        return is_tied and not self.is_conditioned and end >= 0 and self.lead == (end,)
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Say whether anything beside the network itself decides what it writes."""
+        return self.has_cross_attention or self.config.conditioning != "none"
 
     @torch.no_grad()
     def _scale(self) -> float:
@@ -267,6 +289,8 @@ class PublishedLM(nn.Module):
 
     def _call(self, state: PublishedState, **inputs: Any) -> Any:
         memory, mask = state.memory or (None, None)
+        if "input_ids" in inputs and self._begins_with_end:
+            inputs["input_ids"] = inputs["input_ids"].masked_fill(inputs["input_ids"] == BOS, EOS)
         self.looking.sight = None if state.sight_mask is None else Sight(state.sight, state.sight_mask)
         try:
             return hf_network.call(self.network, memory, mask, **inputs)

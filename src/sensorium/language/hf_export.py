@@ -36,12 +36,14 @@ class Written:
         merged: layers whose adapters were merged into them.
         num_rows_taken: word vectors of tokens that the run left out, taken from the source again.
         num_rows_made: word vectors of no token, or of one that the run left out and no source has: the mean.
+        left_behind: what the run's texts depend on beside the network (a prefix, gated layers) stays in the run.
     """
 
     num_parameters: int
     merged: tuple[str, ...]
     num_rows_taken: int
     num_rows_made: int
+    left_behind: bool
 
 
 @torch.no_grad()
@@ -73,7 +75,7 @@ def write_published(scorer: PublishedLM, tokenizer: HfTokenizer, folder: Path) -
         made.save_pretrained(folder)
         _published_tokenizer(tokenizer).save_pretrained(folder)
     num_parameters = sum(parameter.numel() for parameter in made.parameters())
-    return Written(num_parameters, tuple(merged), rows.num_taken, rows.num_made)
+    return Written(num_parameters, tuple(merged), rows.num_taken, rows.num_made, scorer.is_conditioned)
 
 
 class _Rows:
@@ -115,6 +117,8 @@ class _Rows:
         """Return by our tokens' ids their places there, -1 for none."""
         places = list(self._scorer.vocab.source_ids)
         places[PAD] = -1  # our padding's row was never read
+        if places[BOS] < 0 and len(self._scorer.lead) == 1:
+            places[BOS] = self._scorer.lead[0]  # no sign of its own: texts begin with another's
         if places[BOS] == places[EOS]:
             # The sign to begin with is read and the one to end with is written: each where it counts.
             is_read = target.data_ptr() == self._input.data_ptr() and not self._is_tied

@@ -193,7 +193,7 @@ def _scorer(name: str, raw: Mapping[str, Any], source: Source, inputs: list[str]
     for key in values:
         if key not in cls.Config.model_fields:
             raise unknown_key(f"{prefix}.{key}", ["scorer", *cls.Config.model_fields], source)
-    options = cls.Config.parse(values, source, prefix)
+    options = cls.Config.parse(values if inputs else {**cls.Config.without_inputs, **values}, source, prefix)
     for named in getattr(options, "inputs", ()):
         if named not in inputs:
             where, advice = source.where(f"{prefix}.inputs"), nearest(named, inputs)

@@ -10,7 +10,6 @@ Special signs spelled in a text are text: "</s>" in a caption does not end it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -157,16 +156,14 @@ class HfTokenizer:
 
 def _read(config: HfTokenizer.Config) -> tuple[str, Mapping[str, int]]:
     """Return the engine, as JSON, and the numbers of the special signs that there are, by role."""
-    library = import_transformers()
+    import_transformers()
     published = Published.read(config.source, pinned_revision(config.source, config.revision))
-    found, content = published.opened(partial(_open, library.AutoTokenizer), "tokenizer")
+    found = published.tokenizer()
+    if not found.is_fast:
+        what = f"has a {type(found).__name__}, which the 'tokenizers' library does not run"
+        raise ModelError(what, where=config.source, advice="choose a network that has a tokenizer.json")
     numbers = {role: getattr(found, f"{role}_token_id", None) for role in _ROLES}
     special = {role: int(number) for role, number in numbers.items() if number is not None}
     if special.get("unk") in [special.get(role) for role in ("pad", "bos", "eos")]:
         special.pop("unk", None)  # GPT-2 names its end sign for it, and never needs one
-    return content, special
-
-
-def _open(auto: Any, folder: str) -> tuple[Any, str]:
-    found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return found, found.backend_tokenizer.to_str()
+    return found.backend_tokenizer.to_str(), special

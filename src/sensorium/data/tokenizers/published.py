@@ -21,6 +21,7 @@ from sensorium.core.config import Section
 from sensorium.core.errors import DataError, ModelError
 from sensorium.core.vocabulary import SPECIAL_TOKENS, UNK, BorrowedVocab
 from sensorium.data.language_source import published_path
+from sensorium.data.published import require_vocabulary
 from sensorium.data.tokenizers import saved
 from sensorium.data.tokenizers.characters import encodable
 from sensorium.data.tokenizers.engine import written
@@ -182,6 +183,7 @@ def _from_folder(folder: Path) -> tuple[str, dict[str, int]]:
         number = number[0] if isinstance(number, list) and number else number
         if type(number) is int:
             special[role] = number
+    require_vocabulary(set(numbers.values()) - set(special.values()), numbered, str(folder))
     return content, special
 
 
