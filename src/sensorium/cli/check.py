@@ -77,9 +77,15 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     }
     if prepared.test is not None:
         facts["test rows"] = prepared.test.num_rows
-    for name, count in prepared.train.counts.items():
-        facts[f"train: {name}"] = count
-    return facts
+    return facts | _left_out(prepared.corpora)
+
+
+def _left_out(corpora: Mapping[str, Corpus]) -> dict[str, int]:
+    return {
+        f"{part}: {what}": count
+        for part, corpus in corpora.items()
+        for what, count in corpus.left_out.facts().items()
+    }
 
 
 def _pretraining_facts(model: Pretrainer, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _pretraining_facts(model: Pretrainer, corpora: Mapping[str, Corpus]) -> dict
 
     facts: dict[str, Any] = {"task": "pretrain", "parameters": num_parameters(model)}
     facts |= {f"{name} rows": corpus.num_rows for name, corpus in corpora.items()}
-    return facts | {f"train: {name}": count for name, count in corpora["train"].counts.items()}
+    return facts | _left_out(corpora)
 
 
 def _check_table(spec: str) -> tuple[dict[str, Any], Quarantine]:

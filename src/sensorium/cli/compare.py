@@ -61,6 +61,8 @@ def print_comparison(facts: dict[str, Any]) -> None:
         f"gain: what a row scores more than with {facts['reference']}"
     )
     print_table(header, rows)
+    if left_out := facts["left_out"]:
+        print("left out, cut or absent: " + ", ".join(f"{count:,} {what}" for what, count in left_out.items()))
     for name, why in facts["failures"].items():
         print(f"{name} could not be measured: {why}")
     print(f"\n{facts['verdict']}\n\nresults: {facts['folder']}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sensorium.core.errors import UsageError
 from sensorium.core.plain import plain
+
+if TYPE_CHECKING:
+    from sensorium.data.omissions import Omissions
 
 
 def say(line: str) -> None:
@@ -36,6 +39,18 @@ def pairs(texts: Sequence[str]) -> dict[str, str | list[str]]:
 def print_json(value: Any) -> None:
     """Print exactly one JSON object on stdout; what is infinite (an impossible perplexity) is null."""
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_left_out(left_out: Omissions) -> None:
+    """Print what was left out of the rows, or cut; nothing where nothing was."""
+    if left_out:
+        print(f"left out, cut or absent: {left_out}")
+
+
+def say_left_out(left_out: Omissions) -> None:
+    """Say on stderr what was left out of the rows, or cut; nothing where nothing was."""
+    if left_out:
+        say(f"left out, cut or absent: {left_out}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

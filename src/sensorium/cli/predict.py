@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import pairs, print_json, say
+from sensorium.cli.output import pairs, print_json, say, say_left_out
 from sensorium.core.errors import DataError, SensoriumError, UsageError
 
 if TYPE_CHECKING:
+    from sensorium.data.table import Table
     from sensorium.tasks.task import Prediction
     from sensorium.workflow.predictor import Predictor
 
@@ -38,13 +39,18 @@ def predict(
         raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
     if only and table is None:
         raise UsageError("--only is of the columns of a --table", advice="give those inputs alone by --input")
+    from sensorium.data.omissions import omitted
+    from sensorium.data.table import Table
     from sensorium.workflow.predictor import Predictor
 
     predictor = Predictor.load(run, task)
     if table is not None:
-        answers = list(_answer_table(predictor, table, only, explain))
+        rows = predictor.read_from(Table.open(table, Path()), only)
+        answers = list(_answer_table(predictor, rows, explain))
+        left_out = omitted([answer.get("cut", ()) for answer in answers], rows.num_unreadable)
         if as_json:
-            print_json({"task": predictor.task.name, "rows": len(answers), "predictions": answers})
+            whole = {"task": predictor.task.name, "rows": len(answers), "predictions": answers}
+            print_json(whole | {"left_out": left_out.facts()})
         else:
             for answer in answers:
                 print(
@@ -52,6 +58,7 @@ def predict(
                 )
                 if "explanation" in answer:
                     print_explanation(answer["explanation"])
+        say_left_out(left_out)
         _require_answers(table, answers)
         return
     facts, prediction = _answers(predictor, [pairs(inputs or [])], explain)[0]
@@ -59,6 +66,7 @@ def predict(
         print_json({"task": predictor.task.name, **facts})
     else:
         print(f"{prediction.text}    ({100 * prediction.probability:.1f} %)")
+        say_left_out(omitted([prediction.cut]))
         for text, probability in prediction.alternatives[1:4]:
             print(f"    {text}    ({100 * probability:.1f} %)")
         if explain:
@@ -75,12 +83,7 @@ def _require_answers(table: str, answers: Sequence[Mapping[str, Any]]) -> None:
         say(told)
 
 
-def _answer_table(
-    predictor: Predictor, spec: str, only: Sequence[str] | None, explain: bool
-) -> Iterator[dict[str, Any]]:
-    from sensorium.data.table import Table
-
-    table = predictor.read_from(Table.open(spec, Path()), only)
+def _answer_table(predictor: Predictor, table: Table, explain: bool) -> Iterator[dict[str, Any]]:
     for start in range(0, len(table), BATCH_ROWS):
         numbers = range(start, min(start + BATCH_ROWS, len(table)))
         rows = [predictor.cells(table, i) for i in numbers]
@@ -119,11 +122,12 @@ def _answers(
 
 
 def _facts(prediction: Prediction) -> dict[str, Any]:
-    return {
+    facts: dict[str, Any] = {
         "text": prediction.text,
         "probability": prediction.probability,
         "alternatives": [{"text": text, "probability": p} for text, p in prediction.alternatives],
     }
+    return facts | ({"cut": list(prediction.cut)} if prediction.cut else {})
 
 
 def _share(answer: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.output import pairs, say
+from sensorium.cli.output import pairs, say, say_left_out
 from sensorium.core.errors import SensoriumError, UsageError
 from sensorium.core.names import require_known
 
@@ -50,6 +50,7 @@ def summarise(
             failures.append(error)
             say(f"sensorium: error: {error}")
             continue
+        say_left_out(summary.left_out)
         text = written(summary, style)
         if path is None:
             print(text, end="")

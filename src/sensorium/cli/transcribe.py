@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.output import say
+from sensorium.cli.output import say, say_left_out
 from sensorium.core.errors import SensoriumError, UsageError
 from sensorium.core.names import require_known
 
@@ -28,6 +28,7 @@ def transcribe(
 ) -> None:
     """Write down what recordings say; a recording that cannot be read does not stop the others."""
     from sensorium.core.commit import write_atomic
+    from sensorium.data.omissions import omitted
     from sensorium.tasks.transcription import Transcription
     from sensorium.workflow.output_names import output_paths
     from sensorium.workflow.predictor import Predictor
@@ -46,6 +47,7 @@ def transcribe(
             if not isinstance(heard, Transcription):
                 raise UsageError("this model does not transcribe", advice="train one with task = 'transcribe'")
             text = written(heard, style)
+            say_left_out(omitted([heard.cut]))
         except UsageError:
             raise
         except SensoriumError as error:

@@ -65,8 +65,21 @@ class Preparer(Protocol):
 class GroupPreparer(Protocol):
     """A preparer to which several items together cost less than one by one."""
 
+    were_cut: Sequence[bool]
+    """Which of the items that `together` was last given were longer than it takes."""
+
     def together(self, items: Sequence[Any]) -> list[Tensor | SensoriumError]:
         """Prepare items; an answer for each, the error that it raised where it could not be prepared."""
+        ...
+
+
+@runtime_checkable
+class CuttingPreparer(Protocol):
+    """A preparer that leaves out what an item has beyond the longest it takes, and counts such items."""
+
+    @property
+    def truncated(self) -> int:
+        """Count the items cut so far, in this process."""
         ...
 
 

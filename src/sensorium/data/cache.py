@@ -5,7 +5,7 @@ Leaves: `PackedTensors`.
 
     CACHE/digests.sqlite                      see `digests`
     CACHE/prepared/<fingerprint>/.lock        held by the one process that adds
-    CACHE/prepared/<fingerprint>/000001/      one generation: values (see `packed`), digests.txt, manifest
+    CACHE/prepared/<fingerprint>/000001/      one generation: values (see `packed`), digests.txt, cut.txt, manifest
     CACHE/prepared/<fingerprint>/000002/      what was added later
 
 A generation is written under the commit contract and never changed.  One that does not match its manifest
@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from sensorium.core.commit import KEPT, committed_folder, disk_error, verify
 from sensorium.core.errors import ModelError, SensoriumError
@@ -41,6 +40,8 @@ Progress = Callable[[int, int], None]
 
 _GENERATION = re.compile(r"\d{6}")
 _DIGESTS = "digests.txt"
+_CUT = "cut.txt"
+"""The digests of the media that were longer than their input takes, so that they are counted every time."""
 _GENERATION_BYTES = 256 << 20  # a killed run loses at most one generation's work ...
 _GENERATION_S = 60.0  # ... or a minute
 
@@ -52,11 +53,13 @@ class Warmed:
     Attributes:
         tensors: the prepared items, less the failed ones, in order.
         failures: item number -> why it could not be prepared.
+        cut: the numbers of the items that were cut.
         num_prepared: items that were not in the cache.
     """
 
     tensors: PackedTensors
     failures: Mapping[int, str]
+    cut: frozenset[int]
     num_prepared: int
 
 
@@ -112,8 +115,9 @@ class PreparedCache:
                 reasons = shelf.prepare(items, missing, preparer, workers, progress)
             num_prepared = len(missing) - len(reasons)
             failures |= {i: reasons[digest] for i, digest in digests.items() if digest in reasons}
-        good = [digest for i, digest in digests.items() if i not in failures]
-        return Warmed(shelf.tensors(good), dict(sorted(failures.items())), num_prepared)
+        good = {i: digest for i, digest in digests.items() if i not in failures}
+        cut = frozenset(i for i, digest in good.items() if digest in shelf.cut)
+        return Warmed(shelf.tensors(list(good.values())), dict(sorted(failures.items())), cut, num_prepared)
 
 
 class Shelf:
@@ -121,10 +125,14 @@ class Shelf:
 
     Args:
         folder: CACHE/prepared/<fingerprint>.
+
+    Attributes:
+        cut: the digests of the media that were cut.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.cut: set[str] = set()
         self._opened: dict[str, int] = {}  # generation name -> segment number
         self._segments: list[Segment] = []
         self._place: dict[str, tuple[int, int]] = {}  # digest -> (segment, position)
@@ -166,8 +174,8 @@ class Shelf:
         self.add(_good(prepared, reasons, progress, len(missing)))
         return reasons
 
-    def add(self, pairs: Iterable[tuple[str, Tensor]]) -> None:
-        """Keep (digest, tensor) pairs in new generations; needs the lock.
+    def add(self, pairs: Iterable[tuple[str, Prepared]]) -> None:
+        """Keep what was prepared, by digest, in new generations; needs the lock.
 
         Raises:
             DiskError: no room, or no permission.
@@ -199,11 +207,14 @@ class Shelf:
     def _map(self, name: str) -> None:
         folder = self.folder / name
         segment = Segment.open(folder)
-        digests = (folder / _DIGESTS).read_text(encoding="ascii").split()
+        if not (folder / _CUT).is_file():
+            raise ModelError("does not say which media were cut", where=str(folder))
+        digests, cut = ((folder / name).read_text(encoding="ascii").split() for name in (_DIGESTS, _CUT))
         if len(digests) != len(segment):
             raise ModelError(f"has {len(segment)} tensors for {len(digests)} digests", where=str(folder))
         number = self._opened[name] = len(self._segments)
         self._segments.append(segment)
+        self.cut.update(cut)
         self._place.update((digest, (number, position)) for position, digest in enumerate(digests))
 
 
@@ -212,33 +223,38 @@ def _good(
     reasons: dict[str, str],
     progress: Progress | None,
     total: int,
-) -> Iterator[tuple[str, Tensor]]:
-    for done, (digest, (value, failure)) in enumerate(prepared, start=1):
-        if value is None:
-            reasons[digest] = failure
+) -> Iterator[tuple[str, Prepared]]:
+    for done, (digest, one) in enumerate(prepared, start=1):
+        if one.value is None:
+            reasons[digest] = one.failure
         else:
-            yield digest, value
+            yield digest, one
         if progress is not None:
             progress(done, total)
 
 
 def _write_generation(
-    folder: Path, first: tuple[str, Tensor], rest: Iterator[tuple[str, Tensor]]
-) -> tuple[str, Tensor] | None:
+    folder: Path, first: tuple[str, Prepared], rest: Iterator[tuple[str, Prepared]]
+) -> tuple[str, Prepared] | None:
     """Write pairs until the generation is large or old enough; returns the pair that begins the next."""
     writer = PackedWriter(folder)
     digests: list[str] = []
+    cut: list[str] = []
     began = time.monotonic()
-    pair: tuple[str, Tensor] | None = first
+    pair: tuple[str, Prepared] | None = first
     while pair is not None:
-        writer.add(pair[1])
-        digests.append(pair[0])
+        digest, prepared = pair
+        assert prepared.value is not None
+        writer.add(prepared.value)
+        digests.append(digest)
+        cut += [digest] if prepared.is_cut else []
         pair = next(rest, None)
         if writer.num_bytes >= _GENERATION_BYTES or time.monotonic() - began >= _GENERATION_S:
             break
     writer.finish()
     try:
-        (folder / _DIGESTS).write_text("\n".join(digests) + "\n", encoding="ascii")
+        for name, kept in ((_DIGESTS, digests), (_CUT, cut)):
+            (folder / name).write_text("\n".join(kept) + "\n", encoding="ascii")
     except OSError as error:
         raise disk_error(error, folder) from error
     return pair

@@ -27,7 +27,7 @@ from sensorium.core.types import Item
 from sensorium.core.vocabulary import SPECIAL_TOKENS, Vocab
 from sensorium.data.codebook import Codebook
 from sensorium.data.hiding import HiddenTokens
-from sensorium.data.preparation import fingerprint_of
+from sensorium.data.preparation import fingerprint_of, num_cut
 from sensorium.data.text_preparer import padded_ids
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,11 @@ class CodebookPreparer:
         if self._codebook is None:
             raise ModelError("the codebook is not fitted yet")
         return self._codebook
+
+    @property
+    def truncated(self) -> int:
+        """Count the media that the other preparer cut so far, in this process."""
+        return num_cut(self.preparer)
 
     @property
     def policy(self) -> Any:

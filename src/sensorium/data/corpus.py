@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ import torch
 from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Items, Media, MediaBatch, Sample
+from sensorium.data.omissions import QUARANTINED, UNREADABLE, Omissions, cut_items, without
+from sensorium.data.origins import Origin, SampleRows, TableRows
+from sensorium.data.preparing import prepare_one
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
 from sensorium.data.several import MediaLists, Several
@@ -44,23 +47,6 @@ class Failure(NamedTuple):
     message: str
 
 
-class Origin(Protocol):
-    """Where rows came from: their table's path, their places and target texts, by row number."""
-
-    @property
-    def table(self) -> str:
-        """Return the whole path of their table, '' where they are not of a file."""
-        ...
-
-    def where(self, number: int) -> str:
-        """Return the place of a row, such as 'train.csv:812'."""
-        ...
-
-    def target_text(self, number: int) -> str:
-        """Return the target text of a row, empty where it has none."""
-        ...
-
-
 @dataclass(frozen=True)
 class CorpusInput:
     """One input of all rows.
@@ -70,12 +56,21 @@ class CorpusInput:
         items: the distinct items, by unit.
         store: their prepared values.
         lists: the distinct lists, where rows may have several items; else None.
+        cut: the units that were longer than the input takes, as far as they are prepared.
     """
 
     unit_N: npt.NDArray[np.int32]
     items: Sequence[Item]
     store: Store
     lists: MediaLists | None = None
+    cut: frozenset[int] = frozenset()
+
+    def is_cut(self, i: int) -> bool:
+        """Say whether an item of row `i` was cut."""
+        number = int(self.unit_N[i])
+        if number == ABSENT:
+            return False
+        return not self.cut.isdisjoint([number] if self.lists is None else self.lists[number].tolist())
 
     def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str]]:
         """Fetch what the rows have; also returns, by position in `row_B`, why a row's item failed."""
@@ -111,7 +106,7 @@ class Corpus:
     """Rows ready for batching; made by `build` or `from_samples`.
 
     Attributes:
-        counts: what was left out, cut or absent, by name, for the log and the report.
+        left_out: what was left out, cut or absent; rows that fail at batch time are counted as they are met.
         quarantine: the rows that could not be used, and why.
     """
 
@@ -121,14 +116,15 @@ class Corpus:
         inputs: Mapping[str, CorpusInput],
         targets: TargetIds | None,
         origin: Origin | None,
-        counts: dict[str, int],
+        left_out: Omissions,
         quarantine: Quarantine,
     ) -> None:
         self._row_number_N = row_number_N
         self._inputs = dict(inputs)
         self._targets = targets
         self._origin = origin
-        self.counts = counts
+        self._left_out = left_out
+        self._failed: set[int] = set()
         self.quarantine = quarantine
 
     @classmethod
@@ -167,7 +163,6 @@ class Corpus:
         folder = folder if folder is not None else table.folder
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
-        cut_before = {name: _num_cut(spec.preparer) for name, spec in inputs.items()}
         units = {
             name: prepare_units(
                 scan.items[name],
@@ -184,12 +179,13 @@ class Corpus:
             name: _corpus_input(scan.unit_N[name][good_K], part, scan.lists.get(name))
             for name, part in units.items()
         }
-        counts = _counts(scan, len(good_K), corpus_inputs, inputs, cut_before)
+        left_out = _left_out(scan, len(good_K), corpus_inputs, units)
+        if scan.num_seen == len(table):  # of a share of the rows nobody knows which were unreadable
+            left_out = left_out.plus(UNREADABLE, table.num_unreadable, more_rows=table.num_unreadable)
         targets = scan.targets.only(good_K) if scan.targets is not None else None
-        origin = _TableRows(table, target.column if target is not None else None)
-        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({told})" if told else "")
-        return cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, counts, quarantine)
+        origin = TableRows(table, target.column if target is not None else None)
+        logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({left_out})" if left_out else "")
+        return cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, left_out, quarantine)
 
     @classmethod
     def from_samples(
@@ -211,12 +207,24 @@ class Corpus:
             for name, spec in inputs.items()
         }
         targets = _targets_of(samples, tokenizer) if tokenizer is not None else None
-        return cls(np.arange(len(samples)), corpus_inputs, targets, _SampleRows(samples), {}, Quarantine())
+        cut = {cut_items(name): len(part.cut) for name, part in corpus_inputs.items() if part.cut}
+        left_out = Omissions(len(samples), cut)
+        return cls(np.arange(len(samples)), corpus_inputs, targets, SampleRows(samples), left_out, Quarantine())
 
     @property
     def num_rows(self) -> int:
         """Count the rows."""
         return len(self._row_number_N)
+
+    @property
+    def left_out(self) -> Omissions:
+        """Return what was left out, cut or absent up to now."""
+        return self._left_out.plus(QUARANTINED, len(self._failed)) if self._failed else self._left_out
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the counts of `left_out`, zeros included."""
+        return dict(self.left_out.counts)
 
     @property
     def inputs(self) -> Mapping[str, CorpusInput]:
@@ -271,6 +279,7 @@ class Corpus:
         for failure in failures:
             table = self._known_origin().table
             self.quarantine.add(self.where(failure.row), failure.input, failure.message, table)
+            self._failed.add(failure.row)
         if failures:
             self.quarantine.check()
 
@@ -282,16 +291,15 @@ class Corpus:
         kept_K = np.setdiff1d(np.arange(self.num_rows), [failure.row for failure in failures])
         inputs = {n: dataclasses.replace(part, unit_N=part.unit_N[kept_K]) for n, part in self._inputs.items()}
         targets = self._targets.only(kept_K) if self._targets is not None else None
-        num_bad = self.counts.get("rows quarantined", 0) + self.num_rows - len(kept_K)
-        counts = self.counts | {"rows quarantined": num_bad}
-        return Corpus(self._row_number_N[kept_K], inputs, targets, self._origin, counts, self.quarantine)
+        left_out = self._left_out.plus(QUARANTINED, self.num_rows - len(kept_K))
+        return Corpus(self._row_number_N[kept_K], inputs, targets, self._origin, left_out, self.quarantine)
 
     def with_absent(self, preparers: Mapping[str, Preparer]) -> Corpus:
         """Return the same rows with further inputs, which none of them has."""
         nobody_N = np.full(self.num_rows, ABSENT, np.int32)
         absent = {name: CorpusInput(nobody_N, [], ListStore([], preparer)) for name, preparer in preparers.items()}
         inputs = {**self._inputs, **absent}
-        return Corpus(self._row_number_N, inputs, self._targets, self._origin, self.counts, self.quarantine)
+        return Corpus(self._row_number_N, inputs, self._targets, self._origin, self.left_out, self.quarantine)
 
     def sample(self, i: int) -> Sample:
         """Return row `i` with its items unprepared."""
@@ -373,9 +381,10 @@ def _bad_units(
 
 
 def _corpus_input(unit_N: npt.NDArray[np.int32], part: PreparedUnits, lists: MediaLists | None) -> CorpusInput:
+    cut = frozenset(int(part.number_U[unit]) for unit in part.cut or ())
     if lists is None:
-        return CorpusInput(part.renumber(unit_N), part.items, part.store)
-    return CorpusInput(unit_N, part.items, part.store, lists.renumber(part.number_U))
+        return CorpusInput(part.renumber(unit_N), part.items, part.store, cut=cut)
+    return CorpusInput(unit_N, part.items, part.store, lists.renumber(part.number_U), cut)
 
 
 def _item_of(part: CorpusInput, unit: int) -> Item | Items:
@@ -391,24 +400,30 @@ def _item_of(part: CorpusInput, unit: int) -> Item | Items:
 def _input_of(samples: Sequence[Sample], name: str, spec: InputSpec) -> CorpusInput:
     unit_of_item: dict[Item, int] = {}
     number_of_list: dict[tuple[int, ...], int] = {}
-    values = []
+    values: list[torch.Tensor] = []
+    cut = set()
     numbers = []
     for sample in samples:
         items = _items(sample, name, spec.several)
         for item in items:
             if item not in unit_of_item:
                 try:
-                    values.append(spec.preparer(item))
+                    prepared = prepare_one(spec.preparer, item)
                 except SensoriumError as error:
                     raise error.at(f"{sample.id} {name}".strip()) from None
+                assert prepared.value is not None
+                values.append(prepared.value)
                 unit_of_item[item] = len(unit_of_item)
+                if prepared.is_cut:
+                    cut.add(unit_of_item[item])
         units = tuple(unit_of_item[item] for item in items)
         if spec.several is None:
             numbers.append(units[0] if units else ABSENT)
         else:
             numbers.append(number_of_list.setdefault(units, len(number_of_list)) if units else ABSENT)
     lists = None if spec.several is None else MediaLists(list(number_of_list))
-    return CorpusInput(np.array(numbers, np.int32), list(unit_of_item), ListStore(values, spec.preparer), lists)
+    store = ListStore(values, spec.preparer)
+    return CorpusInput(np.array(numbers, np.int32), list(unit_of_item), store, lists, frozenset(cut))
 
 
 def _items(sample: Sample, name: str, several: Several | None) -> Items:
@@ -434,52 +449,11 @@ def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | 
     return encoder.finish(np.array([encoder.add(sample.target or "") for sample in samples], np.int64))
 
 
-def _counts(
-    scan: Scan,
-    num_kept: int,
-    parts: Mapping[str, CorpusInput],
-    inputs: Mapping[str, InputSpec],
-    cut_before: Mapping[str, int],
-) -> dict[str, int]:
-    """Count what was left out, absent or cut, by what a log calls it."""
-    counts = scan.counts | {"rows quarantined": scan.num_refused + len(scan.row_number_N) - num_kept}
-    counts |= {f"rows without {name}": int((part.unit_N == ABSENT).sum()) for name, part in parts.items()}
-    return counts | {
-        f"{name} items cut to their longest length": _num_cut(spec.preparer) - cut_before[name]
-        for name, spec in inputs.items()
-    }
-
-
-def _num_cut(preparer: Preparer) -> int:
-    """Return how many items a preparer has cut so far in this process; most kinds never cut."""
-    num_cut: int = getattr(preparer, "truncated", 0)
-    return num_cut
-
-
-class _TableRows:
-    def __init__(self, table: Table, target_column: str | None) -> None:
-        self._table = table
-        self._target_column = target_column
-
-    @property
-    def table(self) -> str:
-        return self._table.path
-
-    def where(self, number: int) -> str:
-        return self._table.where(number)
-
-    def target_text(self, number: int) -> str:
-        return self._table.row(number)[self._target_column] if self._target_column else ""
-
-
-class _SampleRows:
-    table = ""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def where(self, number: int) -> str:
-        return self._samples[number].id
-
-    def target_text(self, number: int) -> str:
-        return self._samples[number].target or ""
+def _left_out(
+    scan: Scan, num_kept: int, parts: Mapping[str, CorpusInput], units: Mapping[str, PreparedUnits]
+) -> Omissions:
+    """Count what was left out, absent or cut; each distinct item that was cut once."""
+    counts = {**scan.left_out.counts, QUARANTINED: scan.num_refused + len(scan.row_number_N) - num_kept}
+    counts |= {without(name): int((part.unit_N == ABSENT).sum()) for name, part in parts.items()}
+    counts |= {cut_items(name): len(part.cut) for name, part in units.items() if part.cut is not None}
+    return Omissions(scan.left_out.num_rows, counts)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from sensorium.core.protocols import CuttingPreparer, Preparer
 from sensorium.core.types import Media
 from sensorium.media.address import media_at
 
@@ -17,6 +18,11 @@ def media_in(cell: str, folder: Path) -> Media | None:
         MediaError: an address that cannot be meant.
     """
     return media_at(cell, folder) if cell.strip() else None
+
+
+def num_cut(preparer: Preparer) -> int:
+    """Return how many items a preparer has cut so far in this process; most kinds never cut."""
+    return preparer.truncated if isinstance(preparer, CuttingPreparer) else 0
 
 
 def fingerprint_of(kind: str, **settings: str | float | bool | None) -> str:

@@ -6,7 +6,7 @@ Enters: items and their preparer.  Leaves: a `Prepared` for each, in order: its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import GroupPreparer, Preparer
 from sensorium.core.types import Item
 from sensorium.data.bare import BareTensor
+from sensorium.data.preparation import num_cut
 from sensorium.data.workers import WorkerDied, WorkerPool
 
 _CHUNK_ITEMS = 8  # a task of a worker: long enough to pay for the pipe, short enough to end together
@@ -26,6 +27,8 @@ class Prepared(NamedTuple):
 
     value: Tensor | None
     failure: str = ""
+    is_cut: bool = False
+    """Whether it was longer than its input takes."""
 
 
 def prepare_all(items: Sequence[Item], preparer: Preparer, workers: int = 0) -> Iterator[Prepared]:
@@ -59,17 +62,24 @@ def _prepare(preparer: Preparer, items: Sequence[Item]) -> Iterator[Prepared]:
     if isinstance(preparer, GroupPreparer):
         for first in range(0, len(items), _GROUP_ITEMS):
             group = [items[i] for i in range(first, min(first + _GROUP_ITEMS, len(items)))]
-            yield from map(_prepared, preparer.together(group))
+            yield from map(_prepared, preparer.together(group), preparer.were_cut)
         return
     for i in range(len(items)):
         try:
-            yield Prepared(preparer(items[i]))
+            yield prepare_one(preparer, items[i])
         except SensoriumError as error:
             yield _prepared(error)
 
 
-def _prepared(answer: Tensor | SensoriumError) -> Prepared:
-    return Prepared(answer) if isinstance(answer, Tensor) else Prepared(None, str(answer))
+def prepare_one(preparer: Preparer, item: Any) -> Prepared:
+    """Prepare one item, and tell whether it was cut.  Raises MediaError or DataError."""
+    num_before = num_cut(preparer)
+    value = preparer(item)
+    return Prepared(value, is_cut=num_cut(preparer) > num_before)
+
+
+def _prepared(answer: Tensor | SensoriumError, is_cut: bool = False) -> Prepared:
+    return Prepared(answer, is_cut=is_cut) if isinstance(answer, Tensor) else Prepared(None, str(answer))
 
 
 class _PrepareChunk:
@@ -78,13 +88,18 @@ class _PrepareChunk:
     def __init__(self, preparer: Preparer) -> None:
         self._preparer = preparer
 
-    def __call__(self, items: Sequence[Item]) -> list[BareTensor | str]:
+    def __call__(self, items: Sequence[Item]) -> list[_Bare]:
         prepared = _prepare(self._preparer, items)
-        return [BareTensor.of(value) if value is not None else failure for value, failure in prepared]
+        return [(one.failure if one.value is None else BareTensor.of(one.value), one.is_cut) for one in prepared]
 
 
-def _unbare(answer: BareTensor | str) -> Prepared:
-    return Prepared(None, answer) if isinstance(answer, str) else Prepared(answer.tensor())
+_Bare = tuple[BareTensor | str, bool]
+"""What a process sends back: a tensor, or why there is none; and whether it was cut."""
+
+
+def _unbare(answer: _Bare) -> Prepared:
+    value, is_cut = answer
+    return Prepared(None, value) if isinstance(value, str) else Prepared(value.tensor(), is_cut=is_cut)
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:

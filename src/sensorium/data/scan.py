@@ -20,6 +20,7 @@ from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.data.cell_values import fault_in
+from sensorium.data.omissions import CUT_TARGETS, NO_INPUT, NO_TARGET, Omissions, media_beyond
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.several import MediaLists, Several
 from sensorium.data.table import Table
@@ -95,7 +96,7 @@ class Scan:
         targets: the rows' target ids, None without a target.
         num_seen: rows asked for, those left out included.
         num_refused: rows that went to quarantine.
-        counts: what was left out, cut or absent, by name.
+        left_out: what was left out, cut or absent.
     """
 
     row_number_N: npt.NDArray[np.int64]
@@ -105,7 +106,7 @@ class Scan:
     targets: TargetIds | None
     num_seen: int
     num_refused: int
-    counts: dict[str, int]
+    left_out: Omissions
 
 
 def scan_rows(
@@ -176,15 +177,9 @@ class _Scanner:
             self._target_units.append(target_unit)
 
     def finish(self, num_refused: int) -> Scan:
-        counts = {
-            "rows without target": self._num_untargeted,
-            "rows without any input": self._num_empty,
-            "targets cut short": self._num_cut,
-        }
+        counts = {NO_TARGET: self._num_untargeted, NO_INPUT: self._num_empty, CUT_TARGETS: self._num_cut}
         listed = {name: units for name, units in self._inputs.items() if isinstance(units, _Lists)}
-        counts |= {
-            f"{name} media beyond the most a row may have": lists.num_beyond for name, lists in listed.items()
-        }
+        counts |= {media_beyond(name): lists.num_beyond for name, lists in listed.items()}
         targets = self._encoder.finish(np.array(self._target_units, np.int64)) if self._encoder else None
         return Scan(
             np.array(self._row_numbers, np.int64),
@@ -194,7 +189,7 @@ class _Scanner:
             targets,
             self._num_seen,
             num_refused,
-            counts,
+            Omissions(self._num_seen, counts),
         )
 
 

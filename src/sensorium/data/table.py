@@ -47,6 +47,7 @@ class Table:
         path: what tells it from other tables of its name: its whole path, and its reader's options; '' in memory.
         structured: the columns some of whose cells hold lists or objects; they are shown as JSON, unless `read_as`
             says what they mean.
+        num_unreadable: how many of its rows could not be read.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Table:
         quarantine: Quarantine | None = None,
         path: str = "",
         structured: Collection[str] = (),
+        num_unreadable: int = 0,
     ) -> None:
         self.name = name
         self.structured = frozenset(structured)
+        self.num_unreadable = num_unreadable
         self.path = path
         self.columns = tuple(columns)
         self.folder = folder
@@ -99,7 +102,16 @@ class Table:
         quarantine.opened(path, len(content.rows) + len(content.bad), max_bad_fraction)
         quarantine.check()
         logger.info("%s: %s rows, columns %s", parsed.name, f"{len(content.rows):,}", ", ".join(content.columns))
-        return cls(short, content.columns, content.rows, parsed.media_folder, quarantine, path, content.structured)
+        return cls(
+            short,
+            content.columns,
+            content.rows,
+            parsed.media_folder,
+            quarantine,
+            path,
+            content.structured,
+            len(content.bad),
+        )
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]], folder: Path | None = None, name: str = "rows") -> Table:
@@ -150,8 +162,9 @@ class Table:
         if not told:
             return self
         others = self.structured.difference(means)
+        rows = ListedRows(self._rows, told)
         return Table(
-            self.name, self.columns, ListedRows(self._rows, told), self.folder, self.quarantine, self.path, others
+            self.name, self.columns, rows, self.folder, self.quarantine, self.path, others, self.num_unreadable
         )
 
     def origin(self, i: int) -> int:

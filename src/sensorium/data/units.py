@@ -43,20 +43,25 @@ class PreparedUnits:
         store: their values, by new number.
         number_U: (U,) old number -> new number, -1 = could not be prepared.
         failures: old number -> why.
+        cut: the old numbers of those that were cut; None = not known, since they are prepared at batch time.
     """
 
     items: CellItems
     store: Store
     number_U: npt.NDArray[np.int32]
     failures: Mapping[int, str]
+    cut: frozenset[int] | None = None
 
     @classmethod
-    def of(cls, items: CellItems, store: Store, failures: Mapping[int, str]) -> PreparedUnits:
+    def of(
+        cls, items: CellItems, store: Store, failures: Mapping[int, str], cut: frozenset[int] | None = None
+    ) -> PreparedUnits:
         """Number the items anew, without those that failed."""
         is_good_U = np.ones(len(items), bool)
         is_good_U[list(failures)] = False
         number_U = np.where(is_good_U, np.cumsum(is_good_U) - 1, -1).astype(np.int32)
-        return cls(items.only(np.flatnonzero(is_good_U)) if failures else items, store, number_U, failures)
+        good = items.only(np.flatnonzero(is_good_U)) if failures else items
+        return cls(good, store, number_U, failures, cut)
 
     def is_bad(self, unit_N: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Say which rows have a unit that could not be prepared."""
@@ -91,7 +96,7 @@ def prepare_units(
         return PreparedUnits.of(items, LazyStore(items, preparer), {})
     if cache is not None and choice in ("auto", "cache"):
         warmed = PreparedCache(cache).warm(items, preparer, workers, progress=progress)
-        return PreparedUnits.of(items, PackedStore(warmed.tensors, preparer), warmed.failures)
+        return PreparedUnits.of(items, PackedStore(warmed.tensors, preparer), warmed.failures, warmed.cut)
     if choice == "auto" and not _fits(items, preparer):
         return PreparedUnits.of(items, LazyStore(items, preparer), {})
     return _in_memory(items, preparer, prepare_all(items, preparer, workers), progress)
@@ -102,14 +107,18 @@ def _in_memory(
 ) -> PreparedUnits:
     writer = PackedWriter()
     failures: dict[int, str] = {}
-    for unit, (value, failure) in enumerate(prepared):
-        if value is None:
-            failures[unit] = failure
+    cut = set()
+    for unit, one in enumerate(prepared):
+        if one.value is None:
+            failures[unit] = one.failure
         else:
-            writer.add(value)
+            writer.add(one.value)
+        if one.is_cut:
+            cut.add(unit)
         if progress is not None:
             progress(unit + 1, len(items))
-    return PreparedUnits.of(items, PackedStore(PackedTensors.of(writer.finish()), preparer), failures)
+    store = PackedStore(PackedTensors.of(writer.finish()), preparer)
+    return PreparedUnits.of(items, store, failures, frozenset(cut))
 
 
 def _fits(items: CellItems, preparer: Preparer) -> bool:
@@ -121,8 +130,8 @@ def _fits(items: CellItems, preparer: Preparer) -> bool:
     if available is None or needed <= _SHARE_OF_MEMORY * available:
         return True
     logger.warning(
-        "%s prepared media need %.1f GiB of %.1f GiB free memory: they are prepared anew for every batch; "
-        "a cache folder in [data] would keep them",
+        "%s prepared media need %.1f GiB of %.1f GiB free memory: they are prepared anew for every batch, "
+        "and those that are cut are not counted; a cache folder in [data] would keep them",
         f"{len(items):,}", needed / 2**30, available / 2**30,
     )  # fmt: skip
     return False

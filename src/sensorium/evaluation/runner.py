@@ -20,6 +20,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.memory import WHILE_JUDGING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
+from sensorium.data.omissions import Omissions
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.answered import Advance, Outcome, answer_and_score
@@ -48,6 +49,7 @@ class Evaluation:
         likelihoods: by the row's number in its table, its negative log-likelihood in nats, and its tokens.
         comparable: gives a text the form in which it is judged.
         vectors: of words, by which texts were judged, too.
+        left_out: what was left out of the rows, cut or absent.
     """
 
     task: str
@@ -59,6 +61,7 @@ class Evaluation:
     likelihoods: Mapping[int, tuple[float, int]] = field(default_factory=dict, repr=False)
     comparable: Comparable = field(default=str, repr=False)
     vectors: WordVectors | None = field(default=None, repr=False)
+    left_out: Omissions = field(default_factory=Omissions)
 
     @functools.cached_property
     def said(self) -> list[str]:
@@ -154,7 +157,13 @@ def evaluate_patterns(
     )
     seconds = (time.perf_counter() - started) / len(patterns)
     whole = Evaluation(
-        task.name, len(rows), {}, seconds, comparable=comparable_by(model.tokenizer), vectors=vectors
+        task.name,
+        len(rows),
+        {},
+        seconds,
+        comparable=comparable_by(model.tokenizer),
+        vectors=vectors,
+        left_out=corpus.left_out.beyond(len(rows), corpus.num_rows),
     )
     return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
 
@@ -178,7 +187,10 @@ def _judge_finding(
     started = time.perf_counter()
     directions = search(model, corpus, rows, batch_rows, only=pattern)
     seconds = time.perf_counter() - started
-    return Evaluation(task.name, len(rows), summarise(directions), seconds, directions=directions)
+    left_out = corpus.left_out.beyond(len(rows), corpus.num_rows)
+    return Evaluation(
+        task.name, len(rows), summarise(directions), seconds, directions=directions, left_out=left_out
+    )
 
 
 def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, Item, MediaBatch
+from sensorium.data.preparation import num_cut
 from sensorium.encoders.outlet import Features, Outlet, encode, feature_width_of, features_of
 
 
@@ -37,6 +38,12 @@ class FeaturePreparer:
         self.encoder = encoder.eval().requires_grad_(False)
         self.name = name
         self.modality = preparer.modality
+        self.were_cut: Sequence[bool] = ()
+
+    @property
+    def truncated(self) -> int:
+        """Count the media that the encoder's own preparer cut so far, in this process."""
+        return num_cut(self.preparer)
 
     @property
     def hop_ms(self) -> float:
@@ -61,7 +68,13 @@ class FeaturePreparer:
 
         Media of different lengths are not padded to one: not every encoder's features are the same then.
         """
-        answers = [_tried(self.preparer, item) for item in items]
+        answers: list[Tensor | SensoriumError] = []
+        were_cut = []
+        for item in items:
+            num_before = num_cut(self.preparer)
+            answers.append(_tried(self.preparer, item))
+            were_cut.append(num_cut(self.preparer) > num_before)
+        self.were_cut = were_cut
         by_shape: dict[torch.Size, list[int]] = {}
         for i, answer in enumerate(answers):
             if isinstance(answer, Tensor):

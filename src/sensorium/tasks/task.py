@@ -46,6 +46,7 @@ class Prediction:
         token_ids: the very tokens that were written, EOS included if the text ended; empty where the answer was
             chosen as a whole, or found by a task's own way.
         is_bound: whether it is at least so probable, rather than exactly: not all other answers were scored.
+        cut: the inputs of which the row had more than the model takes: their end was not read.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Prediction:
     alternatives: tuple[tuple[str, float], ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
     is_bound: bool = field(default=False, repr=False, kw_only=True)
+    cut: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 class Task(Protocol):

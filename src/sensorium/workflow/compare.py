@@ -12,7 +12,7 @@ import multiprocessing
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +106,7 @@ class Comparison:
         standings: best first.
         reference: the best of the inputs alone and late fusion, which the fusions are tested against.
         failures: contenders that could not be measured, and why.
+        left_out: what was left out of the rows, cut or absent, by what and part.
     """
 
     metric: str
@@ -117,6 +118,7 @@ class Comparison:
     verdict: str
     failures: dict[str, str]
     folder: Path
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return the plain facts, as written to `comparison.json`."""
@@ -129,6 +131,7 @@ class Comparison:
             "reference": self.reference,
             "contenders": [standing.facts() for standing in self.standings],
             "failures": self.failures,
+            "left_out": self.left_out,
             "folder": str(self.folder),
         }
 
@@ -282,6 +285,7 @@ def conclude(outcomes: Sequence[Outcome], failures: dict[str, str], folder: Path
         verdict(metric, tested, reference, sign),
         failures,
         folder,
+        next((outcome.left_out for outcome in reversed(outcomes) if outcome.left_out), {}),
     )
 
 

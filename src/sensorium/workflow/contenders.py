@@ -76,6 +76,7 @@ class Outcome:
         steps: updates of the weights.
         seconds: of fitting.
         weights: late fusion's exponents, or the scorers' weights.
+        left_out: what was left out of the rows, cut or absent, by what and part.
     """
 
     contender: str
@@ -91,6 +92,7 @@ class Outcome:
     steps: int
     seconds: float
     weights: dict[str, float]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return plain values, as a file keeps them."""
@@ -183,6 +185,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         steps=sum(fitted.report.num_steps for fitted in fits if fitted.report is not None),
         seconds=seconds,
         weights=weights,
+        left_out=prepared.left_out,
     )
 
 

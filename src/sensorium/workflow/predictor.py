@@ -171,10 +171,13 @@ class Predictor:
         self, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None
     ) -> list[Prediction]:
         """Answer as `predict`, of a medium longer than its input takes only what it takes."""
-        batch = self.batch(rows)
+        corpus = self._corpus(rows, None)
+        batch = self._whole(corpus)
         if numbers is not None:
             batch = replace(batch, row_id_B=torch.tensor(numbers, dtype=torch.int64))
-        return predict(self.model, batch, self.answers, self.decoding, self.task)
+        answers = predict(self.model, batch, self.answers, self.decoding, self.task)
+        cut = [tuple(n for n, part in corpus.inputs.items() if part.is_cut(i)) for i in range(len(rows))]
+        return [replace(one, cut=names) if names else one for one, names in zip(answers, cut, strict=True)]
 
     def media(self, name: str, value: Any) -> Item | Items:
         """Return what a row's value of an input names."""
@@ -257,12 +260,17 @@ class Predictor:
 
     def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
         """Prepare rows as one batch."""
+        return self._whole(self._corpus(rows, targets))
+
+    def _whole(self, corpus: Corpus) -> Batch:
+        return corpus.batch(np.arange(corpus.num_rows))
+
+    def _corpus(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None) -> Corpus:
         samples = [
             Sample(str(i), self._inputs(row), None if targets is None else targets[i]) for i, row in enumerate(rows)
         ]
         corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
-        corpus = corpus.with_absent({name: self.model.preparers[name] for name in self.model.config.unread})
-        return corpus.batch(np.arange(len(samples)))
+        return corpus.with_absent({name: self.model.preparers[name] for name in self.model.config.unread})
 
     def _inputs(self, row: Mapping[str, Any]) -> dict[str, Item | Items]:
         require_known(row, list(self._specs), "input")

@@ -79,8 +79,7 @@ class Prepared:
         return {
             f"{what} ({part})": count
             for part, corpus in self.corpora.items()
-            for what, count in corpus.counts.items()
-            if count
+            for what, count in corpus.left_out.facts().items()
         }
 
 
@@ -133,8 +132,7 @@ def with_corpora(
 def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:
     """Tell how many rows each part has, and what was left out of it; `label` comes before each line."""
     for name, corpus in corpora.items():
-        dropped = "".join(f", {count:,} {what}" for what, count in corpus.counts.items() if count)
-        say(f"{label}{name}: {corpus.num_rows:,} rows{dropped}")
+        say(f"{label}{name}: {', '.join([f'{corpus.num_rows:,} rows', *corpus.left_out.clauses()])}")
 
 
 def say_notes(parts: Mapping[str, Part], say: Say, label: str = "") -> None:
@@ -264,7 +262,7 @@ def require_rows(part: Part, corpus: Corpus) -> None:
         raise DataError(
             "has no rows for this part", where=part.table.name, advice="add rows, or name another table"
         )
-    told = ", ".join(f"{count:,} {what}" for what, count in corpus.counts.items() if count)
+    told = str(corpus.left_out)
     bad = [str(row) for row in corpus.quarantine if row.table == part.table.path]
     raise DataError(
         f"none of its {len(part.row_N):,} rows can be used ({told})" + (f": {bad[0]}" if bad else ""),

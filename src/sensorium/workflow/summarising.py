@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 
 from sensorium.core.errors import UsageError
 from sensorium.core.types import Media
+from sensorium.data.omissions import Omissions, omitted
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.video import Clip, clip_facts, read_video
 from sensorium.workflow.key_frames import Objective, greedy, segment_starts
@@ -54,6 +55,8 @@ class Summary:
     name: str
     duration_s: float
     segments: tuple[Segment, ...]
+    left_out: Omissions = field(default_factory=Omissions)
+    """What of the segments was longer than the model takes."""
 
     def facts(self) -> dict[str, Any]:
         """Return the plain facts."""
@@ -91,12 +94,13 @@ def summarise(
         {**_media(predictor, clip, seen, k, span_s, has_sound=facts.sound_start_s is not None), **(given or {})}
         for k, span_s in zip(chosen, itertools.pairwise(edges_s), strict=True)
     ]
+    answers = predictor.predict(rows)
     segments = [
         Segment(edges_s[i], edges_s[i + 1], float(seen.time_N[k]), said.text, said.probability, seen.frame_NHW3[k])
-        for i, (k, said) in enumerate(zip(chosen, predictor.predict(rows), strict=True))
+        for i, (k, said) in enumerate(zip(chosen, answers, strict=True))
     ]
     name = clip.path.name if clip.path is not None else str(clip)
-    return Summary(name, facts.duration_s, tuple(segments))
+    return Summary(name, facts.duration_s, tuple(segments), omitted([said.cut for said in answers]))
 
 
 def described(seen: Clip, side: int = 12) -> NDArray[np.float64]:
