@@ -112,6 +112,18 @@ def test_a_text_that_spells_a_special_token_is_none(name: str) -> None:
         assert not {PAD, BOS, EOS} & set(tokenizer.encode(text))
 
 
+def test_words_spelled_as_special_tokens_are_words(name: str, tmp_path: Path) -> None:
+    texts = ["<s>", "<pad> </s> <s> a", "\\<s> \\\\<pad>", "<unk>"]
+    tokenizer = tokenizers.build(name, small(name)).fit(texts * 3)
+    tokenizer.save(tmp_path)
+    for one in (tokenizer, tokenizers.read(tmp_path)):
+        for text in texts[:3]:
+            assert one.decode(one.encode(text)) == tokenizer.normalised(text)
+        if name != "whitespace":  # there it stands for the unknown word, as in files for KenLM
+            assert one.decode(one.encode("<unk>")) == tokenizer.normalised("<unk>")
+        assert not {PAD, BOS, EOS} & {i for text in texts for i in one.encode(text)}
+
+
 @settings(deadline=None)
 @given(text=any_text)
 def test_any_text_is_taken(text: str) -> None:

@@ -147,3 +147,25 @@ def test_bad_models_are_named(text, tmp_path):
         load(tmp_path / "model", check=False)
     with pytest.raises(ModelError):
         load(tmp_path)
+
+
+def test_bounds_that_a_text_holds_already_are_left_out(tmp_path):
+    (tmp_path / "plain.txt").write_text("the cat sat\nthe dog ran\n")
+    (tmp_path / "bounds.txt").write_text("<s> the cat sat </s>\n<S> the dog ran\n")
+    plain, bounds = (train_text(tmp_path / f"{name}.txt", order=2) for name in ("plain", "bounds"))
+    assert bounds.scorer.vocab == plain.scorer.vocab
+    scores = {score_text(one, tmp_path / f"{text}.txt") for one in (plain, bounds) for text in ("plain", "bounds")}
+    assert len(scores) == 1
+    assert scores.pop().num_unknown == 0
+
+
+@pytest.mark.parametrize("line", ["a </s> b", "a <s> b </s>", "<s> <pad> a"])
+def test_bounds_inside_a_sentence_are_refused(tmp_path, line):
+    (tmp_path / "t.txt").write_text(f"a b\n{line}\n")
+    with pytest.raises(DataError, match=r"t\.txt:2: has '<[/spad]+>' inside a sentence"):
+        train_text(tmp_path / "t.txt", order=2)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "t.txt").write_bytes("\ufeffthe cat\r\nthe dog\r\n".encode())
+    assert set(train_text(tmp_path / "t.txt", order=2).scorer.vocab.tokens[4:]) == {"the", "cat", "dog"}

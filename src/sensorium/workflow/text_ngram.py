@@ -121,14 +121,26 @@ def describe(model: TextNgram) -> dict[str, Any]:
 def lines_of(path: Path) -> Iterator[str]:
     """Yield the sentences of a text file; an empty line is a sentence of no words.
 
+    `<s>` at a line's start and `</s>` at its end are bounds, which a model has without them: they are left out.
+
     Raises:
-        DataError: no such file, or a line that is not UTF-8.
+        DataError: no such file, a line that is not UTF-8, or bounds inside a sentence.
     """
     try:
-        for _, line in text_file.lines(path):
-            yield line
+        for number, line in text_file.lines(path):
+            yield _without_bounds(line, f"{path}:{number}") if "<" in line else line
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+
+
+def _without_bounds(line: str, where: str) -> str:
+    words = text_file.fields(line)
+    begins, ends = words[:1] in (["<s>"], ["<S>"]), words[-1:] in (["</s>"], ["</S>"])
+    inner = words[int(begins) : len(words) - int(ends)]
+    if wrong := [word for word in inner if word.lower() in ("<s>", "</s>", "<pad>")]:
+        advice = "write one sentence a line; its bounds are added"
+        raise DataError(f"has '{wrong[0]}' inside a sentence", where=where, advice=advice)
+    return " ".join(inner) if begins or ends else line
 
 
 def require_place(out: Path, *, force: bool = False) -> None:

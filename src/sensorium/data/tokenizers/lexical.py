@@ -21,6 +21,8 @@ class LexicalTokenizer:
 
     name: ClassVar[str]
     Config: ClassVar[type[Section]]
+    unknown: ClassVar[frozenset[str]] = frozenset()
+    """Tokens of a text that stand for words it does not know, as `<unk>` does in files for KenLM."""
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = config or self.Config()
@@ -73,6 +75,6 @@ class LexicalTokenizer:
 
     def _count(self, texts: Iterable[Sequence[str]], vocabulary_size: int) -> Self:
         self._lexicon, self.report_ = Lexicon.fitted(
-            texts, vocabulary_size=vocabulary_size, min_count=self.config.min_count
+            texts, vocabulary_size=vocabulary_size, min_count=self.config.min_count, unknown=self.unknown
         )
         return self

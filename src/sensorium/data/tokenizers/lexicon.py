@@ -57,9 +57,11 @@ class TokenCounter:
         while len(self.counts) > self.max_distinct:
             self._prune()
 
-    def ranked(self, size: int, min_count: int) -> tuple[list[str], FitReport]:
-        """Return the at most `size` commonest tokens seen `min_count` times or more."""
-        kept = [token for token, count in self.counts.items() if count >= min_count and token not in SPECIAL_TOKENS]
+    def ranked(
+        self, size: int, min_count: int, unknown: frozenset[str] = frozenset()
+    ) -> tuple[list[str], FitReport]:
+        """Return the at most `size` commonest tokens seen `min_count` times or more, none of them in `unknown`."""
+        kept = [token for token, count in self.counts.items() if count >= min_count and token not in unknown]
         kept.sort(key=lambda token: (-self.counts[token], token))
         kept = kept[: max(size, 0)]
         report = FitReport(
@@ -82,24 +84,31 @@ class TokenCounter:
 class Lexicon:
     """Look tokens up, ordinary ones only, and count those outside.
 
-    A text that spells `<s>` is no BOS: it is looked up among ordinary tokens and becomes UNK.
+    A text that spells `<s>` is no BOS but a word like any other: the vocabulary writes it `\\<s>`, and one more
+    backslash before what is spelled so already.
     """
 
     def __init__(self, vocab: Vocab) -> None:
         self.vocab = vocab
         self.num_unknown = 0
-        self._ids = {token: i for i, token in enumerate(vocab.tokens) if i >= NUM_SPECIAL}
+        self._said = [_as_said(token) for token in vocab.tokens]
+        self._ids = {token: i for i, token in enumerate(self._said) if i >= NUM_SPECIAL}
 
     @classmethod
     def fitted(
-        cls, texts: Iterable[Sequence[str]], *, vocabulary_size: int, min_count: int
+        cls,
+        texts: Iterable[Sequence[str]],
+        *,
+        vocabulary_size: int,
+        min_count: int,
+        unknown: frozenset[str] = frozenset(),
     ) -> tuple[Lexicon, FitReport]:
-        """Count token lists; `vocabulary_size` includes the special tokens."""
+        """Count token lists; `vocabulary_size` includes the special tokens, and `unknown` are never kept."""
         counter = TokenCounter(max_distinct=max(2_000_000, 10 * vocabulary_size))
         for tokens in texts:
             counter.add(tokens)
-        kept, report = counter.ranked(vocabulary_size - NUM_SPECIAL, min_count)
-        return cls(Vocab.of(kept)), report
+        kept, report = counter.ranked(vocabulary_size - NUM_SPECIAL, min_count, unknown)
+        return cls(Vocab.of(map(_as_kept, kept))), report
 
     @classmethod
     def of(cls, tokens: object, where: str) -> Lexicon:
@@ -117,8 +126,17 @@ class Lexicon:
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """Return the ordinary tokens among `ids`."""
-        tokens = self.vocab.tokens
-        return [tokens[i] for i in ids if i >= NUM_SPECIAL]
+        return [self._said[i] for i in ids if i >= NUM_SPECIAL]
+
+
+def _as_kept(token: str) -> str:
+    """Spell a token of a text so that it is none of the special ones."""
+    return "\\" + token if token.endswith(">") and token.lstrip("\\") in SPECIAL_TOKENS else token
+
+
+def _as_said(token: str) -> str:
+    """Undo `_as_kept`."""
+    return token[1:] if token[0:1] == "\\" and token.lstrip("\\") in SPECIAL_TOKENS else token
 
 
 def require(lexicon: Lexicon | None, name: str) -> Lexicon:

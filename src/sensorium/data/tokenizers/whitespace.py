@@ -2,6 +2,7 @@
 
 Enters: text whose tokens are parted by blanks.  Leaves: ids; decoding joins them by one blank.  White
 space is ASCII's alone, so that a no-break space stays part of its word; case and form are left as they are.
+The word `<unk>` is the unknown word, as it is for them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Self
 from pydantic import Field
 
 from sensorium.core.config import Section
-from sensorium.core.vocabulary import Vocab
+from sensorium.core.vocabulary import SPECIAL_TOKENS, UNK, Vocab
 from sensorium.data.tokenizers.characters import split_at_blanks
 from sensorium.data.tokenizers.lexical import LexicalTokenizer
 from sensorium.data.tokenizers.lexicon import Lexicon
@@ -21,6 +22,7 @@ class WhitespaceTokenizer(LexicalTokenizer):
     """Split at white space."""
 
     name = "whitespace"
+    unknown = frozenset({SPECIAL_TOKENS[UNK]})
 
     class Config(Section):
         """Settings; `vocabulary_size` includes the four special tokens."""
