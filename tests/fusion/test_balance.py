@@ -56,3 +56,23 @@ def test_the_first_measurement_is_held_against_later_ones_and_kept_in_the_state(
     assert copy.weight_K.tolist() == module.weight_K.tolist()
     assert module.weight_K[1] < module.weight_K[0]
     assert float(module.weight_K.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0), (0.2, 0.3, 0.5)], ids=str)
+def test_a_row_that_lacks_every_weighed_input_has_the_fused_loss(weights: tuple[float, ...]) -> None:
+    module = balance()
+    module.weight_K.copy_(torch.tensor(weights))
+    has = {"a": torch.tensor([True, True, False, False]), "b": torch.tensor([True, False, True, False])}
+    loss_2B = torch.tensor([[1.0, 1.0, 9.0, torch.inf], [2.0, torch.inf, 2.0, 9.0]], requires_grad=True)
+    fused_B = torch.full((4,), 4.0, requires_grad=True)
+    blended_B = module({"a": (loss_2B[0], has["a"]), "b": (loss_2B[1], has["b"])}, fused_B)
+    for row, got in enumerate(blended_B.tolist()):
+        heard = [(w, loss) for w, loss, name in zip(weights, (1.0, 2.0), "ab", strict=False) if has[name][row]]
+        heard.append((weights[2], 4.0))
+        total = sum(w for w, _ in heard)
+        assert got == pytest.approx(sum(w * loss for w, loss in heard) / total if total else 4.0)
+    blended_B.sum().backward()
+    assert loss_2B.grad is not None
+    assert loss_2B.grad.isfinite().all()
+    nothing = module({name: (torch.zeros(0), torch.zeros(0).bool()) for name in "ab"}, torch.zeros(0))
+    assert nothing.shape == (0,)

@@ -23,6 +23,20 @@ def log_normalise(x: Tensor, dim: int = -1) -> Tensor:
     return x - torch.where(torch.isfinite(total), total, torch.zeros_like(total))
 
 
+def possible_total(nll_B: Tensor, num_tokens_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum losses and tokens over the rows that are possible at all, as training does; NaN stays NaN.
+
+    A row that a scorer rules out (log p -inf: more tokens than its frames can spell) has an infinite loss, which
+    would decide for all rows.
+
+    Returns:
+        The sum in nats and the tokens, float64, and how many rows were left out, int64: () each.
+    """
+    counts_B = nll_B != torch.inf
+    total = torch.where(counts_B, nll_B, 0).double().sum()
+    return total, (num_tokens_B * counts_B).double().sum(), (~counts_B).sum()
+
+
 def log_mix(log_p: Tensor, log_weight: Tensor, dim: int = 0) -> Tensor:
     """Linear interpolation: log sum_k w_k p_k, over `dim`; both broadcast."""
     return logsumexp(log_p + log_weight, dim)

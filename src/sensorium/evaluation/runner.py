@@ -8,6 +8,8 @@ request and their targets its references.
 from __future__ import annotations
 
 import functools
+import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 
 from sensorium.core.errors import DataError
+from sensorium.core.logspace import possible_total
 from sensorium.core.memory import WHILE_JUDGING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
@@ -30,6 +33,8 @@ from sensorium.evaluation.registry import VECTOR_METRICS, load_metric, split_nam
 from sensorium.evaluation.retrieval import Direction, search, summarise
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, Task
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -193,24 +198,34 @@ def _judge_finding(
     )
 
 
-def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int]:
-    """Return the batch's total negative log-likelihood in nats, and its number of tokens."""
+def likelihood(model: MultimodalLM, batch: Batch) -> tuple[float, int, int]:
+    """Return the batch's total negative log-likelihood in nats, its tokens, and how many rows were left out.
+
+    Rows that the model rules out are, as in training: those whose frames are too few to spell their text.
+    """
     with torch.inference_mode():
         nll_B, num_tokens_B = model.losses(batch)
-    return float(nll_B.double().sum()), int(num_tokens_B.sum())
+    total, num_tokens, num_impossible = possible_total(nll_B, num_tokens_B)
+    return float(total), int(num_tokens), int(num_impossible)
 
 
 def mean_nll(model: MultimodalLM, corpus: Corpus, batch_rows: int = 512) -> float:
-    """Return nats per token over the corpus: the validation loss."""
+    """Return nats per token over the corpus, the validation loss; infinite where every row is ruled out."""
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
+    total, count, num_impossible = 0.0, 0, 0
     for chunk in _chunks(list(range(corpus.num_rows)), batch_rows):
         with named_memory_errors(batch_rows, WHILE_JUDGING):
-            nll, num_tokens = likelihood(model, corpus.batch(np.array(chunk)))
-        total, count = total + nll, count + num_tokens
+            nll, num_tokens, num_left_out = likelihood(model, corpus.batch(np.array(chunk)))
+        total, count, num_impossible = total + nll, count + num_tokens, num_impossible + num_left_out
     model.train(was_training)
-    return total / max(count, 1)
+    if num_impossible:
+        log.warning(
+            "validation: %d of %d rows have a text that the model rules out (more tokens than its frames can "
+            "spell); they are left out",
+            num_impossible, corpus.num_rows,
+        )  # fmt: skip
+    return math.inf if num_impossible and not count else total / max(count, 1)
 
 
 def requests_of(task: Task, corpus: Corpus, rows: np.ndarray) -> list[list[int]]:

@@ -73,7 +73,7 @@ class Balance(nn.Module):
 
         Args:
             alone: by input, the loss of each row with it alone (B,), and which rows have it (B,) bool; the weight
-                of an input that a row lacks goes to its others.
+                of an input that a row lacks goes to its others, and where they have none, to the fused loss.
             fused_B: the loss with all inputs.
         """
         loss_KB = torch.stack([*(alone[name][0] for name in self.names), fused_B])
@@ -81,8 +81,11 @@ class Balance(nn.Module):
             [*(alone[name][1] for name in self.names), torch.ones_like(fused_B, dtype=torch.bool)]
         )
         weight_KB = torch.where(counts_KB, self.weight_K[:, None].to(loss_KB.dtype), 0)
+        # Where all that has a weight is what the row lacks, the loss of what it has is all that there is.
+        left_B = torch.where(weight_KB.sum(0) > 0, weight_KB[-1], 1)
+        weight_KB = torch.cat([weight_KB[:-1], left_B[None]])
         # A loss that does not count may be infinite: it must not meet a weight of 0.
-        return (weight_KB * torch.where(counts_KB, loss_KB, 0)).sum(0) / weight_KB.sum(0)
+        return (weight_KB * torch.where(weight_KB > 0, loss_KB, 0)).sum(0) / weight_KB.sum(0)
 
     @torch.no_grad()
     def follow(self, train_K: Tensor, validation_K: Tensor) -> None:

@@ -62,12 +62,15 @@ class Product(nn.Module):
     def fit_weights(self, held_out: Iterable[Scored]) -> list[float]:
         """Fit the exponents on held-out (token_BT, mask_BT, cond); returns them.
 
-        As many tokens are read as fit into 256 MiB of log-probabilities; the log says how many.
+        As many tokens are read as fit into 256 MiB of log-probabilities; the log says how many.  Rows that a part
+        rules out (a text that CTC's frames cannot spell) are left out; a part that rules out more than half of the
+        rows is not heard instead.
 
         Raises:
             DataError: no held-out token.
         """
-        log_p, targets, room = [], [], _MOST_NUMBERS // (len(self.parts) * len(self.vocab))
+        log_p, targets, ruled_out = [], [], []
+        room = _MOST_NUMBERS // (len(self.parts) * len(self.vocab))
         for token_BT, mask_BT, cond in held_out:
             if room <= 0:
                 break
@@ -75,9 +78,12 @@ class Product(nn.Module):
             log_p_KBTV = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
             log_p.append(log_p_KBTV[:, predicted_BT].float().cpu())
             targets.append(token_BT[:, 1:][predicted_BT].cpu())
+            ruled_out.append(_by_row(log_p[-1], targets[-1], predicted_BT.cpu()))
             room -= int(targets[-1].numel())
         token_N = torch.cat([torch.empty(0, dtype=torch.int64), *targets])
         log_p_KNV = torch.cat([torch.empty(len(self.parts), 0, len(self.vocab)), *log_p], 1)
+        is_kept_N = _possible(ruled_out)
+        log_p_KNV, token_N = log_p_KNV[:, is_kept_N], token_N[is_kept_N]
         log.info("fitting %d exponents on %d held-out tokens", len(self.parts), len(token_N))
         self.set_weights(fit_product_weights(log_p_KNV, token_N).tolist())
         return self.weights
@@ -110,3 +116,29 @@ class Product(nn.Module):
         mixed_NV = log_product(log_p_KBTV.flatten(1, 2), self.log_weight_K.exp())
         log_p_N = mixed_NV.gather(1, token_BT[:, 1:].reshape(-1, 1))
         return F.pad(torch.where(mask_BT[:, 1:], log_p_N.view(len(token_BT), -1), 0.0), (1, 0))
+
+
+def _by_row(log_p_KNV: Tensor, token_N: Tensor, predicted_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which rows each part rules out, (K, B), and each token's row, (N,)."""
+    row_N = predicted_BT.nonzero()[:, 0]
+    is_ruled_out_KN = log_p_KNV.gather(2, token_N.expand(len(log_p_KNV), -1)[..., None]).squeeze(2) == -torch.inf
+    shape = (len(log_p_KNV), len(predicted_BT))
+    counted_KB = torch.zeros(shape, dtype=torch.int64).index_add_(1, row_N, is_ruled_out_KN.long())
+    return counted_KB > 0, row_N
+
+
+def _possible(ruled_out: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Say which tokens are of rows that no part rules out, (N,); one that rules out most of them has no say."""
+    if not ruled_out:
+        return torch.zeros(0, dtype=torch.bool)
+    each_KB = torch.cat([ruled_out_KB for ruled_out_KB, _ in ruled_out], 1)
+    is_heard_K = each_KB.double().mean(1) <= 0.5
+    is_out_B = each_KB[is_heard_K].any(0)
+    if bool(is_out_B.any()):
+        log.warning(
+            "exponents: %d of %d held-out rows have a text that a part rules out (more tokens than its frames can "
+            "spell); they are left out",
+            int(is_out_B.sum()), len(is_out_B),
+        )  # fmt: skip
+    pieces = is_out_B.split([ruled_out_KB.shape[1] for ruled_out_KB, _ in ruled_out])
+    return ~torch.cat([out_B[row_N] for out_B, (_, row_N) in zip(pieces, ruled_out, strict=True)])

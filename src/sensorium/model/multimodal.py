@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sensorium.core import registry
 from sensorium.core.errors import ModelError
+from sensorium.core.logspace import possible_total
 from sensorium.core.protocols import (
     CountingScorer,
     EvidenceScorer,
@@ -231,8 +232,8 @@ class MultimodalLM(Conditioner):
             everywhere_B = torch.ones_like(num_tokens_B, dtype=torch.bool)
             heads = [*self._alone(batch).values(), (self._learned(batch)[0], everywhere_B)]
             for k, (nll_B, has_B) in enumerate(heads):
-                counted = (torch.where(has_B, nll_B, 0).sum().double(), (num_tokens_B * has_B).sum().double())
-                total_K2[k] += torch.stack(counted).cpu()
+                total, num_tokens, _ = possible_total(torch.where(has_B, nll_B, 0), num_tokens_B * has_B)
+                total_K2[k] += torch.stack([total, num_tokens]).cpu()
         self.train(was_training)
         return total_K2[:, 0] / total_K2[:, 1]
 
@@ -355,8 +356,8 @@ class MultimodalLM(Conditioner):
 
     def _fit_and_value(self, rows: list[Scored]) -> float:
         self.scorer.fit_weights(rows)
-        total = sum(float(self.scorer.score(*row).double().sum()) for row in rows)
-        return total / max(1, sum(int(mask_BT[:, 1:].sum()) for _, mask_BT, _ in rows))
+        sums = [possible_total(-self.scorer.score(*row).sum(1), row[1][:, 1:].sum(1)) for row in rows]
+        return -sum(float(total) for total, _, _ in sums) / max(1.0, sum(float(num) for _, num, _ in sums))
 
 
 def has_words(preparer: Preparer) -> bool:
