@@ -8,7 +8,7 @@ Enters: model, optimiser, best weights and the run's position.  Leaves, by the c
         best.safetensors         the weights of the best validation, where they are not the model's
         average.safetensors      the moving average of the weights, where there is one
         random.safetensors       generators of Python, NumPy and torch
-        state.json               position, validation record, settings
+        state.json               position, validation record, settings, digests of the data
         manifest.json            sizes and SHA-256 of the above
 
 Nothing is pickled.
@@ -28,8 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sensorium.core.commit import Kind, committed_folder, verify
-from sensorium.core.errors import ModelError
-from sensorium.training.generations import checkpoint_folder, prune
+from sensorium.core.errors import DataError, ModelError
+from sensorium.training.generations import checkpoint_folder, latest_whole, prune
 from sensorium.training.optimiser import flatten_state, unflatten_state
 from sensorium.training.seeding import RandomState, random_state
 
@@ -79,6 +79,7 @@ class Checkpoint:
     random: RandomState
     settings: Mapping[str, Any] = field(default_factory=dict)
     average: Weights | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -90,9 +91,13 @@ def save_checkpoint(
     best: Weights | None = None,
     average: Weights | None = None,
     settings: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
     keep: int = 2,
 ) -> Path:
     """Write a checkpoint of this moment, then delete all but the newest `keep`; returns its folder.
+
+    Args:
+        data: a digest of each thing that the weights depend on beside the config, by what it is.
 
     Raises:
         DiskError: it cannot be written; the ones before it are untouched.
@@ -100,6 +105,7 @@ def save_checkpoint(
     """
     random = random_state()
     state = {"position": asdict(position), "random": random.scalars, "settings": dict(settings or {})}
+    state["data"] = dict(data or {})
     final = checkpoint_folder(run, position.step)
     with committed_folder(final, CHECKPOINT) as folder:
         save_file(_unshared(model), folder / "model.safetensors")
@@ -122,7 +128,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     verify(folder)
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = load_state(folder)
         position = Position(**state["position"])
         model = load_file(folder / "model.safetensors")
         return Checkpoint(
@@ -133,9 +139,46 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             random=RandomState(load_file(folder / "random.safetensors"), state["random"]),
             settings=state["settings"],
             average=load_file(path) if (path := folder / "average.safetensors").exists() else None,
+            data=state.get("data", {}),
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"is not a checkpoint this program reads: {error!r}", where=str(folder)) from None
+
+
+def require_same_data(run: Path, data: Mapping[str, str]) -> None:
+    """Refuse to go on from a run's newest checkpoint with other data than it was made with.
+
+    A checkpoint of a version that did not keep digests is taken at its word.
+
+    Raises:
+        DataError: what has changed, by name.
+    """
+    folder, _ = latest_whole(run)
+    if folder is not None:
+        _require_same(load_state(folder).get("data", {}), data, run)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's plain facts.  Raises ModelError."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return state
+    except (OSError, ValueError) as error:
+        raise ModelError(f"is not a checkpoint this program reads: {error!r}", where=str(folder)) from None
+
+
+def _require_same(before: Mapping[str, str], now: Mapping[str, str], run: Path) -> None:
+    if not before or not now:
+        return
+    if changed := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
+        named = "; ".join(changed[:_NAMED]) + (
+            f"; and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        )
+        advice = "put it back as it was, or train anew: leave out --resume, with another --out"
+        raise DataError(f"what it was begun with has changed: {named}", where=str(run), advice=advice)
+
+
+_NAMED = 4
 
 
 def _load_best(folder: Path, position: Position, model: Weights) -> Weights | None:

@@ -17,6 +17,10 @@ Count = Annotated[int, Field(ge=1)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep_checkpoints", "log_every", "workers"})
+"""What may be other in a resumed run: the weights do not depend on it."""
+
+
 class TrainingConfig(Section):
     """How to fit by gradient.
 

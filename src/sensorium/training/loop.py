@@ -24,8 +24,15 @@ from sensorium.core.errors import DataError, UsageError
 from sensorium.core.memory import WHILE_TRAINING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.training.averaging import WeightAverage
-from sensorium.training.checkpoint import Checkpoint, Position, load_checkpoint, restore, save_checkpoint
-from sensorium.training.config import TrainingConfig
+from sensorium.training.checkpoint import (
+    Checkpoint,
+    Position,
+    load_checkpoint,
+    require_same_data,
+    restore,
+    save_checkpoint,
+)
+from sensorium.training.config import FREE_TO_CHANGE, TrainingConfig
 from sensorium.training.console import console_progress
 from sensorium.training.generations import checkpoints, latest_whole, tidy
 from sensorium.training.interrupt import InterruptedTrainingError, StopRequest
@@ -38,8 +45,6 @@ from sensorium.training.schedule import Budget, rate_factor
 from sensorium.training.seeding import preserved_random_state, restore_random_state
 from sensorium.training.update import NameRows, StepResult, Updater
 from sensorium.training.validation import Validation
-
-_FREE_TO_CHANGE = {"checkpoint_every", "keep_checkpoints", "log_every", "workers"}
 
 
 class LoaderLike(Protocol):
@@ -99,6 +104,7 @@ def fit(
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
     name_rows: NameRows | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> FitReport:
     """Fit `model` on `device` within the config's budget.
 
@@ -108,6 +114,8 @@ def fit(
         resume: go on from the run's newest whole checkpoint; from the beginning if it has none.
         progress: None = a bar on a terminal, plain lines on stderr off one.
         name_rows: turns row numbers into places a person can find, for messages.
+        data: a digest of each thing that the weights depend on beside the config, by what it is; a checkpoint keeps
+            them, and is not gone on from with others.
 
     Raises:
         UsageError: the run has checkpoints and `resume` is not set.
@@ -118,10 +126,10 @@ def fit(
     shown = console_progress() if progress is None else progress
     with run_lock(run), named_memory_errors(config.batch_rows, WHILE_TRAINING):
         try:
-            past = _past(run, resume, shown)
+            past = _past(run, resume, shown, data or {})
             updater = Updater(model.to(device), build_adamw(model, config), config, name_rows)
             with StopRequest(lambda name: shown.note(_STOPPING.format(name))) as stop:
-                return _Fit(updater, loader, config, run, validate, shown, stop, past).run()
+                return _Fit(updater, loader, config, run, validate, shown, stop, past, data or {}).run()
         finally:
             shown.close()
 
@@ -138,7 +146,7 @@ class _Past:
     warnings: list[str] = field(default_factory=list)
 
 
-def _past(run: Path, resume: bool, progress: Progress) -> _Past:
+def _past(run: Path, resume: bool, progress: Progress, data: Mapping[str, str]) -> _Past:
     if not resume:
         if checkpoints(run):
             raise UsageError(
@@ -150,6 +158,7 @@ def _past(run: Path, resume: bool, progress: Progress) -> _Past:
     if folder is None:
         progress.note("no checkpoint yet: training from the beginning")
         return _Past()
+    require_same_data(run, data)
     return _Past(folder, load_checkpoint(folder), warnings)
 
 
@@ -166,11 +175,12 @@ class _Fit:
         progress: Progress,
         stop: StopRequest,
         past: _Past,
+        data: Mapping[str, str],
     ) -> None:
         if loader.num_batches < 1:
             raise DataError("there are no rows to train on", where=str(run))
         self._updater, self._loader, self._config, self._run = updater, loader, config, run
-        self._progress, self._stop, self._past = progress, stop, past
+        self._progress, self._stop, self._past, self._data = progress, stop, past, data
         self._settings = {**config.model_dump(mode="json"), "num_batches": loader.num_batches}
         self._warnings: list[str] = []
         self._position = Position() if past.checkpoint is None else past.checkpoint.position
@@ -324,6 +334,7 @@ class _Fit:
                 best=self._validation.best,
                 average=None if self._average is None else self._average.weights,
                 settings=self._settings,
+                data=self._data,
                 keep=self._config.keep_checkpoints,
             )
 
@@ -367,5 +378,5 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} was {before.get(key)!r} and is {value!r} now: this is not the run it would have been"
         for key, value in now.items()
-        if key not in _FREE_TO_CHANGE and before.get(key) != value
+        if key not in FREE_TO_CHANGE and before.get(key) != value
     ]

@@ -40,9 +40,10 @@ from sensorium.workflow.explaining import (
     require_explainable,
     write_explanation,
 )
-from sensorium.workflow.lessons import Lesson
+from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
 from sensorium.workflow.predictor import Predictor, chosen, load_predictors, save_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
+from sensorium.workflow.run_folder import lessons_folder
 from sensorium.workflow.searching import Found, retrieve
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
 from sensorium.workflow.tasks_train import TasksResult, train_any
@@ -85,9 +86,17 @@ class Sensorium:
         self.result = train_any(self.config, out=out, resume=resume, progress=progress)
         results = self.result.tasks if isinstance(self.result, TasksResult) else {"": self.result}
         self._predictors = {
-            name: Predictor(one.prepared.model, one.prepared.answers, one.decoding) for name, one in results.items()
+            name: Predictor(
+                one.prepared.model, one.prepared.answers, one.decoding, lessons=self._kept_lessons(name)
+            )
+            for name, one in results.items()
         }
         return self
+
+    def _kept_lessons(self, task: str) -> Lessons:
+        """Return what a resumed run's model had been taught before."""
+        assert self.result is not None
+        return read_lessons(lessons_folder(self.result.run, task or None))
 
     @property
     def predictor(self) -> Predictor:

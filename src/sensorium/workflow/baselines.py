@@ -9,11 +9,9 @@ what it reaches shows how much the rows can be guessed without the rest.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from sensorium.workflow.budget import reduced_budget
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import fit_model
 from sensorium.workflow.prepare import Prepared, Say
+from sensorium.workflow.scratch import scratch_run
 
 RESAMPLES = 2_000
 """Of the paired test of each baseline."""
@@ -140,8 +139,8 @@ def single_input_baseline(
     seed_everything(training.seed)
     model = MultimodalLM(model_config, {name: prepared.model.preparers[name]}, prepared.model.tokenizer)
     model.load_pretrained()
-    with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
-        fit_model(alone, model, prepared.train, prepared.validation, Path(scratch), progress=progress)
+    with scratch_run(f"the baseline '{name} only'") as scratch:
+        fit_model(alone, model, prepared.train, prepared.validation, scratch, progress=progress)
     seconds = time.perf_counter() - started
     result = _judged(config, prepared, model, corpus)
     return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(result))

@@ -25,6 +25,7 @@ from sensorium.evaluation.registry import is_lower_better
 from sensorium.fusion.registry import ENTRY_POINTS, FUSIONS
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import Decodes
+from sensorium.training.interrupt import InterruptedTrainingError
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.contenders import LATE, Contender, Outcome, key_of, measure
 from sensorium.workflow.prepare import Say, quiet
@@ -237,6 +238,8 @@ def _in_own_process(values: dict[str, Any], folder: Path, name: str, job: Job) -
 def _try(config: RunConfig, job: Job, *, own_process: bool) -> Outcome | SensoriumError:
     try:
         return measure(config, job.contender, job.seed, own_process=own_process)
+    except InterruptedTrainingError:
+        raise
     except SensoriumError as error:
         return error
 

@@ -171,7 +171,7 @@ def config_from_text(text: str, folder: Path, name: str = "config") -> RunConfig
 
 def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> RunConfig:
     """Validate nested dicts; `folder` is where relative paths start, `name` the run's default name."""
-    sections = _sections(values, source)
+    sections = _sections(values, source, folder)
     if model_config.is_without_target(values):
         advice = 'add a [target], or begin from the finished run: encoder = "run:FOLDER#INPUT"'
         what = "has objectives and no [target], so it pretrains, and nothing is written"
@@ -196,7 +196,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
     """
     if "decoding" in values:
         raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
-    sections = _sections(values, source)
+    sections = _sections(values, source, folder)
     require_no_teacher(sections["training"], source)
     model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
     run = sections.pop("run")
@@ -209,7 +209,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
     )
 
 
-def _sections(values: Mapping[str, Any], source: Source) -> dict[str, Section]:
+def _sections(values: Mapping[str, Any], source: Source, folder: Path) -> dict[str, Section]:
     known = [*_SECTIONS, *model_config.SECTIONS]
     for key in values:
         if key not in known:
@@ -220,7 +220,14 @@ def _sections(values: Mapping[str, Any], source: Source) -> dict[str, Section]:
         if not isinstance(raw, Mapping):
             raise ConfigError(f"'{key}' must be a section", where=source.where(key))
         sections[key] = cls.parse(raw, source, key)
+    sections["media"] = _with_absolute_roots(sections["media"], folder)
     return sections
+
+
+def _with_absolute_roots(media: Section, folder: Path) -> Section:
+    """Let granted folders start at the config's folder, wherever the program is called from."""
+    roots = tuple((folder / root.expanduser()).resolve() for root in media.roots)  # type: ignore[attr-defined]
+    return media.model_copy(update={"roots": roots})
 
 
 def require_no_teacher(training: Section, source: Source) -> None:

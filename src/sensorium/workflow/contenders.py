@@ -13,7 +13,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,6 +39,7 @@ from sensorium.workflow.budget import budget_share
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
 from sensorium.workflow.prepare import Prepared, prepare
+from sensorium.workflow.scratch import scratch_run
 from sensorium.workflow.train import judged_corpus
 
 Kind = Literal["fusion", "input", "late"]
@@ -215,8 +215,8 @@ def _single(config: RunConfig, name: str, prepared: Prepared) -> tuple[Multimoda
 
 
 def _fit(config: RunConfig, model: MultimodalLM, prepared: Prepared) -> Fitted:
-    with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
-        return fit_model(config, model, prepared.train, prepared.validation, Path(scratch), progress=Silent())
+    with scratch_run("a contender") as scratch:
+        return fit_model(config, model, prepared.train, prepared.validation, scratch, progress=Silent())
 
 
 def _with_fusion(config: RunConfig, name: str) -> RunConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sensorium.data.corpus import Corpus
 from sensorium.data.loader import BatchOrder, Loader
 from sensorium.evaluation.runner import mean_nll
 from sensorium.model.multimodal import MultimodalLM
+from sensorium.training.checkpoint import require_same_data
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
@@ -60,15 +61,25 @@ def fit_model(
     *,
     resume: bool = False,
     progress: Progress | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> Fitted:
-    """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode."""
+    """Fit `model` by `config.training`; checkpoints go to `run`.  The model is left in evaluation mode.
+
+    Args:
+        data: what checkpoints keep of the data, and are not gone on from with another.
+
+    Raises:
+        DataError: a resumed run's data has changed.
+    """
+    if resume:
+        require_same_data(run, data or {})
     seconds = count(config, model, train, frozenset(model.config.inputs))
     report = None
     if model.learns:
         started = time.perf_counter()
         model.teacher = teacher_of(config, model)
         try:
-            report = _descend(config, model, train, validation, run, resume=resume, progress=progress)
+            report = _descend(config, model, train, validation, run, resume=resume, progress=progress, data=data)
         finally:
             model.through = model.teacher = None
         seconds["training"] = time.perf_counter() - started
@@ -76,7 +87,7 @@ def fit_model(
     seconds |= seconds_after
     if refits(config.training):
         started = time.perf_counter()
-        _refit(config, model, train, validation, run, resume=resume, progress=progress)
+        _refit(config, model, train, validation, run, resume=resume, progress=progress, data=data)
         seconds["refitting"] = time.perf_counter() - started
     return Fitted(report, weights, seconds)
 
@@ -137,6 +148,7 @@ def _descend(
     *,
     resume: bool,
     progress: Progress | None,
+    data: Mapping[str, str] | None,
 ) -> FitReport:
     rebalance(model, train, validation, config.evaluation.batch_rows)
     with make_loader(config, train) as loader:
@@ -150,6 +162,7 @@ def _descend(
             progress=progress,
             device=device(),
             name_rows=lambda numbers: ", ".join(train.place(number) for number in numbers),
+            data=data,
         )
 
 
@@ -170,6 +183,7 @@ def _refit(
     *,
     resume: bool,
     progress: Progress | None,
+    data: Mapping[str, str] | None,
 ) -> None:
     """Fit the parts on training and validation rows; the weights stay.  See `refitting`."""
     if model.learns and config.training.refit_share:
@@ -182,6 +196,7 @@ def _refit(
                 resume=resume,
                 progress=progress,
                 device=device(),
+                data=data,
             )
         model.eval()
     if config.training.refit_counts:

@@ -66,6 +66,7 @@ class Prepared:
     validation: Corpus
     test: Corpus | None
     quarantine: Quarantine
+    parts: Mapping[str, Part]
 
     @property
     def corpora(self) -> dict[str, Corpus]:
@@ -126,7 +127,8 @@ def with_corpora(
     say_counts(corpora, say, label)
     say_notes(parts, say, label)
     answers = _answers(config, task, corpora["train"], model.tokenizer)
-    return Prepared(model, task, answers, corpora["train"], corpora["validation"], corpora.get("test"), quarantine)
+    train, validation, test = corpora["train"], corpora["validation"], corpora.get("test")
+    return Prepared(model, task, answers, train, validation, test, quarantine, parts)
 
 
 def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:

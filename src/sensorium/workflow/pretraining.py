@@ -26,6 +26,7 @@ from sensorium.training.seeding import preserved_random_state, seed_everything
 from sensorium.workflow.card import write_pretraining_card
 from sensorium.workflow.config import PretrainingConfig
 from sensorium.workflow.fitting import batches, device, make_loader
+from sensorium.workflow.known_data import known_data
 from sensorium.workflow.prepare import (
     BAD_ROWS,
     Part,
@@ -115,8 +116,10 @@ def pretrain(
     """
     with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         quarantine = Quarantine(config.data.max_bad_fraction, run / BAD_ROWS)
-        model, corpora = prepare_pretraining(config, quarantine, say=say)
+        parts = open_parts(config, quarantine)
+        model, corpora = prepare_pretraining(config, quarantine, say=say, parts=parts)
         train, validation = corpora["train"], corpora["validation"]
+        data = known_data(config, model, parts, {name: corpus.num_rows for name, corpus in corpora.items()})
         started = time.perf_counter()
         with make_loader(config, train) as loader:
             report = fit(
@@ -129,6 +132,7 @@ def pretrain(
                 progress=progress,
                 device=device(),
                 name_rows=lambda numbers: ", ".join(train.place(number) for number in numbers),
+                data=data,
             )
         model.eval()
         result = PretrainingResult(
@@ -152,15 +156,23 @@ def pretrain(
 
 
 def prepare_pretraining(
-    config: PretrainingConfig, quarantine: Quarantine, *, say: Say = quiet
+    config: PretrainingConfig,
+    quarantine: Quarantine,
+    *,
+    say: Say = quiet,
+    parts: Mapping[str, Part] | None = None,
 ) -> tuple[Pretrainer, dict[str, Corpus]]:
     """Open the tables and build everything up to the first step: the model, and its corpora.
+
+    Args:
+        parts: the tables, where they have been opened already.
 
     Raises:
         DataError: a table or column is missing, no rows are left, or too many are bad.
         ConfigError, ModelError: parts of the model do not fit.
     """
-    parts = {name: part for name, part in open_parts(config, quarantine).items() if name != "test"}
+    opened = open_parts(config, quarantine) if parts is None else parts
+    parts = {name: part for name, part in opened.items() if name != "test"}
     require_columns(config, parts)
     preparers = {name: fit_preparer(name, [(config, parts["train"])]) for name in config.model.inputs}
     seed_everything(config.training.seed)

@@ -27,7 +27,10 @@ from sensorium.core.names import require_known
 from sensorium.core.plain import plain
 from sensorium.decoding.config import DecodingConfig
 from sensorium.model.saving import MODEL
+from sensorium.training.config import FREE_TO_CHANGE
+from sensorium.training.interrupt import InterruptedTrainingError
 from sensorium.training.lock import run_lock
+from sensorium.workflow.tasks_config import load_any
 
 RUNS = Path("runs")
 DECODING = "decoding.toml"
@@ -56,7 +59,13 @@ def opened_run(
     with run_lock(run):
         require_replaceable(run / "model", MODEL)
         settle_config(values, run, resume)
-        yield run
+        try:
+            yield run
+        except InterruptedTrainingError as error:
+            if error.where:
+                raise
+            advice = f"go on with: sensorium train {run / 'config.toml'} --out {run} --resume"
+            raise InterruptedTrainingError(error.what, where=str(run), advice=advice) from None
 
 
 def new_run(name: str, out: Path | None = None) -> Path:
@@ -102,23 +111,36 @@ def resumable_run(name: str, out: Path | None = None) -> Path:
 
 
 def settle_config(values: Mapping[str, Any], run: Path, resume: bool) -> None:
-    """Write a run's resolved config, or compare it with the one that a resumed run was begun with.
+    """Write a run's resolved config; of a resumed run, only what its weights do not depend on may have changed.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: it differs in more from the config that the run was begun with.
         DiskError: it cannot be written.
     """
     path = run / "config.toml"
     if resume and path.exists():
-        begun_with, _ = read_toml(path)
-        if changed := _differences(begun_with, values):
+        begun_with = load_any(path).dump()  # with what was a default then, and is written out now
+        differences = _differences(begun_with, values)
+        if changed := [key for key in differences if not _is_free(key)]:
             raise ConfigError(
                 f"differs from the run's own config in {', '.join(changed)}",
                 where=str(path),
                 advice="resume with the config it was begun with, or start a new run",
             )
-        return
+        if not differences:
+            return
     write_atomic(path, write_toml(values).encode("utf-8"))
+
+
+_FREE = re.compile(
+    rf"run\.name|training\.({'|'.join(sorted(FREE_TO_CHANGE))})|data\.(cache|max_bad_fraction)"
+    r"|evaluation\.(?!batch_rows).+|decoding(\..+)?|media(\..+)?"
+)
+"""What weights do not depend on; media that a policy refuses are known by the number of rows that are left."""
+
+
+def _is_free(key: str) -> bool:
+    return _FREE.fullmatch(re.sub(r"^tasks\.[^.]+\.", "", key)) is not None
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -6,15 +6,17 @@ Enters: a TasksConfig and what `prepare_tasks` made of it.  Leaves: the model fi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sensorium.data.mixing import TaskLoader
+from sensorium.training.checkpoint import require_same_data
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.workflow.fitting import Fitted, count, device, make_loader, rebalance, validate, weigh
+from sensorium.workflow.known_data import known_of_tasks
 from sensorium.workflow.tasks_config import TasksConfig
 from sensorium.workflow.tasks_prepare import PreparedTasks, readers
 
@@ -37,7 +39,14 @@ def fit_tasks(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> FittedTasks:
-    """Fit every task; checkpoints go to `run`.  The model is left in evaluation mode."""
+    """Fit every task; checkpoints go to `run`.  The model is left in evaluation mode.
+
+    Raises:
+        DataError: a resumed run's data has changed.
+    """
+    data = known_of_tasks(config, prepared)
+    if resume:
+        require_same_data(run, data)
     model, tasks = prepared.model, prepared.tasks
     # An encoder that begins with what its task's rows say does so with those of the first task that reads it.
     first = {name: found[0] for name, found in readers(config).items()}
@@ -46,7 +55,7 @@ def fit_tasks(
         inputs = frozenset(input_name for input_name, reader in first.items() if reader == name)
         seconds[name] = count(config.tasks[name], task.model, task.train, inputs)
     started = time.perf_counter()
-    report = _descend(config, prepared, run, resume=resume, progress=progress) if model.learns else None
+    report = _descend(config, prepared, run, data, resume=resume, progress=progress) if model.learns else None
     descended = time.perf_counter() - started
     model.eval()
     fitted = {}
@@ -69,7 +78,13 @@ def mixed_loader(config: TasksConfig, prepared: PreparedTasks) -> Iterator[TaskL
 
 
 def _descend(
-    config: TasksConfig, prepared: PreparedTasks, run: Path, *, resume: bool, progress: Progress | None
+    config: TasksConfig,
+    prepared: PreparedTasks,
+    run: Path,
+    data: Mapping[str, str],
+    *,
+    resume: bool,
+    progress: Progress | None,
 ) -> FitReport:
     for task in prepared.tasks.values():
         rebalance(task.model, task.train, task.validation, config.evaluation.batch_rows)
@@ -91,6 +106,7 @@ def _descend(
                 device=device(),
                 # A step of several batches may hold rows of several tasks, whose numbers mean different tables.
                 name_rows=name_rows if config.training.accumulate == 1 else None,
+                data=data,
             )
         finally:
             for task in prepared.tasks.values():

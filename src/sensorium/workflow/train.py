@@ -24,6 +24,7 @@ from sensorium.workflow.baselines import Baseline, differences, measure_baseline
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
+from sensorium.workflow.known_data import known_of
 from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
 from sensorium.workflow.provenance import data_digests, versions
@@ -115,7 +116,14 @@ def train(
         prepared = prepare(config, run, say=say)
         require_test_rows(config, prepared.test)
         fitted = fit_model(
-            config, prepared.model, prepared.train, prepared.validation, run, resume=resume, progress=progress
+            config,
+            prepared.model,
+            prepared.train,
+            prepared.validation,
+            run,
+            resume=resume,
+            progress=progress,
+            data=known_of(config, prepared),
         )
         decoding = tuned(
             config.decoding,
