@@ -164,7 +164,7 @@ def test_faults_name_the_line(tmp_path):
 def test_a_cut_gzip_and_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "model.arpa.gz"
     path.write_bytes(gzip.compress(SMALL.encode())[:-20])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be unpacked"):
         read_arpa(path)
     path.write_bytes(SMALL.replace("b", "é").encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):

@@ -169,3 +169,33 @@ def test_bounds_inside_a_sentence_are_refused(tmp_path, line):
 def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
     (tmp_path / "t.txt").write_bytes("\ufeffthe cat\r\nthe dog\r\n".encode())
     assert set(train_text(tmp_path / "t.txt", order=2).scorer.vocab.tokens[4:]) == {"the", "cat", "dog"}
+
+
+INFINITE = (
+    "\\data\\\nngram 1=5\nngram 2=3\n\n\\1-grams:\n-99\t<s>\t-0.3\n-0.9\t</s>\n-0.8\tthe\t-0.2\n-0.7\tcat\t-0.1\n"
+    "{unknown}\t<unk>\n\n\\2-grams:\n-0.3\t<s> the\n-0.4\tthe cat\n-0.5\tcat </s>\n\n\\end\\\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "perplexity"), [("-inf", math.inf), ("-4000", math.inf), ("-5", 10 ** (7.6 / 6))]
+)
+def test_an_impossible_unknown_word_leaves_the_known_ones_their_perplexity(tmp_path, unknown, perplexity):
+    (tmp_path / "m.arpa").write_text(INFINITE.format(unknown=unknown))
+    (tmp_path / "t.txt").write_text("the cat\nthe dog\n")
+    score = score_text(load(tmp_path / "m.arpa"), tmp_path / "t.txt")
+    assert score.perplexity_with_oov == pytest.approx(perplexity, rel=1e-5)
+    assert score.perplexity_without_oov == pytest.approx(10 ** (2.4 / 5), rel=1e-5)
+    lines = list(score_lines(load(tmp_path / "m.arpa"), text_ngram.lines_of(tmp_path / "t.txt")))
+    assert [line.log10_p_known for line in lines] == pytest.approx([-1.2, -1.2], rel=1e-5)
+
+
+def test_words_keep_white_space_that_parts_none_in_arpa_files(tmp_path):
+    (tmp_path / "fr.txt").write_bytes("il a dit :\u00a0oui\nelle a dit\u00a0: non\n\u3000 a\u2028b\x85\n".encode())
+    trained = train_text(tmp_path / "fr.txt", order=2)
+    save(trained, tmp_path / "fr.arpa")
+    again = load(tmp_path / "fr.arpa")
+    assert {":\u00a0oui", "dit\u00a0:", "\u3000", "a\u2028b\x85"} <= set(again.scorer.vocab.tokens)
+    mine, read = (score_text(one, tmp_path / "fr.txt") for one in (trained, again))
+    assert mine.num_unknown == read.num_unknown == 0
+    assert read.log10_p == pytest.approx(mine.log10_p, rel=1e-5)

@@ -1,6 +1,7 @@
 r"""Read and write n-gram models as ARPA files, the form that KenLM and SRILM share.
 
 Enters: a path, gzip if it ends in `.gz`.  Leaves: a vocabulary and `NgramTables`, or the file.
+Words are parted by blanks and tabs alone: a no-break space is part of its word.
 
     \data\                       how many n-grams of each length
     ngram 1=4686
@@ -22,7 +23,6 @@ import itertools
 import logging
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.core import text_file
 from sensorium.core.commit import disk_error
 from sensorium.core.errors import DataError, ModelError, SensoriumError
 from sensorium.core.vocabulary import BOS, PAD, SPECIAL_TOKENS, UNK, Vocab
@@ -64,12 +65,9 @@ def read_arpa(path: Path) -> tuple[Vocab, NgramTables]:
             whose context is missing.
     """
     try:
-        with _open_to_read(path) as file:
-            return _Reader(str(path), file).read()
-    except (OSError, EOFError, zlib.error) as error:
+        return _Reader(str(path), text_file.lines(path)).read()
+    except OSError as error:
         raise DataError(f"cannot be read: {error}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8", where=str(path), advice="convert it with iconv") from None
 
 
 def write_arpa(vocab: Vocab, tables: NgramTables, path: Path) -> None:
@@ -80,7 +78,7 @@ def write_arpa(vocab: Vocab, tables: NgramTables, path: Path) -> None:
         DiskError: no space or no permission.
     """
     for token in vocab.tokens:
-        if not token or token.split() != [token]:
+        if text_file.fields(token) != [token]:
             raise ModelError(
                 f"token {token!r} holds white space, which an ARPA file cannot say",
                 where=str(path),
@@ -95,15 +93,6 @@ def write_arpa(vocab: Vocab, tables: NgramTables, path: Path) -> None:
         raise disk_error(error, path) from error
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _open_to_read(path: Path) -> Iterator[TextIO]:
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        raw: Any = gzip.GzipFile(fileobj=file) if packed else file
-        yield io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
 
 
 @contextlib.contextmanager
@@ -132,8 +121,8 @@ class _Level:
 class _Reader:
     """Walk through the lines, then build the trie."""
 
-    def __init__(self, name: str, file: TextIO) -> None:
-        self.name, self.file = name, file
+    def __init__(self, name: str, lines: Iterator[tuple[int, str]]) -> None:
+        self.name, self.lines = name, lines
         self.line_number = 0
 
     def read(self) -> tuple[Vocab, NgramTables]:
@@ -147,10 +136,9 @@ class _Reader:
         return DataError(what, where=f"{self.name}:{self.line_number}")
 
     def _filled(self) -> Iterator[str]:
-        for line in self.file:
-            self.line_number += 1
-            text = line.rstrip("\r\n")
-            if text.strip():
+        for number, text in self.lines:
+            self.line_number = number
+            if text.strip(" \t"):
                 yield text
         raise self._fail("ends before \\end\\: it is cut short, or no ARPA file")
 
@@ -182,7 +170,7 @@ class _Reader:
         for _ in range(num):
             fields = next(lines).split("\t")
             if len(fields) < 2:  # blanks in place of tabs
-                pieces = fields[0].split()
+                pieces = text_file.fields(fields[0])
                 fields = [pieces[0], " ".join(pieces[1 : length + 1]), *pieces[length + 1 :]]
             try:
                 level.log10_p.append(float(fields[0]))

@@ -198,22 +198,30 @@ def load(path: Path, *, check: bool = True) -> TextNgram:
 
 @dataclass(frozen=True, slots=True)
 class LineScore:
-    """One sentence: log10 of its probability and of its unknown tokens' share; EOS is a token too."""
+    """One sentence: log10 of the probability of its known and of its unknown tokens; EOS is a token too.
 
-    log10_p: float
+    They are kept apart, since where an unknown token is impossible their sum does not say what the known ones have.
+    """
+
+    log10_p_known: float
     log10_p_unknown: float
     num_tokens: int
     num_unknown: int
 
+    @property
+    def log10_p(self) -> float:
+        """The log10 of the sentence's probability."""
+        return self.log10_p_known + self.log10_p_unknown
+
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """A text under a model; perplexity is 10 ** (- log10 p / tokens)."""
+    """A text under a model; perplexity is 10 ** (- log10 p / tokens), infinite where a token is impossible."""
 
     num_sentences: int
     num_tokens: int
     num_unknown: int
-    log10_p: float
+    log10_p_known: float
     log10_p_unknown: float
 
     @classmethod
@@ -224,9 +232,14 @@ class TextScore:
             num_sentences=len(rows),
             num_tokens=sum(row.num_tokens for row in rows),
             num_unknown=sum(row.num_unknown for row in rows),
-            log10_p=math.fsum(row.log10_p for row in rows),
+            log10_p_known=math.fsum(row.log10_p_known for row in rows),
             log10_p_unknown=math.fsum(row.log10_p_unknown for row in rows),
         )
+
+    @property
+    def log10_p(self) -> float:
+        """The log10 of the text's probability."""
+        return self.log10_p_known + self.log10_p_unknown
 
     @property
     def perplexity_with_oov(self) -> float | None:
@@ -236,7 +249,7 @@ class TextScore:
     @property
     def perplexity_without_oov(self) -> float | None:
         """Perplexity of the tokens that the vocabulary has."""
-        return _perplexity(self.log10_p - self.log10_p_unknown, self.num_tokens - self.num_unknown)
+        return _perplexity(self.log10_p_known, self.num_tokens - self.num_unknown)
 
     def facts(self) -> dict[str, Any]:
         """Return what is told to a person or a program."""
@@ -267,7 +280,8 @@ def _line_scores(token_T: Tensor, log_p_T: Tensor) -> Iterator[LineScore]:
     line_T = (token_T == BOS).cumsum(0) - 1
     sums: list[list[Any]] = []
     log10_p_T = log_p_T.double() / math.log(10)
-    for value_T in (log10_p_T, log10_p_T * is_unknown_T, (token_T != BOS).long(), is_unknown_T.long()):
+    known_T, unknown_T = log10_p_T.masked_fill(is_unknown_T, 0), log10_p_T.masked_fill(~is_unknown_T, 0)
+    for value_T in (known_T, unknown_T, (token_T != BOS).long(), is_unknown_T.long()):
         sums.append(value_T.new_zeros(int(line_T[-1]) + 1).index_add_(0, line_T, value_T).tolist())
     return (LineScore(*row) for row in zip(*sums, strict=True))
 
@@ -287,4 +301,9 @@ def _blocks(tokenizer: Tokenizer, lines: Iterable[str], size: int | None) -> Ite
 
 
 def _perplexity(log10_p: float, num_tokens: int) -> float | None:
-    return 10 ** (-log10_p / num_tokens) if num_tokens else None
+    if not num_tokens:
+        return None
+    try:
+        return float(10 ** (-log10_p / num_tokens))
+    except OverflowError:  # an ARPA file may say that a word has log10 p = -1000
+        return math.inf
