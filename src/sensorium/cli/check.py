@@ -10,7 +10,7 @@ import typer
 from sensorium.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sensorium.data.corpus import Corpus
     from sensorium.data.quarantine import Quarantine
@@ -23,9 +23,34 @@ def check(
     bad: Annotated[bool, typer.Option("--bad", help="List every bad row.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Read every key, row and medium; say what is there, what is missing and what is bad."""
-    facts, quarantine = _check_config(Path(what)) if what.endswith(".toml") else _check_table(what)
-    facts["bad"] = [str(row) for row in quarantine]
+    """Read every key, row and medium; say what is there, what is missing and what is bad.
+
+    Exits with 3 where training would be refused: more rows of a table are bad than max_bad_fraction tolerates, or a
+    part has no row left.
+    """
+    from sensorium.core.errors import DataError
+    from sensorium.data.quarantine import Quarantine
+
+    quarantine = Quarantine(stops=False)  # everything bad is to be listed here
+    facts: dict[str, Any] = {}
+    problem: DataError | None = None
+    try:
+        for more in (
+            _check_config(Path(what), quarantine) if what.endswith(".toml") else _check_table(what, quarantine)
+        ):
+            facts |= more
+    except DataError as error:
+        if not len(quarantine):
+            raise
+        problem = error
+    _print(facts | {"bad": [str(row) for row in quarantine]}, bad, as_json)
+    say("ok" if not len(quarantine) else f"{len(quarantine):,} bad rows")
+    quarantine.judge()
+    if problem is not None:
+        raise problem
+
+
+def _print(facts: dict[str, Any], bad: bool, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
@@ -40,11 +65,9 @@ def check(
         print(f"bad: {line}")
     if len(shown) < len(facts["bad"]):
         print(f"... and {len(facts['bad']) - len(shown):,} more: add --bad")
-    say("ok" if not facts["bad"] else f"{len(quarantine):,} bad rows")
 
 
-def _check_config(path: Path) -> tuple[dict[str, Any], Quarantine]:
-    from sensorium.data.quarantine import Quarantine
+def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]]:
     from sensorium.workflow.config import RunConfig
     from sensorium.workflow.prepare import prepare
     from sensorium.workflow.pretraining import prepare_pretraining
@@ -52,16 +75,14 @@ def _check_config(path: Path) -> tuple[dict[str, Any], Quarantine]:
     from sensorium.workflow.tasks_prepare import prepare_tasks
 
     config = load_any(path)
-    quarantine = Quarantine(stops=False)  # everything bad is to be listed here
-    facts: dict[str, Any] = {"config": str(path)}
+    yield {"config": str(path)}
     if isinstance(config, TasksConfig):
         for name, task in prepare_tasks(config, None, quarantine=quarantine).tasks.items():
-            facts |= {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
+            yield {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
     elif isinstance(config, RunConfig):
-        facts |= _prepared_facts(prepare(config, None, quarantine=quarantine))
+        yield _prepared_facts(prepare(config, None, quarantine=quarantine))
     else:
-        facts |= _pretraining_facts(*prepare_pretraining(config, quarantine))
-    return facts, quarantine
+        yield _pretraining_facts(*prepare_pretraining(config, quarantine))
 
 
 def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
@@ -96,14 +117,13 @@ def _pretraining_facts(model: Pretrainer, corpora: Mapping[str, Corpus]) -> dict
     return facts | _left_out(corpora)
 
 
-def _check_table(spec: str) -> tuple[dict[str, Any], Quarantine]:
+def _check_table(spec: str, quarantine: Quarantine) -> Iterator[dict[str, Any]]:
     import dataclasses
 
-    from sensorium.data.quarantine import Quarantine
     from sensorium.data.table import Table
     from sensorium.workflow.inspect import look_at
 
-    quarantine = Quarantine(stops=False)
+    yield {"table": spec}
     table = Table.open(spec, Path(), quarantine=quarantine)
     columns = [dataclasses.asdict(column) for column in look_at(table)]
-    return {"table": spec, "rows": len(table), "columns": columns}, quarantine
+    yield {"rows": len(table), "columns": columns}

@@ -22,6 +22,7 @@ import torch
 from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Items, Media, MediaBatch, Sample
+from sensorium.data.missing_media import cure_of_missing
 from sensorium.data.omissions import QUARANTINED, UNREADABLE, Omissions, cut_items, without
 from sensorium.data.origins import Origin, SampleRows, TableRows
 from sensorium.data.preparing import prepare_one
@@ -163,6 +164,9 @@ class Corpus:
         folder = folder if folder is not None else table.folder
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
+        for name, items in scan.items.items():
+            if cure := cure_of_missing(name, items, folder, table.folder):
+                quarantine.cure(table.path, cure)
         units = {
             name: prepare_units(
                 scan.items[name],

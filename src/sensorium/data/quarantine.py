@@ -59,6 +59,7 @@ class Quarantine:
         self._places: dict[str, set[str]] = defaultdict(set)
         self._num_rows: Counter[str] = Counter()
         self._limits: dict[str, float] = {}
+        self._cures: dict[str, str] = {}
 
     def __len__(self) -> int:
         """Count bad rows; a row with two bad inputs is one bad row."""
@@ -115,15 +116,28 @@ class Quarantine:
         if max_fraction is not None:
             self._limits[table] = max(max_fraction, self._limits.get(table, 0.0))
 
+    def cure(self, table: str, cure: str) -> None:
+        """Say what is to be done about a table's bad rows, where that is known."""
+        self._cures.setdefault(table, cure)
+
+    def cure_of(self, table: str) -> str:
+        """Return what is to be done about a table's bad rows."""
+        return self._cures.get(table, "mend or remove them, or raise max_bad_fraction in [data]")
+
     def check(self) -> None:
-        """Stop when more rows of a table are bad than are tolerated in it.
+        """Stop when more rows of a table are bad than are tolerated in it, unless all are only to be listed.
 
         Raises:
             DataError: with the count, the first few rows and the way to see the rest.
         """
+        if self._stops:
+            self.judge()
+
+    def judge(self) -> None:
+        """Say whether a run would stop here.  Raises DataError, as `check`."""
         for table, places in self._places.items():
             limit = self._limits.get(table, self.max_fraction)
-            if self._stops and len(places) > limit * self._num_rows[table]:
+            if len(places) > limit * self._num_rows[table]:
                 self._stop(table, limit)
 
     def _stop(self, table: str, limit: float) -> NoReturn:
@@ -134,7 +148,7 @@ class Quarantine:
         raise DataError(
             f"{told}, more than the {100 * limit:.3g} % that are tolerated: {shown}{more}",
             where=Path(table).name,
-            advice="mend or remove them, or raise max_bad_fraction in [data]; `sensorium check` lists all",
+            advice=f"{self.cure_of(table)}; `sensorium check` lists all",
         )
 
     def num_bad(self, table: str) -> int:

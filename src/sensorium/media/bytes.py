@@ -145,7 +145,8 @@ def _open(path: Path, policy: MediaPolicy) -> int:
         _check_kind(path.stat().st_mode)
         descriptor = os.open(path, flags)
     except OSError as error:
-        raise MediaError(_REASONS.get(error.errno or 0, f"cannot be read: {error.strerror}")) from None
+        reason = _REASONS.get(error.errno or 0, f"cannot be read: {error.strerror}")
+        raise MediaError(reason, advice=_cure(path) if error.errno == errno.ENOENT else "") from None
     except RuntimeError:  # Python 3.11 and 3.12 report a loop of links so
         raise MediaError(_REASONS[errno.ELOOP]) from None
     except ValueError:
@@ -156,6 +157,16 @@ def _open(path: Path, policy: MediaPolicy) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _cure(path: Path) -> str:
+    """Say how a path that is not there should be written, where its form tells that another program wrote it."""
+    name = str(path)
+    if "\\" in name or re.search(r"(^|/)[A-Za-z]:/", name):
+        return "a Windows path: write / for \\, and start in the table's folder, or set folder in [data]"
+    if re.search("%[0-9A-Fa-f]{2}", name):
+        return "written as in a web address: write the file's own name, without %"
+    return ""
 
 
 def _check_roots(real: Path, policy: MediaPolicy) -> None:

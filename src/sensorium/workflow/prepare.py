@@ -269,7 +269,7 @@ def require_rows(part: Part, corpus: Corpus) -> None:
     raise DataError(
         f"none of its {len(part.row_N):,} rows can be used ({told})" + (f": {bad[0]}" if bad else ""),
         where=part.table.name,
-        advice="mend the table; `sensorium check` lists what is wrong",
+        advice=f"{corpus.quarantine.cure_of(part.table.path)}; `sensorium check` lists what is wrong",
     )
 
 
