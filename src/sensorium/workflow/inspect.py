@@ -124,8 +124,13 @@ def config_for(table: Table, spec: str, columns: list[ColumnFacts]) -> str:
     ]
     for column in inputs:
         facts = f"# {column.filled:.0%} of the rows have it, {column.distinct:,} distinct"
-        values = {"modality": column.kind, "encoder": ENCODER_OF[column.kind], "column": column.name}
-        values |= {"several": True} if column.is_listed else {}
+        values: dict[str, Any] = {
+            "modality": column.kind,
+            "encoder": ENCODER_OF[column.kind],
+            "column": column.name,
+        }
+        if column.is_listed:
+            values["several"] = True
         blocks.append(f"{facts}\n" + _section(f"inputs.{names[column.name]}", values))
     blocks.append(_section("target", {"column": target.name, "task": task}))
     blocks.append(_section("fusion", {"features": "concat", "width": 128}))
