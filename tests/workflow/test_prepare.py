@@ -57,7 +57,7 @@ def test_a_part_without_a_usable_row_is_refused_before_training(tmp_path, part, 
 def test_a_part_that_a_split_column_leaves_empty_is_refused(tmp_path):
     rows = "".join(f"word{i},{'a' if i % 2 else 'b'},train\n" for i in range(200)) + "x,,validation\n"
     (tmp_path / "t.csv").write_text("text,label,split\n" + rows)
-    with pytest.raises(DataError, match=r"t\.csv: none of its 1 rows can be used \(1 rows without target"):
+    with pytest.raises(DataError, match=r"t\.csv: none of its 1 rows can be used \(1 of 1 rows without target"):
         prepare(configured(tmp_path, 'train = "t.csv"\nsplit_column = "split"'))
 
 
