@@ -226,6 +226,21 @@ def test_a_verdict_rests_on_the_paired_test_where_there_is_one(mean, p, expected
     assert "better than every baseline" not in verdict(unpaired)
 
 
+def test_an_interval_of_a_handful_of_rows_tells_nothing_apart():
+    model = replace(system("this model", 1.0, 1.0, 1.0), rows=5)
+    found = facts(model=model, baselines=[system("x", 0.0)])
+    assert standing(found) == "open"
+    assert "better" not in verdict(found)
+    assert standing(facts(model=replace(model, rows=6), baselines=found.baselines)) == "better"
+
+
+def test_no_time_is_told_of_what_was_not_fitted_by_itself():
+    model = replace(system("this model", 0.8, 0.7, 0.9), seconds=61.0)
+    part, alone = (replace(system(n, 0.4), seconds=s) for n, s in (("transformer alone", None), ("x only", 6.0)))
+    assert "fitted for" not in verdict(facts(model=model, baselines=[part]))
+    assert "fitted for 6.0 s, the model for 61 s" in verdict(facts(model=model, baselines=[alone]))
+
+
 def test_the_best_baseline_of_an_error_rate_is_the_lowest():
     found = facts(
         metric="wer",

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from sensorium import Sensorium
+from sensorium.workflow.prepare import framed_targets
 from sensorium.workflow.train import RunResult
 
 GOOD, BAD = ["good", "great", "fine", "nice"], ["bad", "awful", "poor", "dull"]
@@ -229,3 +230,25 @@ def test_free_writing_is_tested_against_its_scorers_by_likelihood(tmp_path):
     rows = list(result.evaluation.likelihoods.values())
     nats, tokens = math.fsum(nll for nll, _ in rows), sum(num for _, num in rows)
     assert facts["metrics"]["perplexity"] == pytest.approx(math.exp(nats / tokens))
+
+
+@pytest.mark.parametrize(
+    ("sign", "told"), [("startseq {} endseq", True), ("<start> {} <end>", True), ("{}", False)]
+)
+def test_signs_of_tutorials_are_named_and_earn_nothing(tmp_path, sign, told):
+    rows = [("red", "a red ball"), ("blue", "the blue box is here"), ("green", "some green grass")] * 12
+    write(tmp_path / "train.csv", ("colour", "caption"), [(colour, sign.format(text)) for colour, text in rows])
+    config = {
+        "data": {"train": "train.csv"},
+        "inputs": {"colour": {"modality": "text", "encoder": "bag_of_words"}},
+        "target": {"column": "caption", "task": "caption"},
+        "language": {"scorers": ["ngram"]},
+    }
+    _, result, _ = fitted(tmp_path, config)
+    assert ("the model adds signs of its own" in framed_targets(result.prepared.train)) == told
+    assert not any("start" in text or "end" in text.split() for text in result.evaluation.said)
+    assert all(
+        "startseq" not in text and "start" not in text for texts in result.evaluation.right for text in texts
+    )
+    plain = {text for _, text in rows}
+    assert {text for texts in result.evaluation.right for text in texts} <= plain

@@ -80,6 +80,9 @@ def test_it_finds_far_more_than_chance(trained):
     assert "photo_to_caption_f1_at_5" in metrics  # two captions a photo
     assert "caption_to_photo_f1_at_5" not in metrics
     assert "perplexity" not in metrics
+    (difference,) = trained.differences  # a paired test of every query's first hit
+    assert difference.mean > 0
+    assert difference.p < 0.05
 
 
 def test_metrics_are_those_of_ranking_every_item_by_hand(trained):

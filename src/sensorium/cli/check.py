@@ -87,6 +87,7 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
 
 def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     from sensorium.model.saving import num_parameters
+    from sensorium.workflow.prepare import framed_targets
 
     facts: dict[str, Any] = {
         "task": prepared.task.name,
@@ -98,7 +99,8 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     }
     if prepared.test is not None:
         facts["test rows"] = prepared.test.num_rows
-    return facts | _left_out(prepared.corpora)
+    facts |= _left_out(prepared.corpora)
+    return facts | ({"note": told} if (told := framed_targets(prepared.train)) else {})
 
 
 def _left_out(corpora: Mapping[str, Corpus]) -> dict[str, int]:

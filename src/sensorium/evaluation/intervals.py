@@ -146,9 +146,11 @@ def _macro(judge: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Seque
 
 def _summed(value_RU: Floats, kind_U: NDArray[np.int64], num_kinds: int) -> Floats:
     """Sum the columns of each kind: (R, kinds)."""
-    sum_LR = np.zeros((num_kinds, len(value_RU)))
-    np.add.at(sum_LR, kind_U, value_RU.T)
-    return sum_LR.T
+    order_U = np.argsort(kind_U, kind="stable")
+    kind_K, start_K = np.unique(kind_U[order_U], return_index=True)
+    sum_RL = np.zeros((len(value_RU), num_kinds))
+    sum_RL[:, kind_K] = np.add.reduceat(value_RU[:, order_U], start_K, axis=1)
+    return sum_RL
 
 
 _BY_LABEL = {

@@ -24,6 +24,7 @@ from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.evaluation.metrics import unframed
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
@@ -126,9 +127,26 @@ def with_corpora(
     corpora = {name: build_corpus(config, model, part, quarantine=quarantine) for name, part in parts.items()}
     say_counts(corpora, say, label)
     say_notes(parts, say, label)
+    if told := framed_targets(corpora["train"]):
+        say(f"{label}{told}")
     answers = _answers(config, task, corpora["train"], model.tokenizer)
     train, validation, test = corpora["train"], corpora["validation"], corpora.get("test")
     return Prepared(model, task, answers, train, validation, test, quarantine, parts)
+
+
+def framed_targets(train: Corpus) -> str:
+    """Say it where all targets carry signs of their own for start and end; empty where they do not."""
+    words = train.target_text(0).split() if train.has_targets else []
+    if len(words) < 2 or unframed(words[0]) or unframed(words[-1]):
+        return ""
+    first, last = words[0], words[-1]
+    texts = (train.target_text(row).strip() for row in range(train.num_rows))
+    if not all(text.startswith(first) and text.endswith(last) for text in texts):
+        return ""
+    return (
+        f"every target begins with {first} and ends with {last}: the model adds signs of its own, and metrics "
+        "leave these out; better take them out of the table"
+    )
 
 
 def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:
