@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import os
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -115,3 +118,64 @@ def test_a_pipe_is_read(tmp_path):
 
 def test_blanks_tabs_and_line_ends_alone_part_fields():
     assert text_file.fields(" 10\u00a0000 \t CD\u3000x\x85y\x0bz \r\n") == ["10\u00a0000", "CD\u3000x\x85y\x0bz"]
+
+
+# Modules that open text in another way, and why they may.
+OTHERWISE = {
+    "core/text_file.py": "the opener itself",
+    "core/commit.py": "manifests, which this program writes",
+    "cli/environment.py": "files of the kernel",
+    "data/units.py": "files of the kernel",
+    "data/synthesis/speech.py": "the voices of espeak-ng, in encodings of their own",
+    "demo/run.py": "a file of this package",
+    "language/arpa.py": "to write",
+    "report/page.py": "a file of this package",
+    "data/readers_delimited.py": "csv.reader, over the opener's lines",
+}
+WRITTEN_HERE = {  # files that this program alone writes, into a run, a model or a cache
+    "data/cache.py", "data/keras_file.py", "data/packed.py", "data/published.py", "data/readers_av_digits.py",
+    "data/table.py", "data/text_preparer.py", "data/token_features.py", "data/tokenizers/saved.py",
+    "model/saving.py", "model/saving_tasks.py", "training/checkpoint.py", "training/metrics_log.py",
+    "workflow/compare.py", "workflow/lessons.py", "workflow/onnx_model.py", "workflow/reporting.py",
+    "workflow/reporting_again.py", "workflow/run_folder.py", "workflow/text_ngram.py",
+}  # fmt: skip
+SOURCE = Path(text_file.__file__).parents[1]
+
+
+def opens_text(call: ast.Call) -> str:
+    """Say how a call opens or parts text, '' for one that does not."""
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    owner = ast.unparse(function.value) if isinstance(function, ast.Attribute) else ""
+    modes = " ".join(ast.unparse(each) for each in (*call.args, *(word.value for word in call.keywords)))
+    if name in ("read_text", "TextIOWrapper") or (owner, name) in (
+        *[("csv", "reader"), ("csv", "DictReader"), ("json", "load"), ("tomllib", "load"), ("codecs", "open")],
+    ):
+        return name
+    if name == "open" and owner not in ("os", "Image", "av", "wave", "tarfile", "zipfile", "gzip"):
+        is_bytes = re.search(r"'[rwax]*b\+?'|'[wax]\+?'", modes) is not None
+        is_path = not owner or (owner.islower() and owner.split(".")[-1].endswith(("path", "file", ")")))
+        return name if is_path and not is_bytes else ""
+    return name if name == "splitlines" and "str(" not in owner else ""
+
+
+def test_no_file_of_a_user_is_read_as_text_in_another_way():
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        name = path.relative_to(SOURCE).as_posix()
+        if name not in {*OTHERWISE, *WRITTEN_HERE} and (ways := [w for call in calls if (w := opens_text(call))]):
+            found[name] = ways
+    assert found == {}, "take sensorium.core.text_file, or say here why not"
+    assert all((SOURCE / name).is_file() for name in {*OTHERWISE, *WRITTEN_HERE})
+
+
+def test_every_text_that_is_written_says_its_encoding():
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "write_text"
+            ):
+                assert any(word.arg == "encoding" for word in node.keywords), f"{path}:{node.lineno}"

@@ -50,3 +50,15 @@ def test_conll2000_has_its_published_size(reference_data):
     found = Table.open("conll:test.txt", reference_data / "text" / "conll2000")
     assert len(found) == 2012
     assert sum(len(words.split()) for words in found.column("words")) == 47_377
+
+
+def test_blanks_and_tabs_alone_part_columns(tmp_path):
+    row = table(tmp_path, "10\u00a0000\tCD\tO\nEuro\tNN\tO\n\n\u6771\u4eac\u3000\u99c5\tNN\tO\n").row
+    assert row(0) == {
+        "words": "10\u00a0000 Euro",
+        "pos": "CD NN",
+        "chunk": "O O",
+        "tags": "O O",
+        "tokens": "10\u00a0000\uffe8CD Euro\uffe8NN",
+    }
+    assert row(1)["words"] == "\u6771\u4eac\u3000\u99c5"

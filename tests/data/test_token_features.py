@@ -7,6 +7,8 @@ import torch
 
 from sensorium.core.errors import ConfigError, DataError, ModelError
 from sensorium.data.token_features import UNSEEN, TokenFeaturesPreparer, parse_template, shape
+from sensorium.data.tokenizers.tag import TagTokenizer
+from sensorium.evaluation.metrics_span import span_f1, token_accuracy
 
 TEXTS = ["He￨PRP reckons￨VBZ", "the￨DT deficit￨NN widened￨VBD"]
 
@@ -87,3 +89,13 @@ def test_bad_texts_and_files_are_refused(tmp_path):
 
 def test_shapes():
     assert [shape(word) for word in ("McDonald", "1,234.5", "U.S.", "the")] == ["XxXx", "d,d.d", "X.X.", "x"]
+
+
+def test_blanks_and_tabs_alone_part_tokens():
+    text = "10\u00a0000 Euro\t\u6771\u4eac\u3000\u99c5 a\u2028b\x85c"
+    preparer = TokenFeaturesPreparer(["0[0]"]).fit([text])
+    assert preparer.tokens(text) == ["10\u00a0000", "Euro", "\u6771\u4eac\u3000\u99c5", "a\u2028b\x85c"]
+    assert preparer(text).shape == (4, 1)
+    tags = TagTokenizer().fit(["B-M\u00a0x I-M\tO O"])
+    assert len(tags.encode("B-M\u00a0x I-M\tO O")) == 4
+    assert span_f1(["B-M\u00a0x O"], ["B-M\u00a0x O"]) == token_accuracy(["B-M\u00a0x O"], ["B-M\u00a0x O"]) == 1.0

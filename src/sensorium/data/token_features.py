@@ -1,6 +1,6 @@
 """Sparse features of tokens in their sentence, as hand-made taggers use them.
 
-Enters: a text of tokens parted by white space, each of one factor or more joined by '￨' ('He￨PRP').
+Enters: a text of tokens parted by blanks or tabs, each of one factor or more joined by '￨' ('He￨PRP').
 Leaves: (T, F) ids, one feature a template; 0 = a feature that training never showed.
 
 A template is terms joined by '|'; a term is FACTOR[OFFSET] or FACTOR.VIEW[OFFSET]:
@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.core.errors import ConfigError, DataError, ModelError
+from sensorium.core.text_file import fields
 from sensorium.core.types import Item
 from sensorium.data.hiding import HiddenTokens
 from sensorium.data.preparation import fingerprint_of
@@ -148,7 +149,7 @@ class TokenFeaturesPreparer:
         counts: Counter[str] = Counter()
         for item in items:
             if item is not None:
-                for column in self._columns(_text(item).split()):
+                for column in self._columns(fields(_text(item))):
                     counts.update(column)
         if not counts:
             raise DataError("there is no token to take features of", advice="check the column's name and cells")
@@ -161,7 +162,7 @@ class TokenFeaturesPreparer:
     def __call__(self, item: Item) -> Tensor:
         """Return ids, int32 (T, F).  Raises DataError."""
         find = self._ids().get
-        ids_FT = [[find(feature, UNSEEN) for feature in column] for column in self._columns(_text(item).split())]
+        ids_FT = [[find(feature, UNSEEN) for feature in column] for column in self._columns(fields(_text(item)))]
         id_TF = torch.tensor(ids_FT, dtype=torch.int32).t().contiguous()
         if len(id_TF) > self.max_tokens:  # the last ones kept still see what follows them
             self.truncated += 1
@@ -171,7 +172,7 @@ class TokenFeaturesPreparer:
 
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of a text, cut as its values are."""
-        return text.split()[: self.max_tokens]
+        return fields(text)[: self.max_tokens]
 
     def collate(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Pad to (U, T, F) with UNSEEN; mask (U, T) bool."""

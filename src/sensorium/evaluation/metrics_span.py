@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sensorium.core.errors import DataError
+from sensorium.core.text_file import fields
 from sensorium.data.tagging import spans
 from sensorium.evaluation.metrics import References, paired
 
@@ -110,7 +111,7 @@ def _aligned(predictions: Sequence[str], references: References) -> list[tuple[l
     """
     rows = []
     for number, (prediction, (reference, *_)) in enumerate(paired(predictions, references)):
-        tags, wanted = prediction.split(), reference.split()
+        tags, wanted = fields(prediction), fields(reference)
         if len(tags) > len(wanted):
             raise DataError(
                 f"{len(tags)} tags do not pair with the reference's {len(wanted)}", where=f"row {number}"

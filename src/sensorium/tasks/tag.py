@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.errors import DataError, ModelError
+from sensorium.core.text_file import fields
 from sensorium.core.types import Batch, Conditioning
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK
 from sensorium.data.corpus import Corpus, Failure
@@ -108,7 +109,7 @@ class Tag:
         name = tagged_inputs(model)[0]
         by_token: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
         for row, tokens in enumerate(_tokens(model, train, range(train.num_rows), name)):
-            for token, tag in zip(tokens, model.tokenizer.normalised(train.target_text(row)).split(), strict=False):
+            for token, tag in zip(tokens, fields(model.tokenizer.normalised(train.target_text(row))), strict=False):
                 by_token[token][tag] += 1
         overall: Counter[str] = Counter()
         for counts in by_token.values():

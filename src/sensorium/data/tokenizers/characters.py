@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from sensorium.core.text_file import fields
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,15 +31,18 @@ def one_line(text: str) -> str:
 
 
 _BLANKS = str.maketrans(dict.fromkeys("\t\n\v\f\r\0", " "))
-_SEPARATORS = "\x1c\x1d\x1e\x1f"  # blank to Python, not to C
+_ODD = "\0\v\f"
 
 
-def split_at_blanks(text: str, *, only_ascii: bool = False) -> list[str]:
-    """Return the stretches of `text` without white space, encodable.
+def split_at_blanks(text: str, *, as_c_does: bool = False) -> list[str]:
+    """Return the stretches of `text` between blanks, tabs and line ends, encodable.
+
+    A no-break space, or another blank that Unicode has beside these, is part of its word.
 
     Args:
-        only_ascii: split at C's blanks and NUL alone, so that a no-break space stays part of its word.
+        as_c_does: split at C's other blanks and NUL, too.
     """
-    if not only_ascii or (text.isascii() and "\0" not in text and not any(c in text for c in _SEPARATORS)):
-        return encodable(text).split()
-    return [token for token in encodable(text).translate(_BLANKS).split(" ") if token]
+    text = encodable(text)
+    if as_c_does and any(sign in text for sign in _ODD):
+        text = text.translate(_BLANKS)
+    return fields(text)

@@ -1,4 +1,4 @@
-"""One token a run of characters without white space, as it stands: tags, and texts that are split already.
+"""One token a run of characters between blanks, as it stands: tags, and texts that are split already.
 
 Enters: text such as 'B-NP I-NP O'.  Leaves: one id a tag; decoding joins them by blanks.
 With `scheme = "bioes"` the ids are of BIOES tags, while texts stay in BIO on both sides.
@@ -18,7 +18,7 @@ from sensorium.data.tokenizers.lexical import LexicalTokenizer
 
 
 class TagTokenizer(LexicalTokenizer):
-    """Split at white space alone."""
+    """Split at blanks, tabs and line ends alone."""
 
     name = "tag"
 

@@ -39,4 +39,4 @@ class WhitespaceTokenizer(LexicalTokenizer):
 
     def split(self, text: str) -> list[str]:
         """Return the stretches between ASCII's blanks."""
-        return split_at_blanks(text, only_ascii=True)
+        return split_at_blanks(text, as_c_does=True)

@@ -31,7 +31,7 @@ class WordTokenizer(LexicalTokenizer):
         """Settings; `vocabulary_size` includes the four special tokens.
 
         `segmenter` parts runs of Chinese characters: "character" needs nothing, "jieba" the extra `chinese`;
-        "blank" splits at white space alone, for texts that are tokenised already.
+        "blank" splits at blanks, tabs and line ends alone, for texts that are tokenised already.
         """
 
         vocabulary_size: int = Field(default=50_000, ge=5)
