@@ -219,6 +219,7 @@ def test_features_of_a_frozen_part_are_kept_too(tmp_path, reference_data):
 
 
 def test_digests_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests_module, "_UNSETTLED_NS", -1)  # as if the files were of yesterday
     items = media(tmp_path / "m", b"abc", b"def")
     memo = DigestMemo(tmp_path / "memo")
     first = list(memo.digests(items))

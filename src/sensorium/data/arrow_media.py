@@ -23,6 +23,7 @@ import numpy as np
 
 from sensorium.core.commit import KEPT, committed_folder
 from sensorium.core.errors import DataError
+from sensorium.core.file_state import file_state
 from sensorium.data.arrow_cells import Moments, holds_bytes
 from sensorium.data.cell_values import cell_of
 from sensorium.data.locking import exclusive
@@ -151,8 +152,7 @@ def as_arrow(parquet_file: Path) -> Path:
     import pyarrow
     from pyarrow import parquet
 
-    status = parquet_file.stat()
-    state = f"{parquet_file.name}:{status.st_size}:{status.st_mtime_ns}"
+    state = ":".join(map(str, [parquet_file.name, *file_state(parquet_file.stat())]))
     key = hashlib.blake2b(state.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     folder = parquet_file.parent / _KEPT / f"{parquet_file.stem}-{key}"
     kept = folder / f"{parquet_file.stem}.arrow"

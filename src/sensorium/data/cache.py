@@ -31,6 +31,7 @@ from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.data.digests import DigestMemo
 from sensorium.data.locking import exclusive
+from sensorium.data.media_policy import kept_under, policy_of
 from sensorium.data.packed import PackedTensors, PackedWriter, Segment
 from sensorium.data.preparing import Prepared, prepare_all
 
@@ -98,10 +99,10 @@ class PreparedCache:
             DiskError: it cannot be written.
             DataError: loader processes cannot start, or die again and again.
         """
-        shelf = self.shelf(preparer.fingerprint)
+        shelf = self.shelf(kept_under(preparer))
         digests: dict[int, str] = {}
         failures: dict[int, str] = {}
-        for i, answer in enumerate(self._memo.digests(items, getattr(preparer, "policy", None))):
+        for i, answer in enumerate(self._memo.digests(items, policy_of(preparer))):
             if isinstance(answer, SensoriumError):
                 failures[i] = str(answer)
             else:

@@ -1,4 +1,4 @@
-"""What is this file's content? SHA-256, remembered by (path, size, time of change, inode).
+"""What is this file's content? SHA-256, remembered by (path, size, times of writing and of change, inode).
 
 Enters: media.  Leaves: 64 hex digits each, or the reason why one cannot be read.
 The memo is a small SQLite file in the cache, safe for many processes; a broken one is made anew.
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from sensorium.core.errors import SensoriumError
+from sensorium.core.file_state import file_state
 from sensorium.core.types import Item, Media
-from sensorium.media.bytes import digest
+from sensorium.media.bytes import digest, require_allowed
 from sensorium.media.policy import MediaPolicy
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ class DigestMemo:
         answers: list[str | SensoriumError | None] = [known.get(place) for place in states]
         missing = [i for i, answer in enumerate(answers) if answer is None]
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
+            # What is known of a file says nothing of whether it may be opened today.
+            answers = list(pool.map(lambda pair: _allowed(*pair, policy), zip(items, answers, strict=True)))
             fresh = list(pool.map(lambda i: _digest(items[i], policy), missing))
         self._remember([(*states[i], new) for i, new in zip(missing, fresh, strict=True) if isinstance(new, str)])
         for i, new in zip(missing, fresh, strict=True):
@@ -87,6 +90,18 @@ class DigestMemo:
             return otherwise
 
 
+def _allowed(
+    item: Item, known: str | SensoriumError | None, policy: MediaPolicy | None
+) -> str | SensoriumError | None:
+    if known is None or policy is None or not isinstance(item, Media):
+        return known
+    try:
+        require_allowed(item, policy)
+    except SensoriumError as error:
+        return error.at(str(item))
+    return known
+
+
 def _digest(item: Item, policy: MediaPolicy | None) -> str | SensoriumError:
     assert isinstance(item, Media)
     try:
@@ -106,5 +121,6 @@ def _state(item: Item) -> tuple[bytes, str]:
         status = item.path.stat()
     except (OSError, ValueError):
         return b"", ""
-    is_settled = time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS
-    return path, f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}" if is_settled else ""
+    state = file_state(status)
+    is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _UNSETTLED_NS
+    return path, ":".join(map(str, state)) if is_settled else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sensorium.core.protocols import Preparer
+from sensorium.data.preparation import fingerprint_of
 from sensorium.media.policy import MediaPolicy
 
 
@@ -21,6 +22,19 @@ def policy_of(preparer: Preparer) -> MediaPolicy | None:
 def policy_of_all(preparers: Iterable[Preparer]) -> MediaPolicy:
     """Return what the preparers of one model may open; the default where none opens anything."""
     return next(filter(None, map(policy_of, preparers)), MediaPolicy())
+
+
+def kept_under(preparer: Preparer) -> str:
+    """Name what a preparer makes of media that it may open: tensors made under other caps are not asked for.
+
+    So a medium that a cap refuses today is refused, though it was prepared under a wider one.  Granted folders are
+    no part of the name, since equal content may lie in several.
+    """
+    policy = policy_of(preparer)
+    if policy is None:
+        return preparer.fingerprint
+    caps = policy.model_dump(mode="json", exclude={"roots"})
+    return f"{preparer.fingerprint}-{fingerprint_of('caps', **caps)}"
 
 
 def obey(preparers: Iterable[Preparer], policy: MediaPolicy) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sensorium.core.commit import KEPT, committed_folder, verify
 from sensorium.core.errors import DataError, ModelError
+from sensorium.core.file_state import file_state
 from sensorium.core.names import nearest
 from sensorium.data.cell_values import MARK, shown
 from sensorium.data.list_cells import ListedRows, Means
@@ -266,12 +267,11 @@ def _reopen(folder: Path, identity: Sequence[str | int]) -> _Content:
 
 
 def _identity(spec: TableSpec) -> list[str | int]:
-    """Name the file's present content by size and time of change, as `make` does."""
+    """Name the file's present content as it is known without reading it."""
     return [_ROW_FILE_VERSION, spec.kind, str(spec.path.resolve()), *_state(spec.path)]
 
 
 def _state(file: Path) -> list[int]:
     if not file.is_file():
         return []
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return file_state(file.stat())

@@ -100,6 +100,12 @@ def digest(media: Media, policy: MediaPolicy | None = None) -> str:
     return known.hexdigest()
 
 
+def require_allowed(media: Media, policy: MediaPolicy) -> None:
+    """Refuse a medium that may not be opened, whatever is known of it.  Raises MediaError, as `open_media`."""
+    if media.path is not None:
+        os.close(_open(media.path, policy))
+
+
 def open_media(media: Media, policy: MediaPolicy) -> BinaryIO:
     """Open the file of `media` for going through it; `member` and `span_s` are the caller's.
 

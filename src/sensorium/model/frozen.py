@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Encoded, Item, MediaBatch
+from sensorium.data.media_policy import obey, policy_of
 from sensorium.data.preparation import num_cut
 from sensorium.encoders.outlet import Features, Outlet, encode, feature_width_of, features_of
+from sensorium.media.policy import MediaPolicy
 
 
 class FeaturePreparer:
@@ -39,6 +41,15 @@ class FeaturePreparer:
         self.name = name
         self.modality = preparer.modality
         self.were_cut: Sequence[bool] = ()
+
+    @property
+    def policy(self) -> MediaPolicy | None:
+        """Return what the encoder's own preparer may open; None if it opens nothing."""
+        return policy_of(self.preparer)
+
+    @policy.setter
+    def policy(self, policy: MediaPolicy) -> None:
+        obey([self.preparer], policy)
 
     @property
     def truncated(self) -> int:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from sensorium.core.errors import UsageError
 from sensorium.core.types import Media
+from sensorium.data.media_policy import policy_of_all
 from sensorium.data.omissions import Omissions, omitted
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.video import Clip, clip_facts, read_video
@@ -113,8 +114,7 @@ def described(seen: Clip, side: int = 12) -> NDArray[np.float64]:
 
 
 def _policy(predictor: Predictor) -> MediaPolicy:
-    policies = [getattr(preparer, "policy", None) for preparer in predictor.model.preparers.values()]
-    return next((policy for policy in policies if policy is not None), MediaPolicy())
+    return policy_of_all(predictor.model.preparers.values())
 
 
 def _media(
