@@ -130,8 +130,9 @@ class _Search:
         device, num_nodes = trie.token_E.device, len(trie.token_E)
         if bool((trie.num_children_E[trie.leaf_N] > 0).any()):
             raise UsageError("one candidate begins another", advice="give each its EOS")
-        if num_best > len(trie.leaf_N.unique()):
-            raise UsageError(f"{num_best} of {len(trie.leaf_N.unique())} distinct candidates are asked for")
+        num_distinct = len(set(trie.leaf_N.tolist()))
+        if num_best > num_distinct:
+            raise UsageError(f"{num_best} of {num_distinct} distinct candidates are asked for")
         number_N = torch.arange(len(trie.leaf_N), device=device)
         first_E = torch.full((num_nodes,), len(trie.leaf_N), device=device)
         self._text_E = first_E.scatter_reduce(0, trie.leaf_N, number_N, "amin")

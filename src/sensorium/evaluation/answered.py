@@ -7,6 +7,7 @@ holds is rows x paths x words.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class Tally:
 
     outcome: Outcome = field(default_factory=list)
     likelihoods: dict[int, tuple[float, int]] = field(default_factory=dict)
+    num_rows: int = 0
 
 
 def answer_and_score(
@@ -48,10 +50,15 @@ def answer_and_score(
     decoding: DecodingConfig,
     batch_rows: int,
     advance: Advance | None = None,
+    seconds: float | None = None,
 ) -> list[Tally]:
     """Answer each request under each pattern, and score every row's target; a task without metrics only scores.
 
     Rows that could not be decoded are quarantined, and neither answered nor scored.
+
+    Args:
+        advance: told how many rows of how many are done.
+        seconds: stop after the batch that reaches this; under all patterns the same rows are then done.
 
     Raises:
         OutOfMemoryError: a batch does not fit.
@@ -61,14 +68,18 @@ def answer_and_score(
     if task.metrics:
         most = pieces.MOST_NUMBERS // (len(model.vocab) * (1 if answers else decoding.paths_per_row))
         size = max(1, min(size, most // len(patterns)))
-    total, done = sum(map(len, requests)), 0
+    started, total, done = time.perf_counter(), sum(map(len, requests)), 0
     for chunk in _chunks(requests, size):
         rows = [row for request in chunk for row in request]
         with torch.inference_mode(), named_memory_errors(batch_rows, WHILE_JUDGING):
             _take(tallies, model, task, corpus, chunk, patterns, answers, decoding)
         done += len(rows)
+        for tally in tallies:
+            tally.num_rows = done
         if advance is not None:
             advance(done, total)
+        if seconds is not None and time.perf_counter() - started >= seconds:
+            break
     return tallies
 
 

@@ -77,8 +77,11 @@ def evaluate_missing(
     max_rows: int | None = None,
     vectors: WordVectors | None = None,
     advance: Advance | None = None,
+    seconds: float | None = None,
 ) -> list[PatternResult]:
-    """Judge the first `max_rows` rows under every presence pattern; see `evaluate`.
+    """Judge the first `max_rows` rows under every presence pattern, or those that `seconds` suffice for.
+
+    See `evaluate_patterns`.
 
     Raises:
         UsageError: too many inputs.
@@ -96,6 +99,7 @@ def evaluate_missing(
         max_rows=max_rows,
         vectors=vectors,
         advance=advance,
+        seconds=seconds,
     )
     return [
         PatternResult(pattern, _num_complete(corpus, pattern, result.num_rows), result)

@@ -136,11 +136,15 @@ def evaluate_patterns(
     max_rows: int | None = None,
     vectors: WordVectors | None = None,
     advance: Advance | None = None,
+    seconds: float | None = None,
 ) -> list[Evaluation]:
     """Judge the same rows once for each pattern, the set of inputs that are shown; else as `evaluate`.
 
-    The patterns of a row stand in one batch, so that a medium is encoded once for all of them.  `seconds` is
-    each pattern's equal share of the time.
+    The patterns of a row stand in one batch, so that a medium is encoded once for all of them.  The seconds of a
+    result are each pattern's equal share of the time.
+
+    Args:
+        seconds: judge no further rows once so many have passed; the results say how many rows they are of.
     """
     started = time.perf_counter()
     rows = np.arange(corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows))
@@ -159,16 +163,17 @@ def evaluate_patterns(
         decoding=decoding,
         batch_rows=batch_rows,
         advance=advance,
+        seconds=seconds,
     )
-    seconds = (time.perf_counter() - started) / len(patterns)
+    num_rows, share_s = tallies[0].num_rows, (time.perf_counter() - started) / len(patterns)
     whole = Evaluation(
         task.name,
-        len(rows),
+        num_rows,
         {},
-        seconds,
+        share_s,
         comparable=comparable_by(model.tokenizer),
         vectors=vectors,
-        left_out=corpus.left_out.beyond(len(rows), corpus.num_rows),
+        left_out=corpus.left_out.beyond(num_rows, corpus.num_rows),
     )
     return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
 

@@ -135,7 +135,7 @@ def contributions(
         cond = model.condition(in_all_patterns(batch))
         rows = token_BT.repeat(num_patterns, 1), mask_BT.repeat(num_patterns, 1), cond
         log_p = score_in_pieces(model.scorer, *rows)
-    log_p_PBT = log_p.unflatten(0, (num_patterns, -1)).double().cpu()
+    log_p_PBT = log_p.view(num_patterns, -1, log_p.shape[1]).double().cpu()
     value_PB = load_value(value)(log_p_PBT)
     if not value_PB.isfinite().all():
         raise ModelError("the text is impossible without some input", advice="explain its probability instead")

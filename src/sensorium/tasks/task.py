@@ -173,7 +173,7 @@ def _distinct_rows(batch: Batch) -> tuple[Tensor, Tensor]:
         key_BK = torch.zeros(batch.num_rows, 1, dtype=torch.int64)
     else:
         key_BK = torch.stack([media.row_B.cpu() for media in batch.inputs.values()], 1)
-    _, of_B = key_BK.unique(dim=0, return_inverse=True)
+    _, of_B = torch.unique(key_BK, dim=0, return_inverse=True)
     first_U = torch.full((int(of_B.max()) + 1 if len(of_B) else 0,), batch.num_rows)
     return first_U.scatter_reduce(0, of_B, torch.arange(batch.num_rows), "amin"), of_B
 

@@ -13,12 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from sensorium.training.progress import Progress, Status
+from sensorium.training.progress import Progress, Stage, Status, Work
 
 
 def console_progress() -> Progress:
     """Return the progress that fits stderr: a bar on a terminal, plain lines off one."""
     return TerminalBar() if sys.stderr.isatty() else PlainLines()
+
+
+def stage(progress: Progress | None, title: str, unit: str = "rows") -> Stage:
+    """Return what shows a piece of work that is not training; None = as `console_progress`."""
+    return Stage(console_progress() if progress is None else progress, title, unit)
 
 
 class PlainLines:
@@ -33,9 +38,9 @@ class PlainLines:
         self._stream = stream
         self._every_s = every_s
         self._next_s = 0.0
-        self._pending: Status | None = None
+        self._pending: Status | Work | None = None
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Status | Work) -> None:
         """Print the status, if the last line is old enough."""
         self._pending = status
         if time.monotonic() >= self._next_s:
@@ -68,7 +73,7 @@ class TerminalBar:
         self._console = console or Console(stderr=True)
         self._bar: Bar | None = None
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Status | Work) -> None:
         """Redraw."""
         if self._bar is None:
             self._bar = self._begin()

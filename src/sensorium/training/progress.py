@@ -1,12 +1,20 @@
 """What a run tells about where it is, and who may listen.
 
-Enters: a `Status` about twice a second.  Leaves: nothing; `sensorium.training.console` shows it to a person.
+Enters: a `Status` about twice a second while it trains, a `Work` for whatever else takes more than two seconds.
+Leaves: nothing; `sensorium.training.console` shows it to a person.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
+
+Item = TypeVar("Item")
+
+_QUIET_S = 2.0
+_SHOWN_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +49,37 @@ class Status:
         return "  ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a piece of work stands that is not training: judging, explaining, remembering.
+
+    Attributes:
+        title: what is being done.
+        done, total: how much of how much, in `unit`.
+        elapsed_s, left_s: used, and estimated to go.
+    """
+
+    title: str
+    done: int
+    total: int
+    unit: str
+    elapsed_s: float
+    left_s: float
+
+    @property
+    def fraction(self) -> float:
+        """Return the share that is done, 0..1."""
+        return self.done / max(self.total, 1)
+
+    def __str__(self) -> str:
+        how_far = f"{self.done:,} of {self.total:,} {self.unit}"
+        return f"{self.title}: {how_far}  {clock(self.elapsed_s)}  {clock(self.left_s)} left"
+
+
 class Progress(Protocol):
     """Whoever shows runs' progress; one after the other may use it."""
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Status | Work) -> None:
         """Show where the run is."""
         ...
 
@@ -60,7 +95,7 @@ class Progress(Protocol):
 class Silent:
     """Show nothing."""
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Status | Work) -> None:
         """Show nothing."""
 
     def note(self, text: str) -> None:
@@ -68,6 +103,47 @@ class Silent:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class Stage:
+    """Show how far a piece of work is, from the third second on, and end the showing when it ends.
+
+    Args:
+        progress: who shows it.
+        title: what is being done.
+        unit: of what is counted.
+        now: tells seconds.
+    """
+
+    def __init__(
+        self, progress: Progress, title: str, unit: str = "rows", now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._progress, self._title, self._unit, self._now = progress, title, unit, now
+        self._started = now()
+        self._next_s = _QUIET_S
+        self._is_shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            self._progress.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell how much of how much is done."""
+        elapsed_s = self._now() - self._started
+        if elapsed_s < self._next_s or not done:
+            return
+        self._next_s, self._is_shown = elapsed_s + _SHOWN_EVERY_S, True
+        left_s = elapsed_s * (total - done) / done
+        self._progress.update(Work(self._title, done, total, self._unit, elapsed_s, left_s))
+
+    def over(self, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """Go through items, and tell after each how many of `total` are done."""
+        for number, item in enumerate(items, start=1):
+            yield item
+            self(number, total)
 
 
 def clock(seconds: float) -> str:

@@ -31,6 +31,7 @@ from sensorium.explain.shapley import Contributions
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Prediction, Task
+from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import (
@@ -199,7 +200,8 @@ class Sensorium:
         require_explainable((), value)
         predictor, config = self._asked(None)
         corpus = self._judged_rows(predictor, config, table)
-        return mean_over(predictor.model, corpus, value=value, max_rows=max_rows)
+        with stage(None, "sharing out what each input gave") as advance:
+            return mean_over(predictor.model, corpus, value=value, max_rows=max_rows, advance=advance)
 
     def evaluate(
         self,
@@ -227,17 +229,19 @@ class Sensorium:
         require_known(only or (), list(predictor.model.config.inputs), "input", where="only")
         require_metrics(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
         corpus = self._judged_rows(predictor, config, table)
-        return evaluate(
-            predictor.model,
-            self._judged_by(predictor, config, metrics),
-            corpus,
-            answers=predictor.answers,
-            decoding=predictor.decoding,
-            batch_rows=config.evaluation.batch_rows,
-            max_rows=max_rows or config.evaluation.max_rows,
-            only=None if only is None else frozenset(only),
-            vectors=config.word_vectors(),
-        )
+        with stage(None, "judging") as advance:
+            return evaluate(
+                predictor.model,
+                self._judged_by(predictor, config, metrics),
+                corpus,
+                answers=predictor.answers,
+                decoding=predictor.decoding,
+                batch_rows=config.evaluation.batch_rows,
+                max_rows=max_rows or config.evaluation.max_rows,
+                only=None if only is None else frozenset(only),
+                vectors=config.word_vectors(),
+                advance=advance,
+            )
 
     def evaluate_missing(
         self, table: str | Path | None = None, *, max_rows: int | None = None, task: str | None = None
@@ -249,16 +253,18 @@ class Sensorium:
         """
         predictor, config = self._asked(task)
         corpus = self._judged_rows(predictor, config, table)
-        return evaluate_missing(
-            predictor.model,
-            self._judged_by(predictor, config, None),
-            corpus,
-            answers=predictor.answers,
-            decoding=predictor.decoding,
-            batch_rows=config.evaluation.batch_rows,
-            max_rows=max_rows or config.evaluation.max_rows,
-            vectors=config.word_vectors(),
-        )
+        with stage(None, "judging what rows may lack") as advance:
+            return evaluate_missing(
+                predictor.model,
+                self._judged_by(predictor, config, None),
+                corpus,
+                answers=predictor.answers,
+                decoding=predictor.decoding,
+                batch_rows=config.evaluation.batch_rows,
+                max_rows=max_rows or config.evaluation.max_rows,
+                vectors=config.word_vectors(),
+                advance=advance,
+            )
 
     def _asked(self, task: str | None) -> tuple[Predictor, RunConfig]:
         """Return what answers a task, and its config."""

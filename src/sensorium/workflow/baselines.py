@@ -25,6 +25,7 @@ from sensorium.evaluation.retrieval import search_by_chance, summarise
 from sensorium.evaluation.runner import Evaluation, evaluate, judged, requests_of
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, GuessesMajority, Prediction
+from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.budget import reduced_budget
@@ -83,7 +84,7 @@ def measure_baselines(
     if len(prepared.model.parts) > 1:
         for name in prepared.model.parts:
             say(f"baseline: {name} alone")
-            found.append(single_scorer_baseline(config, prepared, corpus, name))
+            found.append(single_scorer_baseline(config, prepared, corpus, name, progress=progress))
     if len(config.model.read_inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
         for name in config.model.read_inputs if chosen is None else chosen:
@@ -122,9 +123,12 @@ def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> 
     return Baseline("majority", len(rows), found.metrics, None, row_scores(found))
 
 
-def single_scorer_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus, name: str) -> Baseline:
+def single_scorer_baseline(
+    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None
+) -> Baseline:
     """Judge one scorer of the fitted model by itself."""
-    result = _judged(config, prepared, prepared.model.scored_by(name), corpus)
+    title = f"judging {name} alone"
+    result = _judged(config, prepared, prepared.model.scored_by(name), corpus, title, progress)
     return Baseline(f"{name} alone", result.num_rows, result.metrics, None, row_scores(result))
 
 
@@ -142,18 +146,27 @@ def single_input_baseline(
     with scratch_run(f"the baseline '{name} only'") as scratch:
         fit_model(alone, model, prepared.train, prepared.validation, scratch, progress=progress)
     seconds = time.perf_counter() - started
-    result = _judged(config, prepared, model, corpus)
+    result = _judged(config, prepared, model, corpus, f"judging {name} only", progress)
     return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(result))
 
 
-def _judged(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> Evaluation:
-    return evaluate(
-        model,
-        prepared.task,
-        corpus,
-        answers=prepared.answers,
-        decoding=config.decoding.among(model.parts),
-        batch_rows=config.evaluation.batch_rows,
-        max_rows=config.evaluation.max_rows,
-        vectors=config.word_vectors(),
-    )
+def _judged(
+    config: RunConfig,
+    prepared: Prepared,
+    model: MultimodalLM,
+    corpus: Corpus,
+    title: str,
+    progress: Progress | None,
+) -> Evaluation:
+    with stage(progress, title) as advance:
+        return evaluate(
+            model,
+            prepared.task,
+            corpus,
+            answers=prepared.answers,
+            decoding=config.decoding.among(model.parts),
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=config.evaluation.max_rows,
+            vectors=config.word_vectors(),
+            advance=advance,
+        )

@@ -26,6 +26,7 @@ from sensorium.evaluation.runner import evaluate, requests
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, predict
+from sensorium.training.console import stage
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.prepare import build_corpus, open_parts
@@ -144,16 +145,18 @@ def measure(contestants: Sequence[Contestant], *, max_rows: int | None = None) -
 def _judge(contestant: Contestant, max_rows: int | None) -> tuple[dict[str, float], dict[str, str]]:
     config, predictor = contestant.config, contestant.predictor
     task = predictor.task
-    found = evaluate(
-        predictor.model,
-        task if isinstance(task, Finds) else judged_by(task, config.evaluation.metrics),
-        contestant.corpus,
-        answers=predictor.answers,
-        decoding=predictor.decoding,
-        batch_rows=config.evaluation.batch_rows,
-        max_rows=max_rows or config.evaluation.max_rows,
-        vectors=config.word_vectors(),
-    )
+    with stage(None, "judging") as advance:
+        found = evaluate(
+            predictor.model,
+            task if isinstance(task, Finds) else judged_by(task, config.evaluation.metrics),
+            contestant.corpus,
+            answers=predictor.answers,
+            decoding=predictor.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=max_rows or config.evaluation.max_rows,
+            vectors=config.word_vectors(),
+            advance=advance,
+        )
     rows = [contestant.corpus.where(row) for row, _, _ in found.predictions]
     texts = dict(zip(rows, found.said, strict=True))
     return found.metrics, texts

@@ -26,6 +26,7 @@ from sensorium.core.types import Media
 from sensorium.core.vocabulary import BOS
 from sensorium.data.corpus import Corpus
 from sensorium.data.table import Table
+from sensorium.evaluation.answered import Advance
 from sensorium.explain.maps import ENTRY_POINTS, METHODS
 from sensorium.explain.pictures import draw_contributions, draw_map
 from sensorium.explain.row import RowExplanation, explain_row
@@ -69,7 +70,12 @@ def require_explainable(methods: Sequence[str], value: str) -> None:
 
 
 def mean_over(
-    model: MultimodalLM, corpus: Corpus, *, value: str = "log_p", max_rows: int | None = None
+    model: MultimodalLM,
+    corpus: Corpus,
+    *,
+    value: str = "log_p",
+    max_rows: int | None = None,
+    advance: Advance | None = None,
 ) -> Contributions:
     """Average what each input gives to the targets of a corpus.  Raises UsageError: no row has a target."""
     num_rows = corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows)
@@ -85,6 +91,8 @@ def mean_over(
                 for tokens, mask in zip(batch.token_BT.tolist(), batch.mask_BT.tolist(), strict=True)
             ]
             yield from contributions(model, batch, ids, value)
+            if advance is not None:
+                advance(min(start + step, num_rows), num_rows)
 
     return mean_contributions(rows())
 

@@ -22,8 +22,9 @@ from sensorium.evaluation.runner import mean_nll
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.training.checkpoint import require_same_data
 from sensorium.training.config import TrainingConfig
+from sensorium.training.console import stage
 from sensorium.training.loop import FitReport, fit
-from sensorium.training.progress import Progress
+from sensorium.training.progress import Progress, Stage
 from sensorium.workflow.config import PretrainingConfig, RunConfig
 from sensorium.workflow.left_out import through_counts
 from sensorium.workflow.prepare import cache_folder
@@ -83,7 +84,7 @@ def fit_model(
         finally:
             model.through = model.teacher = None
         seconds["training"] = time.perf_counter() - started
-    weights, seconds_after = weigh(config, model, train, validation)
+    weights, seconds_after = weigh(config, model, train, validation, progress)
     seconds |= seconds_after
     if refits(config.training):
         started = time.perf_counter()
@@ -124,17 +125,24 @@ def rebalance(model: MultimodalLM, train: Corpus, validation: Corpus, batch_rows
 
 
 def weigh(
-    config: RunConfig, model: MultimodalLM, train: Corpus, validation: Corpus
+    config: RunConfig,
+    model: MultimodalLM,
+    train: Corpus,
+    validation: Corpus,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Fit what is fitted when all has descended; returns the mixture's weights, and the seconds by way."""
     model.eval()
     seconds = {}
     started = time.perf_counter()
     rows = config.evaluation.batch_rows
-    if model.fit_memories(batches(train, rows), batches(validation, rows)):
-        seconds["memory"] = time.perf_counter() - started
+    with stage(progress, "remembering", "batches") as told:
+        remembered = told.over(batches(train, rows), -(-train.num_rows // rows))
+        if model.fit_memories(remembered, batches(validation, rows)):
+            seconds["memory"] = time.perf_counter() - started
     started = time.perf_counter()
-    weights = fit_weights(model, validation, config.evaluation.batch_rows)
+    with stage(progress, "weighing the scorers", "batches") as told:
+        weights = fit_weights(model, validation, rows, told)
     seconds["weights"] = time.perf_counter() - started
     return weights, seconds
 
@@ -203,11 +211,14 @@ def _refit(
         refit_counts(model, [train, validation], config.evaluation.batch_rows)
 
 
-def fit_weights(model: MultimodalLM, validation: Corpus, batch_rows: int) -> dict[str, float]:
+def fit_weights(
+    model: MultimodalLM, validation: Corpus, batch_rows: int, told: Stage | None = None
+) -> dict[str, float]:
     """Fit the mixture's weights on held-out rows; empty if there is one scorer."""
     if len(model.parts) < 2:
         return {}
-    model.fit_weights(batches(validation, batch_rows))
+    held_out = batches(validation, batch_rows)
+    model.fit_weights(held_out if told is None else told.over(held_out, -(-validation.num_rows // batch_rows)))
     return dict(zip(model.parts, model.scorer.weights, strict=True))
 
 

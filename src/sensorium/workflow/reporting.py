@@ -11,7 +11,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from sensorium.report.inline_media import Inliner
 from sensorium.report.page import MAX_BYTES, write_page
 from sensorium.report.wording import duration
 from sensorium.tasks.task import Finds, Task
+from sensorium.training.console import stage
 from sensorium.training.metrics_log import read_metrics
+from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import mean_over
 from sensorium.workflow.prepare import BAD_ROWS, Say, quiet
@@ -43,6 +45,10 @@ logger = logging.getLogger(__name__)
 REPORT = "report.html"
 PATTERN_INPUTS, PATTERN_ROWS = 4, 256
 """Presence patterns are judged for at most so many inputs, on so many rows."""
+PATTERN_BATCH = 128
+"""Rows times patterns of one batch; between batches the time is looked at."""
+PATTERN_SECONDS, PATTERN_SHARE = 2.0, 0.1
+"""No further rows are judged under all patterns after so many seconds, or this share of what fitting took."""
 CONTRIBUTION_ROWS = 256
 SHOWN_BAD_ROWS = 200
 SHOWN_CONFIG_CHARACTERS = 50_000
@@ -67,10 +73,14 @@ class Judged:
     evaluation: Evaluation
     summary: Mapping[str, Any]
     counts: Mapping[str, int]
+    progress: Progress | None = None
 
 
-def try_report(judged: Judged, *, name: str = REPORT, say: Say = quiet) -> Path | None:
+def try_report(
+    judged: Judged, *, name: str = REPORT, progress: Progress | None = None, say: Say = quiet
+) -> Path | None:
     """Write the run's report; a failure is logged and said, and never stops a training."""
+    judged = replace(judged, progress=progress)
     return try_writing(lambda: write_report(judged, judged.run / name), judged.run, say)
 
 
@@ -145,16 +155,20 @@ def presence_patterns(judged: Judged) -> list[System]:
     inputs = list(judged.model.config.inputs)
     if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
         return []
-    found = evaluate_missing(
-        judged.model,
-        judged.task,
-        judged.corpus,
-        answers=judged.answers,
-        decoding=judged.decoding,
-        batch_rows=judged.config.evaluation.batch_rows,
-        max_rows=PATTERN_ROWS,
-        vectors=judged.evaluation.vectors,
-    )
+    fitting_s = sum(s for way, s in judged.summary["seconds"].items() if way != "evaluation")
+    with stage(judged.progress, "judging what rows may lack") as advance:
+        found = evaluate_missing(
+            judged.model,
+            judged.task,
+            judged.corpus,
+            answers=judged.answers,
+            decoding=judged.decoding,
+            batch_rows=min(judged.config.evaluation.batch_rows, PATTERN_BATCH),
+            max_rows=PATTERN_ROWS,
+            vectors=judged.evaluation.vectors,
+            advance=advance,
+            seconds=max(PATTERN_SECONDS, PATTERN_SHARE * fitting_s),
+        )
     return [
         System(
             name=" + ".join(result.inputs) or "nothing",
@@ -171,7 +185,8 @@ def _contributions(judged: Judged) -> tuple[str, list[tuple[str, float]]]:
     if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
         return "", []
     try:
-        given = mean_over(judged.model, judged.corpus, max_rows=CONTRIBUTION_ROWS)
+        with stage(judged.progress, "sharing out what each input gave") as advance:
+            given = mean_over(judged.model, judged.corpus, max_rows=CONTRIBUTION_ROWS, advance=advance)
     except SensoriumError as error:  # a target that is impossible without some input has no finite log p
         logger.info("no Shapley values: %s", error)
         return "", []

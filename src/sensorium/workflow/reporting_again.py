@@ -17,6 +17,7 @@ from sensorium.data.quarantine import Quarantine
 from sensorium.evaluation.runner import evaluate
 from sensorium.report.page import begins_page
 from sensorium.tasks.registry import judged_by
+from sensorium.training.console import stage
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.predictor import Predictor, load_predictors
 from sensorium.workflow.prepare import Say, build_corpus, open_parts, quiet
@@ -74,16 +75,18 @@ def _report(
     part = open_parts(config, quarantine)[summary["judged_on"]]
     corpus = build_corpus(config, predictor.model, part, quarantine=quarantine)
     say(f"judging {corpus.num_rows:,} {summary['judged_on']} rows")
-    evaluation = evaluate(
-        predictor.model,
-        task,
-        corpus,
-        answers=predictor.answers,
-        decoding=predictor.decoding,
-        batch_rows=config.evaluation.batch_rows,
-        max_rows=config.evaluation.max_rows,
-        vectors=config.word_vectors(),
-    )
+    with stage(None, "judging") as advance:
+        evaluation = evaluate(
+            predictor.model,
+            task,
+            corpus,
+            answers=predictor.answers,
+            decoding=predictor.decoding,
+            batch_rows=config.evaluation.batch_rows,
+            max_rows=config.evaluation.max_rows,
+            vectors=config.word_vectors(),
+            advance=advance,
+        )
     judged = Judged(
         config=config.replace(decoding=predictor.decoding),
         run=run,

@@ -15,6 +15,7 @@ from typing import Any
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.runner import evaluate
 from sensorium.model.saving_tasks import save_tasks
+from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
@@ -114,7 +115,8 @@ def train_tasks(
         for name, judged in result.tasks.items():
             own = config.tasks[name].replace(decoding=judged.decoding, name=f"{config.name}: {name}")
             if own.evaluation.report:
-                try_report(judged.judged(own, summary["tasks"][name]), name=f"report-{name}.html", say=say)
+                judged_task = judged.judged(own, summary["tasks"][name])
+                try_report(judged_task, name=f"report-{name}.html", progress=progress, say=say)
     return result
 
 
@@ -149,16 +151,18 @@ def _judged(
 ) -> RunResult:
     own = config.tasks[name].replace(decoding=decoding)
     corpus, judged_on = judged_corpus(task)
-    evaluation = evaluate(
-        task.model,
-        task.task,
-        corpus,
-        answers=task.answers,
-        decoding=decoding,
-        batch_rows=own.evaluation.batch_rows,
-        max_rows=own.evaluation.max_rows,
-        vectors=own.word_vectors(),
-    )
+    with stage(progress, f"judging {name}") as advance:
+        evaluation = evaluate(
+            task.model,
+            task.task,
+            corpus,
+            answers=task.answers,
+            decoding=decoding,
+            batch_rows=own.evaluation.batch_rows,
+            max_rows=own.evaluation.max_rows,
+            vectors=own.word_vectors(),
+            advance=advance,
+        )
     found = measure_baselines(own, task, corpus, progress=progress, say=lambda line: say(f"{name} {line}"))
     return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding, data_digests(own))
 

@@ -19,6 +19,7 @@ from sensorium.evaluation.intervals import intervals, row_scores
 from sensorium.evaluation.paired import Difference
 from sensorium.evaluation.runner import Evaluation, evaluate
 from sensorium.model.saving import save_model
+from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, differences, measure_baselines
 from sensorium.workflow.card import write_card
@@ -137,16 +138,18 @@ def train(
         config = config.replace(decoding=decoding)
         corpus, judged_on = judged_corpus(prepared)
         _save(config, prepared, run, write_card(config, None))
-        evaluation = evaluate(
-            prepared.model,
-            prepared.task,
-            corpus,
-            answers=prepared.answers,
-            decoding=config.decoding,
-            batch_rows=config.evaluation.batch_rows,
-            max_rows=config.evaluation.max_rows,
-            vectors=vectors,
-        )
+        with stage(progress, "judging") as advance:
+            evaluation = evaluate(
+                prepared.model,
+                prepared.task,
+                corpus,
+                answers=prepared.answers,
+                decoding=config.decoding,
+                batch_rows=config.evaluation.batch_rows,
+                max_rows=config.evaluation.max_rows,
+                vectors=vectors,
+                advance=advance,
+            )
         baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
         result = RunResult(
             run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
@@ -155,7 +158,7 @@ def train(
         write_json(run / "evaluation.json", summary)
         _save(config, prepared, run, write_card(config, summary))
         if config.evaluation.report:
-            try_report(result.judged(config, summary), say=say)
+            try_report(result.judged(config, summary), progress=progress, say=say)
     return result
 
 
