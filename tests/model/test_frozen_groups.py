@@ -56,7 +56,8 @@ def test_media_of_one_shape_pass_together(images: FeaturePreparer) -> None:
     prepared = list(prepare_all(items, images))
     assert isinstance(images, GroupPreparer)
     assert sizes == [4, 2]
-    for (value, failure), want in zip(prepared, alone, strict=True):
+    for (value, failure, is_cut), want in zip(prepared, alone, strict=True):
+        assert not is_cut
         assert not failure
         assert value is not None
         assert value.dtype == torch.float16

@@ -69,8 +69,8 @@ def _print(facts: dict[str, Any], bad: bool, as_json: bool) -> None:
 
 def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]]:
     from sensorium.workflow.config import RunConfig
-    from sensorium.workflow.prepare import prepare
     from sensorium.workflow.pretraining import prepare_pretraining
+    from sensorium.workflow.readiness import ready, require_ready
     from sensorium.workflow.tasks_config import TasksConfig, load_any
     from sensorium.workflow.tasks_prepare import prepare_tasks
 
@@ -78,9 +78,10 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
     yield {"config": str(path)}
     if isinstance(config, TasksConfig):
         for name, task in prepare_tasks(config, None, quarantine=quarantine).tasks.items():
+            require_ready(config.tasks[name], task)
             yield {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
     elif isinstance(config, RunConfig):
-        yield _prepared_facts(prepare(config, None, quarantine=quarantine))
+        yield _prepared_facts(ready(config, None, quarantine=quarantine)[0])
     else:
         yield _pretraining_facts(*prepare_pretraining(config, quarantine))
 

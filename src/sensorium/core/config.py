@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from sensorium.core import text_file
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.names import nearest
+from sensorium.core.strict_types import mistyped
 
 _MAX_BYTES = 10_000_000
 
@@ -27,6 +28,15 @@ class Section(BaseModel):
     """A frozen, keyword-only group of settings; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_of_its_type(cls, value: Any, info: ValidationInfo) -> Any:
+        told = mistyped(value, cls.model_fields[str(info.field_name)].annotation)
+        if told:
+            raise ValueError(f"should be {told}")
+        return value
+
     without_inputs: ClassVar[Mapping[str, Any]] = {}
     """Of a scorer: what is the default, where it differs, in a model that has no inputs."""
 
@@ -94,7 +104,7 @@ def known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
 def unknown_key(key: str, known: Sequence[str], source: Source) -> ConfigError:
     """Make the error for a key that nobody reads."""
     leaf = key.rpartition(".")[2]
-    advice = nearest(leaf, known, listed="known here:", cutoff=0.5)
+    advice = nearest(leaf, sorted(known), listed="known here:", cutoff=0.5)
     return ConfigError(f"unknown key '{key}'", where=source.where(key), advice=advice)
 
 

@@ -10,6 +10,7 @@ asked for.  Third parties add names from their own package:
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -56,5 +57,5 @@ def load(registry: Mapping[str, str], group: str, name: str, *, where: str = "")
                 return entry.load()
             except Exception as error:
                 raise ModelError(f"'{name}' from '{entry.value}' does not import: {error}", where=where) from error
-    kind = group.removeprefix("sensorium.").removesuffix("s").replace("_", " ")
+    kind = re.sub(r"(?<=ch)es$|s$", "", group.removeprefix("sensorium.")).replace("_", " ")
     raise ConfigError(f"no {kind} '{name}'", where=where, advice=nearest(name, names(registry, group)))

@@ -140,7 +140,8 @@ class ModelConfig(ConditionerConfig):
         So do scorers that read none of these, unless that leaves no scorer.
         """
         inputs = {name: choice for name, choice in self.inputs.items() if name in names}
-        left = {name: choice for name, choice in self.scorers.items() if choice.reads_any(names)} or self.scorers
+        able = {name: choice.only(names) for name, choice in self.scorers.items() if choice.reads_any(names)}
+        left = able or self.scorers
         pairs = zip(self.language.scorers, self.language.weights or (), strict=False)
         weights = tuple(weight for name, weight in pairs if name in left)
         kept = {name: share for name, share in self.language.internal.items() if name in left}
@@ -155,6 +156,10 @@ class ModelConfig(ConditionerConfig):
             language=language,
             scorers=left,
         )
+
+    def is_read_alone(self, name: str) -> bool:
+        """Say whether some scorer writes from this input alone; one that names other inputs cannot."""
+        return not self.scorers or any(choice.reads_any([name]) for choice in self.scorers.values())
 
     def scored_by(self, name: str) -> ModelConfig:
         """Return the same model with one of its scorers alone."""

@@ -57,8 +57,20 @@ class ScorerChoice(NamedTuple):
 
     def reads_any(self, inputs: Collection[str]) -> bool:
         """Say whether it reads one of `inputs`; a scorer that names none reads what there is."""
-        named = getattr(self.options, "inputs", ())
-        return not named or any(name in inputs for name in named)
+        return not self.named_inputs or any(name in inputs for name in self.named_inputs)
+
+    @property
+    def named_inputs(self) -> tuple[str, ...]:
+        """Return the inputs that its options name: `inputs`, or the one `input`; none if it takes what there is."""
+        one = getattr(self.options, "input", None)
+        return (*getattr(self.options, "inputs", ()), *(() if one is None else (one,)))
+
+    def only(self, inputs: Collection[str]) -> ScorerChoice:
+        """Return the same scorer, which reads of its named inputs these alone."""
+        if not getattr(self.options, "inputs", ()):
+            return self
+        left = tuple(name for name in self.named_inputs if name in inputs)
+        return self._replace(options=self.options.model_copy(update={"inputs": left}))
 
     def dump(self, name: str) -> dict[str, Any]:
         """Return the plain values of `[language.NAME]`; the kind only where the name does not say it."""
@@ -194,8 +206,15 @@ def _scorer(name: str, raw: Mapping[str, Any], source: Source, inputs: list[str]
         if key not in cls.Config.model_fields:
             raise unknown_key(f"{prefix}.{key}", ["scorer", *cls.Config.model_fields], source)
     options = cls.Config.parse(values if inputs else {**cls.Config.without_inputs, **values}, source, prefix)
-    for named in getattr(options, "inputs", ()):
+    choice = ScorerChoice(cls, options, kind)
+    key = f"{prefix}.input" if "input" in cls.Config.model_fields else f"{prefix}.inputs"
+    for named in choice.named_inputs:
         if named not in inputs:
-            where, advice = source.where(f"{prefix}.inputs"), nearest(named, inputs)
-            raise ConfigError(f"'{prefix}.inputs' names no input: '{named}'", where=where, advice=advice)
-    return ScorerChoice(cls, options, kind)
+            where, advice = source.where(key), nearest(named, inputs)
+            raise ConfigError(f"'{key}' names no input: '{named}'", where=where, advice=advice)
+    if "input" in cls.Config.model_fields and not choice.named_inputs and len(inputs) > 1:
+        advice = f"set {key} to one of {', '.join(inputs)}"
+        raise ConfigError(
+            f"'{name}' listens to one input, of {len(inputs)}", where=source.where(prefix), advice=advice
+        )
+    return choice

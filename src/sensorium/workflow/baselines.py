@@ -87,7 +87,12 @@ def measure_baselines(
             found.append(single_scorer_baseline(config, prepared, corpus, name, progress=progress))
     if len(config.model.read_inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
-        for name in config.model.read_inputs if chosen is None else chosen:
+        for name in config.model.read_inputs:
+            if chosen is not None and name not in chosen:
+                continue
+            if not config.model.is_read_alone(name):
+                say(f"no baseline of {name} only: every scorer reads other inputs")
+                continue
             say(f"baseline: {name} only")
             found.append(single_input_baseline(config, prepared, corpus, name, progress=progress))
     return found

@@ -192,8 +192,12 @@ def contenders_of(config: RunConfig, fusions: Sequence[str], say: Say = quiet) -
     names = list(dict.fromkeys(fusions)) or registry.names(FUSIONS, ENTRY_POINTS)
     for name in names:
         registry.load(FUSIONS, ENTRY_POINTS, name, where="--fusions")
-    found = [Contender("input", name) for name in config.model.inputs]
-    if isinstance(load_task(config.model.target.task), Decodes):
+    alone = [name for name in config.model.inputs if config.model.is_read_alone(name)]
+    found = [Contender("input", name) for name in alone]
+    if len(alone) < len(config.model.inputs):
+        left = ", ".join(name for name in config.model.inputs if name not in alone)
+        say(f"no late fusion, and nothing of {left} only: every scorer reads other inputs")
+    elif isinstance(load_task(config.model.target.task), Decodes):
         say(f"no late fusion: '{config.model.target.task}' has a way of its own to answer, by one model")
     else:
         found.append(Contender("late", LATE))

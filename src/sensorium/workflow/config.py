@@ -7,12 +7,13 @@ is read.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
 from sensorium.core.errors import ConfigError
@@ -26,6 +27,7 @@ from sensorium.model.config import ConditionerConfig, ModelConfig
 from sensorium.model.taking import absolute_spec, is_run
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.training.config import TrainingConfig
+from sensorium.workflow.config_names import require_names
 
 
 class DataConfig(Section):
@@ -79,6 +81,13 @@ class RunSection(Section):
     """`[run]`: the run's name; folders are `runs/NAME-NNN`."""
 
     name: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str | None) -> str | None:
+        if name is not None and (not re.fullmatch(r"[\w][\w .+@-]{0,99}", name) or name.endswith((" ", "."))):
+            raise ValueError("a run's name is one folder's: up to 100 letters, digits, blanks and _ . + @ -")
+        return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +188,11 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     values = with_absolute_paths(values, folder)
     model = model_config.parse(values, source, default_tokenizer=default_tokenizers())
     _require_known_folds(model, sections["training"], source)
+    decoding, judged = sections["decoding"], sections["evaluation"]
+    assert isinstance(decoding, DecodingConfig)
+    assert isinstance(judged, EvaluationConfig)
+    has_vectors = judged.vectors is not None
+    require_names(model, decoding, judged.baseline_inputs, has_vectors=has_vectors, source=source)
     run = sections.pop("run")
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
 from sensorium.workflow.provenance import data_digests
+from sensorium.workflow.readiness import require_ready
 from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import opened_run, task_folder, write_decoding, write_json
@@ -101,6 +102,8 @@ def train_tasks(
     """
     with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         prepared = prepare_tasks(config, run, say=say)
+        for name, task in prepared.tasks.items():
+            require_ready(config.tasks[name], task)
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}
         _save(prepared, run, decoding, _card(config, {}))

@@ -27,9 +27,9 @@ from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
 from sensorium.workflow.known_data import known_of
 from sensorium.workflow.lessons import kept_lessons
-from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
+from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.provenance import data_digests, versions
-from sensorium.workflow.refitting import require_test_rows
+from sensorium.workflow.readiness import ready
 from sensorium.workflow.reporting import Judged, try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import opened_run, write_decoding, write_json
@@ -113,9 +113,7 @@ def train(
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
     with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
-        vectors = config.word_vectors()  # before anything that takes long
-        prepared = prepare(config, run, say=say)
-        require_test_rows(config, prepared.test)
+        prepared, vectors = ready(config, run, say=say)
         fitted = fit_model(
             config,
             prepared.model,

@@ -1,0 +1,48 @@
+"""Everything that a run of one task would refuse after its rows are read: asked by `train` and `check` alike.
+
+Enters: a RunConfig.  Leaves: what `prepare` makes of it, and the word vectors that texts are judged with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sensorium.core.errors import ConfigError
+from sensorium.data.quarantine import Quarantine
+from sensorium.data.word_vectors import WordVectors
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
+from sensorium.workflow.refitting import require_test_rows
+from sensorium.workflow.teaching_runs import teacher_of
+
+
+def ready(
+    config: RunConfig, run: Path | None = None, *, say: Say = quiet, quarantine: Quarantine | None = None
+) -> tuple[Prepared, WordVectors | None]:
+    """Prepare a run up to its first step, and refuse what would end it later.
+
+    Raises:
+        ConfigError, DataError, ModelError: as `prepare` and `require_ready`.
+    """
+    vectors = config.word_vectors()  # before anything that takes long
+    prepared = prepare(config, run, say=say, quarantine=quarantine)
+    require_ready(config, prepared)
+    return prepared, vectors
+
+
+def require_ready(config: RunConfig, prepared: Prepared) -> None:
+    """Refuse what would end a run after its training.
+
+    Raises:
+        ConfigError: no rows to judge a refitted model on; rescoring that would have nothing to rescore.
+        ModelError: no whole model to learn from, or one that cannot teach this one.
+    """
+    require_test_rows(config, prepared.test)
+    if prepared.model.learns:
+        teacher_of(config, prepared.model)
+    rescore = config.decoding.rescore
+    if rescore is not None and rescore.weights is None and prepared.answers is not None:
+        advice = "leave it out, or set target.closed = false"
+        raise ConfigError(
+            "known answers are compared exactly, not searched", where="decoding.rescore", advice=advice
+        )
