@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from sensorium.cli.main import app
+from sensorium.cli.main import app, main
 from sensorium.core.errors import DataError
 from sensorium.workflow.config import load_config
 from sensorium.workflow.train import train
@@ -48,3 +48,15 @@ def test_bad_rows_beyond_the_tolerance_are_listed_before_check_fails(tmp_path, m
     assert len(json.loads(checked.stdout)["bad"]) == 10
     assert isinstance(checked.exception, DataError)
     assert "10 of 100 rows quarantined" in str(checked.exception)
+
+
+@pytest.mark.parametrize(
+    "words", [["describe"], ["evaluate"], ["report"], ["check"], ["init"], ["predict", "--input", "a=b"]]
+)
+def test_a_name_that_no_file_can_have_is_one_sentence(words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["sensorium", words[0], "x" * 300, *words[1:]])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code in (2, 3)
+    assert capsys.readouterr().err.startswith("sensorium: error: xxx")

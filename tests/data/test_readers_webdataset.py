@@ -99,6 +99,13 @@ def test_folders_endings_and_holes(tmp_path, caplog):
     assert len(preparer(preparer.item(table.row(0)["1.flac"], table.folder))) == pytest.approx(100, abs=3)
 
 
+def test_a_member_called_key_is_left_out_and_counted(tmp_path, caplog):
+    write_shard(tmp_path / "a.tar", [("1.key", b"k"), ("1.txt", b"one"), ("2.txt", b"two"), ("2.key", b"k")])
+    table = Table.open("webdataset:a.tar", tmp_path)
+    assert [table.row(i) for i in range(2)] == [{"key": "1", "txt": "one"}, {"key": "2", "txt": "two"}]
+    assert "are left out (key: 2)" in caplog.text
+
+
 def test_bad_rows_are_named(tmp_path):
     write_shard(
         tmp_path / "a.tar",

@@ -146,6 +146,8 @@ def main() -> None:
         _silence_stdout()
         sys.exit(0)
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # whichever path it was, no file can be called so
+            _fail(f"{str(error.filename)[:80]}...: {error.strerror}", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         _fail(f"{error.filename or 'disk'}: {error.strerror}", 5)

@@ -20,11 +20,12 @@ or prefix ("coco:"); it is a function from a path, and its options by keyword, t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -67,6 +68,7 @@ HUB = frozenset({"hf:"})
 
 _OPTIONS = re.compile(r"\?(\w+=[^?]*)$")
 
+_SHOWN = 80
 MAX_CELL_BYTES = 10_000_000
 
 
@@ -124,13 +126,14 @@ class TableSpec:
 
         Raises:
             ConfigError: no reader for its prefix or suffix.
+            DataError: no file can be called so.
         """
         kinds = registry.names(READERS, ENTRY_POINTS)
         for kind in kinds:
             if kind.endswith(":") and spec.startswith(kind):
                 rest, options = split_options(spec.removeprefix(kind))
                 return cls(spec, _placed(kind, rest, folder), kind, options)
-        path = folder / Path(spec).expanduser()
+        path = _nameable(spec, folder)
         if path.suffix.lower() in kinds:
             return cls(spec, path, path.suffix.lower())
         if path.is_dir():
@@ -170,18 +173,39 @@ def split_options(text: str) -> tuple[str, dict[str, str]]:
 
 
 def absolute_spec(spec: str, folder: Path) -> str:
-    """Make the path of a spec absolute, relative to `folder`; its options, and names on a hub, stay as they are."""
+    """Make the path of a spec absolute, relative to `folder`; its options, and names on a hub, stay as they are.
+
+    Raises:
+        DataError: no file can be called so.
+    """
     prefix, colon, rest = spec.partition(":")
     if not colon or "/" in prefix or "\\" in prefix:
-        return str((folder / Path(spec).expanduser()).resolve())
+        return str(_nameable(spec, folder).resolve())
     text = split_options(rest)[0]
     path = _placed(f"{prefix}:", text, folder)
     return spec if path == Path(text) else f"{prefix}:{path.resolve()}{rest[len(text) :]}"
 
 
 def _placed(kind: str, text: str, folder: Path) -> Path:
-    path = folder / Path(text).expanduser()
+    path = _nameable(text, folder)
     return Path(text) if kind in HUB and not path.exists() else path
+
+
+def _nameable(text: str, folder: Path) -> Path:
+    """Return the path that `text` is.  Raises DataError where the system can have no such file."""
+    where = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    try:
+        path = folder / Path(text).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # for its reader, or whoever writes it, to say
+    except OSError as error:
+        raise DataError(f"no such table: {error.strerror}", where=where) from None
+    except ValueError:
+        raise DataError("no such table: its name is no file's name", where=repr(where)) from None
+    except RuntimeError as error:
+        raise DataError(f"no such table: {error}", where=where) from None
+    return path
 
 
 def open_rows(spec: TableSpec) -> RowStream:
@@ -189,14 +213,29 @@ def open_rows(spec: TableSpec) -> RowStream:
 
     Raises:
         ConfigError: an option that its reader does not have.
-        DataError: no such file, not readable, empty, or not of its format.
+        DataError: no such file, not readable, empty, or not of its format; while rows are read, too.
     """
     reader: Reader = registry.load(READERS, ENTRY_POINTS, spec.kind, where=spec.name)
     _check_options(spec, reader)
+    with _told(spec):
+        stream = reader(spec.path, **spec.options)
+        return replace(stream, rows=_guarded(spec, stream.rows))
+
+
+def _guarded(spec: TableSpec, rows: Iterator[Row | BadLine]) -> Iterator[Row | BadLine]:
+    """Go through the rows; readers are lazy, so files may fail only now."""
+    with _told(spec):
+        yield from rows
+
+
+@contextlib.contextmanager
+def _told(spec: TableSpec) -> Iterator[None]:
     try:
-        return reader(spec.path, **spec.options)
-    except FileNotFoundError:
-        raise DataError("no such table", where=str(spec.path)) from None
+        yield
+    except FileNotFoundError as error:
+        is_it = error.filename is None or str(error.filename) == str(spec.path)
+        what = "no such table" if is_it else f"lacks its file '{error.filename}'"
+        raise DataError(what, where=str(spec.path)) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=str(spec.path)) from None
 

@@ -135,12 +135,15 @@ def _with(
         return sample
     if isinstance(member, str):
         return member
-    if ending in sample:
+    if ending in sample and ending != KEY:
         return f"has two members ending in '.{ending}'"
     kind = ending.rpartition(".")[2]
     if kind in MEDIA:
         name = PurePosixPath(member.name).name
         return sample | {ending: with_range(cell, name, member.offset, member.num_bytes)}
+    if ending == KEY:  # a column of that name says which row it is
+        left_out[ending] += 1
+        return sample
     if kind in TEXTS or kind in OBJECTS:
         try:
             text = _text(file, member)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from sensorium.core.commit import Kind, committed_folder
-from sensorium.core.errors import UsageError
+from sensorium.core.errors import DataError, UsageError
 from sensorium.core.protocols import Preparer
 from sensorium.core.registry import load
 from sensorium.core.types import Media
@@ -117,6 +117,8 @@ def table_row(predictor: Predictor, spec: str) -> tuple[dict[str, Any], str]:
     if not name or not line.isdigit():
         raise UsageError("expected TABLE:LINE", where=f"--row {spec}")
     table = predictor.read_from(Table.open(name, Path()))
+    if not len(table):
+        raise DataError("has no rows", where=table.name)
     found = next((i for i in range(len(table)) if table.where(i).endswith(f":{line}")), None)
     if found is None:
         raise UsageError(f"has no row at line {line}", where=table.name, advice=f"the first is {table.where(0)}")
