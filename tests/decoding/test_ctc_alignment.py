@@ -55,8 +55,9 @@ def test_words_have_times_and_confidences():
     for frame, token in enumerate([0, 4, 4, 5, 6, 0, 5, 0]):
         log_y_FV[frame, token] = np.log(0.4 + 0.05 * frame)
     tokens = (4, 5, 6, 5)
-    words = timed_words(align(log_y_FV, tokens), tokens, texts, " ", 0.5)
+    pieces = [texts[token] for token in tokens]
+    words = timed_words(align(log_y_FV, tokens), pieces, " ", 0.5)
     assert [(w.text, w.start_s, w.end_s) for w in words] == [("ab", 0.5, 2.0), ("b", 3.0, 3.5)]
     assert words[0].confidence == pytest.approx(np.sqrt((0.45 + 0.5) / 2 * 0.55))
     assert words[1].confidence == pytest.approx(0.7)
-    assert timed_words([], (), texts, " ", 0.5) == []
+    assert timed_words([], [], " ", 0.5) == []

@@ -85,3 +85,67 @@ def test_silent_windows() -> None:
     word = Transcription("a", 1.0, (), (TimedWord("a", 5.0, 5.5, 1.0),))
     joined = join([NOTHING, word], parts, RATE_HZ)
     assert (joined.text, joined.words[0].start_s, joined.no_speech) == ("a", 12.0, False)
+
+
+def sounds(*words: tuple[str, float, float, float]) -> Transcription:
+    timed = tuple(TimedWord(*word) for word in words)
+    return Transcription(" ".join(word.text for word in timed), 0.9, (), timed)
+
+
+MILLISECONDS = [Window(0, 6000, 0), Window(4800, 10800, 5400)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "said"),
+    [
+        # Each hears it on its own side of the cut, and hears something else.
+        (("moaning", 5.0, 5.7, 0.9), ("morning", 0.25, 1.0, 0.9), "good moaning all"),
+        (("moaning", 5.0, 5.7, 0.5), ("morning", 0.25, 1.0, 0.9), "good morning all"),
+        # Each hears it on the other's side of the cut.
+        (("moaning", 5.15, 5.9, 0.9), ("morning", 0.15, 0.8, 0.5), "good moaning all"),
+        (("moaning", 5.15, 5.9, 0.5), ("morning", 0.15, 0.8, 0.9), "good morning all"),
+        # Two words whose times run into each other a little are two words.
+        (("fine", 5.0, 5.4, 0.9), ("morning", 0.55, 1.0, 0.9), "good fine morning all"),
+    ],
+)
+def test_a_word_on_the_cut_is_written_once(left, right, said) -> None:
+    heard = [sounds(("good", 4.0, 4.4, 0.9), left), sounds(right, ("all", 1.2, 1.4, 0.9))]
+    found = join(heard, MILLISECONDS, 1000)
+    assert found.text == said
+    assert all(a.end_s <= b.start_s < b.end_s for a, b in pairwise(found.words))
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    seed=st.integers(0, 10**6),
+    shift_s=st.floats(-0.05, 0.05),
+    window=st.integers(300, 900),
+    share=st.floats(0.2, 0.5),
+)
+def test_what_windows_hear_otherwise_is_as_many_words(seed: int, shift_s: float, window: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    said = [(str(n), 0.3 + 0.6 * n + float(rng.uniform(0, 0.1))) for n in range(40)]
+    samples_N = rng.normal(size=2600).astype(np.float32)
+    parts = windows(samples_N, RATE_HZ, window / RATE_HZ, share * window / RATE_HZ)
+    heard = []
+    for number, part in enumerate(parts):
+        one = heard_in(said, part, shift_s * (number % 2), True)
+        words = tuple(
+            TimedWord(
+                f"{word.text}x{number}" if rng.random() < 0.5 else word.text,
+                word.start_s,
+                word.end_s,
+                float(rng.uniform(0.2, 1)),
+            )
+            for word in one.words
+        )
+        heard.append(Transcription(" ".join(word.text for word in words), 0.5, (), words))
+    found = join(heard, parts, RATE_HZ)
+    assert [word.text.partition("x")[0] for word in found.words] == [text for text, _ in said]
+    assert all(a.end_s <= b.start_s < b.end_s for a, b in pairwise(found.words))
+
+
+def test_one_window_is_written_as_it_is_heard() -> None:
+    whole = sounds(("good", 4.0, 4.4, 0.9), ("morning", 5.0, 5.7, 0.6))
+    found = join([whole], [Window(0, 6000, 0)], 1000)
+    assert (found.text, found.words) == (whole.text, whole.words)

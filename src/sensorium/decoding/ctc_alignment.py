@@ -8,7 +8,7 @@ Letters: F frames, L tokens, S = 2 L + 1 places of the lattice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,28 +57,59 @@ def align(log_y_FV: NDArray[np.floating], tokens: Sequence[int]) -> list[Span]:
     return [Span(int(a), int(b), float(p_F[a:b].mean())) for a, b in zip(first_L, end_L, strict=True)]
 
 
+def text_of_each(tokens: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:
+    """Return what each token adds to the text before it, so that together they are the text.
+
+    A tokenizer may change what it has written once it reads on (a space before a comma, half a character): that is
+    added to the first token that differs.
+    """
+    pieces: list[str] = []
+    before = ""
+    for n in range(len(tokens)):
+        now = decode(tokens[: n + 1])
+        same = next(
+            (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now))
+        )
+        for k in range(n - 1, -1, -1):  # take back what is no longer said
+            if same >= len(before):
+                break
+            kept = max(len(pieces[k]) - (len(before) - same), 0)
+            before, pieces[k] = before[: len(before) - len(pieces[k]) + kept], pieces[k][:kept]
+        pieces.append(now[len(before) :])
+        before = now
+    return pieces
+
+
 def timed_words(
-    spans: Sequence[Span], tokens: Sequence[int], texts: Sequence[str], delimiter: str, seconds_per_frame: float
+    spans: Sequence[Span], pieces: Sequence[str], delimiter: str, seconds_per_frame: float
 ) -> list[TimedWord]:
     """Gather the tokens between delimiters into words.
 
     Args:
         spans: one a token.
-        tokens: the ids.
-        texts: the text of every id.
-        delimiter: the token's text that parts words.
+        pieces: what each token adds to the text; it may begin a new word, or hold several.
+        delimiter: what parts words.
         seconds_per_frame: distance of frames.
     """
     words: list[TimedWord] = []
     held: list[tuple[str, Span]] = []
-    for token, span in [*zip(tokens, spans, strict=True), (None, None)]:
-        if token is not None and span is not None and texts[token] != delimiter:
-            held.append((texts[token], span))
-        elif held:
-            confidence = float(np.exp(np.mean([np.log(max(s.confidence, 1e-30)) for _, s in held])))
-            start_s, end_s = held[0][1].first * seconds_per_frame, held[-1][1].end * seconds_per_frame
-            words.append(TimedWord("".join(text for text, _ in held), start_s, end_s, confidence))
-            held = []
+
+    def close() -> None:
+        text = "".join(piece for piece, _ in held).strip(delimiter)
+        spoken = [span for piece, span in held if piece.strip(delimiter)]
+        held.clear()
+        if spoken:
+            confidence = float(np.exp(np.mean([np.log(max(s.confidence, 1e-30)) for s in spoken])))
+            start_s, end_s = spoken[0].first * seconds_per_frame, spoken[-1].end * seconds_per_frame
+            words.append(TimedWord(text, start_s, end_s, confidence))
+
+    for piece, span in zip(pieces, spans, strict=True):
+        if piece.startswith(delimiter):
+            close()
+        held.append((piece, span))
+        if piece.endswith(delimiter):
+            close()
+    close()
     return words
 
 

@@ -10,11 +10,30 @@ boost that has been spelled, so that it stays in the beam; it gives that back sh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from sensorium.core.errors import UsageError
+from sensorium.core.vocabulary import UNK, Vocab
 from sensorium.decoding.ctc_layer import Floats, Ints
+
+
+class Tokenizer(Protocol):
+    """What spells hot words."""
+
+    @property
+    def vocab(self) -> Vocab:
+        """Return the tokens."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids; UNK for what the vocabulary lacks."""
+        ...
+
+    def normalised(self, text: str) -> str:
+        """Return the text as the model would write it."""
+        ...
 
 
 class HotWords:
@@ -67,6 +86,30 @@ class HotWords:
         """Return the last word's boost less what was lent for it, (N,)."""
         ended_N: Floats = self._earned_E[state_N] - self._lent_E[state_N]
         return ended_N
+
+
+def spelled(tokenizer: Tokenizer, hot_words: Mapping[str, float]) -> dict[tuple[int, ...], float]:
+    """Return the boosts by the tokens of each word, as the tokenizer writes it.
+
+    Raises:
+        UsageError: a word of letters that the model has not, or a model that does not write letters.
+    """
+    boosts: dict[tuple[int, ...], float] = {}
+    for word, boost in hot_words.items():
+        written = tokenizer.normalised(word)
+        tokens = tokenizer.encode(word)
+        unknown = [letter for letter in dict.fromkeys(written) if letter not in tokenizer.vocab]
+        parted = [*tokens, tokenizer.vocab.id(" ") if " " in tokenizer.vocab else UNK, *tokens]
+        is_long = any(len(tokenizer.vocab.tokens[token]) > 1 for token in tokens if token != UNK)
+        if is_long or tokenizer.encode(f"{word} {word}") != parted:
+            what = (
+                f"hot word {word}: hot words are spelled letter by letter, and this model's tokens are no letters"
+            )
+            raise UsageError(what, advice="train it with tokenizer = 'character' in [target]")
+        if unknown or not tokens or UNK in tokens:
+            raise UsageError(f"hot word {word}: the model has no letters {', '.join(unknown)}")
+        boosts[tuple(tokens)] = max(boost, boosts.get(tuple(tokens), 0.0))
+    return boosts
 
 
 def _children(node_of: Mapping[tuple[int, ...], int], num_classes: int, delimiter: int) -> Ints:

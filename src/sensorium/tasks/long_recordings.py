@@ -4,7 +4,8 @@ Enters: samples, then one `Transcription` a window.  Leaves: the windows, then o
 
 Windows are evenly spaced and overlap by `overlap_s` at least.  Of an overlap the earlier window's words are taken
 up to a cut, the later one's from there on.  The cut is where the overlap is quietest, and then moved to the nearest
-word that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  Words
+word that both windows heard at the same time: so a word on the cut is neither lost nor written twice.  A word that
+both heard at the same time, but not alike, is written once, as the surer of them has it.  Words
 without times are joined at the longest run that ends the earlier text and begins the later one.
 """
 
@@ -111,8 +112,40 @@ def _joined(left: Sequence[TimedWord], right: Sequence[TimedWord], cut_s: float)
     ]
     if same:
         _, i, j = min(same)
-        return [*left[: i + 1], *right[j + 1 :]]
-    return [*(w for w in left if _middle(w) < cut_s), *(w for w in right if _middle(w) >= cut_s)]
+        return _in_turn([*left[: i + 1], *right[j + 1 :]])
+    before, behind = [w for w in left if _middle(w) < cut_s], [w for w in right if _middle(w) >= cut_s]
+    # A word that each window hears beyond its own side of the cut: one of the two.
+    lost = [
+        max(a, b, key=lambda word: word.confidence)
+        for a in left[len(before) :]
+        for b in right[: len(right) - len(behind)]
+        if _is_one_sound(a, b)
+    ]
+    return _in_turn([*before, *lost, *behind])
+
+
+def _in_turn(words: Sequence[TimedWord]) -> list[TimedWord]:
+    """Let each word start when the one before has ended; of two for one sound, keep the one that is surer."""
+    kept: list[TimedWord] = []
+    for word in words:
+        while kept and _is_one_sound(kept[-1], word) and word.confidence > kept[-1].confidence:
+            kept.pop()
+        if kept and _is_one_sound(kept[-1], word):
+            continue
+        if kept and kept[-1].end_s > word.start_s:
+            middle_s = (max(kept[-1].start_s, word.start_s) + min(kept[-1].end_s, word.end_s)) / 2
+            kept[-1], word = replace(kept[-1], end_s=middle_s), replace(word, start_s=middle_s)
+        kept.append(word)
+    return kept
+
+
+def _is_one_sound(a: TimedWord, b: TimedWord) -> bool:
+    """Say whether two words, heard by two windows, share more than half of the longer's time.
+
+    A long one over several short ones is more than either: windows may part the same sounds otherwise.
+    """
+    shared_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
+    return shared_s > max(a.end_s - a.start_s, b.end_s - b.start_s) / 2
 
 
 def _nearest(word: TimedWord, among: Sequence[TimedWord]) -> int | None:

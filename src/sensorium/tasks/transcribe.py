@@ -1,13 +1,13 @@
 """Write down what is said, with the time of every word, or find that nothing is.
 
 Enters: a model and a batch.  Leaves: one `Transcription` a row.
-A model of CTC and counting scorers is searched frame by frame (`decoding.ctc_beam`), the counting ones mixed in;
-any other model writes freely, and then words have no times.
+A model of CTC and scorers that count texts is searched frame by frame (`decoding.ctc_beam`), the counting ones
+mixed in; any other model writes freely, by what it is conditioned on, and then words have no times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import is_
 from typing import Any
 
@@ -15,22 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorium.core.config import Source
+from sensorium.core.errors import ConfigError
+from sensorium.core.protocols import CountingScorer
 from sensorium.core.types import Batch
-from sensorium.core.vocabulary import Vocab
+from sensorium.core.vocabulary import UNK
 from sensorium.data.list_cells import Means
+from sensorium.data.tokenizers import Tokenizer
 from sensorium.decoding.config import CTCDecoding, DecodingConfig
-from sensorium.decoding.ctc_alignment import align, timed_words
+from sensorium.decoding.ctc_alignment import align, text_of_each, timed_words
 from sensorium.decoding.ctc_beam import CTCBeam, greedy
 from sensorium.decoding.ctc_language import TokenLanguage
 from sensorium.decoding.ctc_layer import Layer
-from sensorium.decoding.hot_words import HotWords
+from sensorium.decoding.hot_words import HotWords, spelled
 from sensorium.language.ctc import CTC
+from sensorium.language.ctc_lattice import LEAST
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.long_recordings import Window, join
 from sensorium.tasks.task import Prediction, write
 from sensorium.tasks.transcription import NOTHING, Transcription, mean_confidence
 
 DELIMITER = " "
+_READ_BY_FRAMES = ("ctc", "allow_unknown")
 SILENT = 1e-3
 """A sound whose prepared frames all stay below this is silence (see `LogMelPreparer`)."""
 
@@ -45,7 +51,7 @@ class Transcribe:
     lists: Means = "rows"
 
     def __init__(self) -> None:
-        self._kept: tuple[FrameDecoder, CTCDecoding, list[Tensor]] | None = None
+        self._kept: tuple[FrameDecoder, DecodingConfig, list[Tensor]] | None = None
 
     def is_closed(self, num_answers: int) -> bool:
         """Write freely."""
@@ -56,12 +62,12 @@ class Transcribe:
         ctc = next((part for part in model.parts.values() if isinstance(part, CTC)), None)
         others = [part for part in model.parts.values() if part is not ctc]
         is_silent = silence(batch)
-        if ctc is None or any(part.fitted_by != "counting" for part in others):
+        if ctc is None or not spelled_by_frames([type(part) for part in model.parts.values()]):
             written = write(model, batch, decoding)
             return [_without_times(each, quiet) for each, quiet in zip(written, is_silent, strict=True)]
         heard = ctc.emissions(model.condition(batch))
         log_y_BFV, length_B = heard.log_y_BFV.cpu().numpy(), heard.length_B.tolist()
-        decoder = self._decoder(model, decoding.ctc, others)
+        decoder = self._decoder(model, decoding, others)
         step_s = seconds_per_frame(model, ctc, batch, log_y_BFV.shape[1])
         return [
             NOTHING if quiet or not length else decoder(log_y_FV[:length], step_s)
@@ -72,30 +78,62 @@ class Transcribe:
         """Write what was heard in the windows of one recording as one transcription."""
         return join(heard, parts, rate_hz)
 
-    def _decoder(self, model: MultimodalLM, settings: CTCDecoding, scorers: Sequence[Any]) -> FrameDecoder:
+    def _decoder(self, model: MultimodalLM, settings: DecodingConfig, scorers: Sequence[Any]) -> FrameDecoder:
         """Keep the decoder, whose tables take a while, as long as settings and counts stay the same."""
         counts = [buffer for scorer in scorers for buffer in scorer.buffers()]
         if self._kept is not None:
             decoder, kept_settings, kept_counts = self._kept
             same_counts = len(counts) == len(kept_counts) and all(map(is_, counts, kept_counts))
-            if decoder.vocab is model.vocab and settings == kept_settings and same_counts:
+            if decoder.tokenizer is model.tokenizer and settings == kept_settings and same_counts:
                 return decoder
-        decoder = FrameDecoder(model.vocab, settings, scorers)
+        decoder = FrameDecoder(model.tokenizer, settings.ctc, scorers, allow_unknown=settings.allow_unknown)
         self._kept = (decoder, settings, counts)
         return decoder
+
+
+def spelled_by_frames(scorers: Collection[type]) -> bool:
+    """Say whether a model of these scorers is searched frame by frame: CTC, and others that count texts alone."""
+    others = [scorer for scorer in scorers if not issubclass(scorer, CTC)]
+    return len(others) == len(scorers) - 1 and all(issubclass(scorer, CountingScorer) for scorer in others)
+
+
+def require_obeyed(decoding: DecodingConfig, scorers: Collection[type], source: Source) -> None:
+    """Check that a transcribing model of these scorers obeys its settings.
+
+    Raises:
+        ConfigError: a setting that the search over frames does not read, or one that it alone does.
+    """
+    default = DecodingConfig()
+    changed = [name for name in DecodingConfig.model_fields if getattr(decoding, name) != getattr(default, name)]
+    if spelled_by_frames(scorers):
+        unread, searched = [name for name in changed if name not in _READ_BY_FRAMES], "frame by frame"
+        advice = "leave it out; set width, alpha, beta, ... in [decoding.ctc]"
+    else:
+        unread, searched = [name for name in changed if name == "ctc"], "token by token"
+        advice = "it is for models of ctc and scorers that count texts alone (ngram, infinigram, hmm)"
+    if unread:
+        what = f"'{unread[0]}' is not read: this model is searched {searched}"
+        raise ConfigError(what, where=source.where(f"decoding.{unread[0]}"), advice=advice)
 
 
 class FrameDecoder:
     """Transcribe the frames of one recording.
 
     Args:
-        vocab: the classes; PAD is the blank.
+        tokenizer: whose tokens are the classes, and which says what they read as; PAD is the blank.
         settings: of the search.
-        scorers: counting scorers over the same tokens, mixed in.
+        scorers: scorers that count texts alone, over the same tokens, mixed in.
+        allow_unknown: whether the unknown word may be written.
+
+    Raises:
+        UsageError: a hot word that cannot be written.
     """
 
-    def __init__(self, vocab: Vocab, settings: CTCDecoding, scorers: Sequence[Any]) -> None:
-        self.vocab = vocab
+    def __init__(
+        self, tokenizer: Tokenizer, settings: CTCDecoding, scorers: Sequence[Any], *, allow_unknown: bool = False
+    ) -> None:
+        self.tokenizer, self.allow_unknown = tokenizer, allow_unknown
+        self.vocab = vocab = tokenizer.vocab
         self.delimiter = vocab.id(DELIMITER) if DELIMITER in vocab else None
         self.is_greedy = settings.width == 1 and not settings.hot_words
         self.beam = CTCBeam(width=settings.width, least_log_p=settings.least_log_p, gap=settings.gap)
@@ -105,15 +143,18 @@ class FrameDecoder:
             assert isinstance(layer, TokenLanguage)
             layer.beta = settings.beta
         if settings.hot_words:
-            boosts = {tuple(vocab.ids(list(word))): boost for word, boost in settings.hot_words.items()}
+            boosts = spelled(tokenizer, settings.hot_words)
             self.layers.append(HotWords(boosts, num_classes=len(vocab), delimiter=self.delimiter))
 
     def __call__(self, log_y_FV: NDArray[np.float32], seconds_per_frame: float) -> Transcription:
         """Return the best text of frames (F, V), with its words' times."""
+        if not self.allow_unknown:
+            log_y_FV = log_y_FV.copy()
+            log_y_FV[:, UNK] = LEAST
         tokens = greedy(log_y_FV) if self.is_greedy else self._search(log_y_FV)
-        spans = align(log_y_FV, tokens)
-        words = timed_words(spans, tokens, self.vocab.tokens, DELIMITER, seconds_per_frame)
-        text = "".join(self.vocab.tokens[token] for token in tokens).strip()
+        text = self.tokenizer.decode(tokens).strip()
+        pieces = text_of_each(tokens, self.tokenizer.decode)
+        words = timed_words(align(log_y_FV, tokens), pieces, DELIMITER, seconds_per_frame)
         if not text:
             return NOTHING
         mean = mean_confidence(words)

@@ -193,6 +193,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     assert isinstance(judged, EvaluationConfig)
     has_vectors = judged.vectors is not None
     require_names(model, decoding, judged.baseline_inputs, has_vectors=has_vectors, source=source)
+    _require_obeyed(model, decoding, source)
     run = sections.pop("run")
     return RunConfig(
         name=run.name or name,  # type: ignore[attr-defined]
@@ -200,6 +201,13 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
         model=model,
         **sections,  # type: ignore[arg-type]
     )
+
+
+def _require_obeyed(model: ModelConfig, decoding: DecodingConfig, source: Source) -> None:
+    if model.target.task == "transcribe":
+        from sensorium.tasks.transcribe import require_obeyed
+
+        require_obeyed(decoding, [choice.scorer for choice in model.scorers.values()], source)
 
 
 def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> PretrainingConfig:

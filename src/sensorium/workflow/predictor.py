@@ -25,6 +25,7 @@ from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.list_cells import texts_in
 from sensorium.data.table import Table
 from sensorium.decoding.config import DecodingConfig
+from sensorium.decoding.hot_words import spelled
 from sensorium.explain.scorers import Explanation, answer_ids, explain
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM
@@ -34,6 +35,7 @@ from sensorium.model.saving_tasks import holds_tasks, load_tasks, save_tasks
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import default_tokenizers, load_task
 from sensorium.tasks.task import Finds, Prediction, Task, predict
+from sensorium.tasks.transcribe import Transcribe, spelled_by_frames
 from sensorium.workflow.in_windows import Joins, predict_in_windows
 from sensorium.workflow.lessons import Lesson, Lessons, lessons_beside, read_lessons
 from sensorium.workflow.run_folder import model_folder, read_decoding, read_media_folder, read_task_decoding
@@ -120,7 +122,16 @@ class Predictor:
         self.lessons = lessons
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> Predictor:
-        """Return the same model, listening for these words too; boosts are nats."""
+        """Return the same model, listening for these words too; boosts are nats.
+
+        Raises:
+            UsageError: a word that the model cannot write, or a model that does not listen for words.
+        """
+        scorers = [type(part) for part in self.model.parts.values()]
+        if boosts and not (isinstance(self.task, Transcribe) and spelled_by_frames(scorers)):
+            advice = "train one with task = 'transcribe' and scorers = ['ctc'], or ctc and ngram"
+            raise UsageError("this model does not listen for hot words", advice=advice)
+        spelled(self.model.tokenizer, boosts)
         ctc = self.decoding.ctc
         ctc = ctc.model_copy(update={"hot_words": {**ctc.hot_words, **boosts}})
         other = copy.copy(self)

@@ -24,6 +24,7 @@ from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.decoding.hot_words import spelled
 from sensorium.evaluation.metrics import unframed
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
@@ -108,6 +109,7 @@ def prepare(
     require_columns(config, parts)
     preparers, tokenizer = fit_preparation(config, parts["train"])
     seed_everything(config.training.seed)
+    spelled(tokenizer, config.decoding.ctc.hot_words)  # refused before anything learns
     model = MultimodalLM(config.model, preparers, tokenizer)
     model.load_pretrained()
     return with_corpora(config, model, parts, quarantine, say=say)
