@@ -8,7 +8,9 @@ ends early is an error, never half a picture.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +21,16 @@ from sensorium.core.errors import MediaError
 from sensorium.media.bytes import read_bytes
 from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type
 from sensorium.media.image_layout import Layout, walk
-from sensorium.media.pixels import to_rgb
+from sensorium.media.pixels import noted_orientation, to_rgb
 from sensorium.media.png_rows import is_interlaced, share_present
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.quiet import pillow_warnings_ignored
 
 if TYPE_CHECKING:
     from sensorium.core.types import Media
+
+_END = b"\xff\xd9"
+_PROGRESSIVE = re.compile(rb"\xff[\xc2\xc6\xca\xce]\0[\x0b-\x20]")
 
 
 def read_image(media: Media, policy: MediaPolicy, fit: int | None = None) -> NDArray[np.uint8]:
@@ -65,7 +70,7 @@ def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: in
             image.load()
             if kind == "PNG":
                 _check_rows(image, data)
-            return to_rgb(image, layout.orientation)
+            return to_rgb(image, layout.orientation or noted_orientation(image.info))
     except MediaError:
         raise
     except Image.DecompressionBombError:
@@ -74,8 +79,29 @@ def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: in
         raise MediaError(f"{kind} header is cut short or damaged") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
         if "truncated" in str(error).lower():
+            if kind == "JPEG" and not data.endswith(_END) and is_whole_without_end(data, max_scans=1):
+                return _decode(data.rstrip(b"\xff") + _END, kind, layout, policy, fit)
             raise MediaError(f"{kind} {_where_it_ends(image)}") from None
         raise MediaError(f"{kind} cannot be decoded: {error}") from None
+
+
+def is_whole_without_end(data: bytes, max_scans: int) -> bool:
+    """Say whether a JPEG lacks nothing but its end sign: then it does not matter what stands behind its data.
+
+    Of a picture of several scans whole ones may be missing, so that nobody can tell.
+    """
+    data = data.rstrip(b"\xff")
+    if data.count(b"\xff\xda") > max_scans or _PROGRESSIVE.search(data, 0, data.find(b"\xff\xda")):
+        return False
+    pictures = []
+    for tail in (b"", b"\x55" * 64, b"\xaa" * 64):
+        try:
+            with Image.open(io.BytesIO(data + tail + _END), formats=["JPEG"]) as image:
+                image.load()
+                pictures.append(hashlib.sha256(image.tobytes()).digest())
+        except Exception:  # a decoder may raise anything on hostile bytes
+            return False
+    return pictures[0] == pictures[1] == pictures[2]
 
 
 def _check_rows(image: Image.Image, data: bytes) -> None:

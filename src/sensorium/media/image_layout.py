@@ -31,14 +31,14 @@ class Layout:
     """What the walk found; the caller holds it against the policy.
 
     Attributes:
-        orientation: EXIF orientation still to be applied, 1..8.
+        orientation: EXIF orientation still to be applied, 1..8; 0 where EXIF states none.
         size: (width, height) where the walk met it; None leaves it to the decoder's header.
         tile_pixels: pixels that one tile of a TIFF makes the decoder hold.
         scan_pixels: pixels that the passes of a JPEG visit, all together.
         late_fault: a fault to report if the pixels decode all the same.
     """
 
-    orientation: int = 1
+    orientation: int = 0
     size: tuple[int, int] | None = None
     tile_pixels: int = 0
     scan_pixels: int = 0
@@ -51,7 +51,7 @@ def walk(data: bytes, kind: str) -> Layout:
 
 
 def _walk_png(data: bytes) -> Layout:
-    place, turn = 8, 1
+    place, turn = 8, 0
     for _ in range(MAX_BLOCKS):
         length = int.from_bytes(data[place : place + 4])
         name = data[place + 4 : place + 8]
@@ -126,7 +126,7 @@ def _walk_webp(data: bytes) -> Layout:
     declared = 8 + struct.unpack_from("<I", data, 4)[0]
     if len(data) < declared:
         raise MediaError(f"WebP ends at {100 * len(data) // declared} % of the length that its header declares")
-    place, turn, size = 12, 1, None
+    place, turn, size = 12, 0, None
     for _ in range(MAX_BLOCKS):
         if place + 8 > min(declared, len(data)):
             return Layout(turn, size)
@@ -171,7 +171,8 @@ def _walk_tiff(data: bytes) -> Layout:
     _check_strips(values.get(_STRIPS, ()), values.get(_STRIP_SIZES, ()), len(data))
     _check_strips(values.get(_TILES, ()), values.get(_TILE_SIZES, ()), len(data))
     sides = [values[tag][0] for tag in _TILE_SIDES if values.get(tag)]
-    return Layout(tile_pixels=math.prod(sides) if sides else 0)  # Pillow turns a TIFF upright itself
+    # Pillow turns a TIFF upright itself.
+    return Layout(orientation=1, tile_pixels=math.prod(sides) if sides else 0)
 
 
 def _check_strips(starts: tuple[int, ...], sizes: tuple[int, ...], num_bytes: int) -> None:

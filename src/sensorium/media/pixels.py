@@ -8,20 +8,24 @@ Enters: a decoded Pillow image.  Leaves: uint8 (H, W, 3).
     floats           white is 1.0, black 0.0; a pixel beyond them, or NaN, is refused
     CMYK             255 - ink, times 255 - black (Pillow's own rule); ICC profiles are not applied
     1-bit, grey      0 and 255; three equal channels
-    orientation      EXIF 2.32 tag 0x0112, as the eight views of an array
+    16-bit, dark     refused if no pixel reaches 1024: 8, 9 or 10 bits were stored, and all would be black
+    orientation      EXIF 2.32 tag 0x0112, or XMP's tiff:Orientation, as the eight views of an array
 
 Conversion goes by strips of rows, so that the peak is the decoded image plus the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from sensorium.core.errors import MediaError
+from sensorium.media.tiff_directory import orientation as orientation_of
 
 STRIP_PIXELS = 1 << 20
 
@@ -38,12 +42,32 @@ _STORED_VIEW: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 }
 
 
+_XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
+_LEAST_WHITE = 1024
+
+
+def noted_orientation(info: Mapping[Any, Any]) -> int:
+    """Return the orientation, 1..8, that stands elsewhere than in EXIF: in a PNG's raw profile, else in XMP."""
+    profile = info.get("Raw profile type exif")
+    if isinstance(profile, str):
+        try:
+            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+        except ValueError:
+            exif = b""
+        if found := orientation_of(exif.removeprefix(b"Exif\0\0")):
+            return found
+    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
+    noted = _XMP.search(xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp))
+    return int(noted[1]) if noted else 1
+
+
 def to_rgb(image: Image.Image, orientation: int = 1) -> NDArray[np.uint8]:
     """Convert a loaded image to upright RGB, uint8 (H, W, 3).
 
     Raises:
         MediaError: integer or float pixels outside their declared range.
     """
+    _check_white(image)
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
     if rows >= height and orientation == 1:
@@ -64,6 +88,20 @@ def _strip_to_rgb(strip: Image.Image, info: dict[str | tuple[int, int], object])
     if strip.has_transparency_data:
         return _over_white(np.asarray(strip.convert("RGBA")))
     return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+
+
+def _check_white(image: Image.Image) -> None:
+    """Refuse deep integers of which 8 bits would leave nothing but black."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        rows = max(1, STRIP_PIXELS // image.width)
+        tops = range(0, image.height, rows)
+        strips = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in tops)
+        highest = max(int(np.asarray(strip).max()) for strip in strips)
+        if 0 < highest < _LEAST_WHITE:
+            raise MediaError(
+                f"has pixels up to {highest}, black where white is 65535; its white level is not in the file",
+                advice="scale it to integers between 0 and 65535, or save it with 8 bits",
+            )
 
 
 def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -82,13 +82,15 @@ def integers(data: bytes, entry: Entry) -> tuple[int, ...]:
 
 
 def orientation(exif: bytes) -> int:
-    """Read the orientation, 1..8, of an EXIF block; one that cannot be read counts as upright.
+    """Read the orientation, 1..8, of an EXIF block; 0 where it states none.
+
+    One that is no orientation counts as upright.
 
     Raises:
         MediaError: a block made to exhaust memory.
     """
     entries = read_directory(exif) if exif[:2] in (b"II", b"MM") else None
     if not entries or ORIENTATION not in entries:
-        return 1
+        return 0
     values = integers(exif, entries[ORIENTATION])
     return values[0] if len(values) == 1 and 1 <= values[0] <= 8 else 1

@@ -7,7 +7,7 @@ are kept ever turned to RGB; its sound is read by `sensorium.media.audio.read_au
                       those on screen at a rate; each picture at most once, so a short clip gives fewer
     times             seconds from the first picture, by the container's own clock
     span              where the `Media` has one, that part alone is read, and times count from its first picture
-    rotation          as a phone notes it (display matrix), applied in quarter turns
+    display matrix    as a phone notes it, in quarter turns and mirrorings
     pixels that are not square    the picture is widened or narrowed, as its track says
     truncated, damaged            refused, never half a clip
 
@@ -16,6 +16,7 @@ The header and the packets' times are held against the policy first; only then a
 
 from __future__ import annotations
 
+import struct
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -158,12 +159,12 @@ def _converted(
 ) -> NDArray[np.uint8]:
     """Decode the chosen pictures and bring them to RGB of one size, that of the first."""
     kept: NDArray[np.uint8] | None = None
-    size = turns = None
+    size = matrix = None
     reformatter = VideoReformatter()  # one for all: each makes its tables once
     for n, frame in enumerate(track.decode(chosen_N)):
-        if size is None or turns is None:
-            size, turns = _size(frame, track.pixel_aspect, fit), round(frame.rotation / 90) % 4
-        picture_HW3 = np.rot90(_to_rgb(reformatter, frame, size), turns)
+        if size is None or matrix is None:
+            size, matrix = _size(frame, track.pixel_aspect, fit), display_matrix(frame)
+        picture_HW3 = upright(_to_rgb(reformatter, frame, size), matrix)
         if kept is None:
             num_bytes = len(chosen_N) * picture_HW3.nbytes
             if num_bytes > policy.max_clip_bytes:
@@ -176,6 +177,23 @@ def _converted(
         kept[n] = picture_HW3
     assert kept is not None
     return kept
+
+
+def display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """Return (a, b, c, d): a stored place (x, y) is shown at (a x + c y, b x + d y) / 65536."""
+    noted = frame.side_data.get("DISPLAYMATRIX")
+    if noted is None or len(bytes(noted)) < 36:
+        return 65536, 0, 0, 65536
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(noted)[:36])
+    return a, b, c, d
+
+
+def upright(picture_HW3: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Turn and mirror a picture as a display matrix says, by the nearest of the eight ways that keep pixels."""
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture_HW3, a, d = picture_HW3.swapaxes(0, 1), c, b
+    return picture_HW3[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _to_rgb(reformatter: Any, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
