@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sensorium.cli import compare as command_line
 from sensorium.core.errors import ConfigError, ModelError, UsageError
@@ -208,6 +210,38 @@ def test_keys_say_what_a_result_depends_on(shapes_folder):
     assert len({key(), key("training.max_steps=21"), key(seed=1), key(who=Contender("fusion", "sum"))}) == 4
     assert key(who=photo) == key("fusion.features='sum'", who=photo)
     assert key(who=photo) != key("fusion.width=16", who=photo)
+
+
+def test_keys_know_by_what_is_judged_and_all_content(shapes_folder, tmp_path):
+    """Whatever decides a result makes another one of it, and nothing else does."""
+    here = shutil.copytree(shapes_folder, tmp_path / "here")
+    (here / "vectors.txt").write_text("2 2\nyes 1 0\nno 0 1\n")
+
+    def key(*changes: str) -> str:
+        return key_of(load_config(here / "shapes.toml", [*CHANGES, *changes]), Contender("input", "photo"), 0)
+
+    metrics = (
+        "evaluation.metrics=['accuracy']",
+        "evaluation.metrics=['wer']",
+        "evaluation.metrics=['wer','accuracy']",
+    )
+    vectors = "evaluation.vectors='vectors.txt'"
+    assert len({key(), *map(key, metrics), key(vectors), key("decoding.max_tokens=5")}) == 6
+    before = key(), key(vectors)
+    os.utime(here / "shapes.csv", (1, 1))
+    (here / "other.txt").write_text("nobody names it")
+    assert (key(), key(vectors)) == before
+    (here / "vectors.txt").write_text("2 2\nyes 1 0\nno 0 2\n")
+    assert key() == before[0]
+    assert key(vectors) != before[1]
+    table = (here / "shapes.csv").read_text()
+    (here / "shapes.csv").write_text(table.replace("yes", "Yes", 1))
+    os.utime(here / "shapes.csv", (1, 1))
+    assert key() != before[0]
+    (here / "shapes.csv").write_text(table)
+    assert key() == before[0]
+    Image.new("RGB", (61, 61)).save(here / "0.png")
+    assert key() != before[0]
 
 
 def test_keys_move_with_the_folder(shapes_folder, tmp_path):

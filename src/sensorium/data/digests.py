@@ -55,7 +55,7 @@ class DigestMemo:
         missing = [i for i, answer in enumerate(answers) if answer is None]
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             # What is known of a file says nothing of whether it may be opened today.
-            answers = list(pool.map(lambda pair: _allowed(*pair, policy), zip(items, answers, strict=True)))
+            answers = list(pool.map(lambda item, known: _allowed(item, known, policy), items, answers))
             fresh = list(pool.map(lambda i: _digest(items[i], policy), missing))
         self._remember([(*states[i], new) for i, new in zip(missing, fresh, strict=True) if isinstance(new, str)])
         for i, new in zip(missing, fresh, strict=True):

@@ -28,6 +28,7 @@ from sensorium.tasks.task import Decodes
 from sensorium.training.interrupt import InterruptedTrainingError
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.contenders import LATE, Contender, Outcome, key_of, measure
+from sensorium.workflow.known_data import content_of
 from sensorium.workflow.prepare import Say, quiet
 from sensorium.workflow.run_folder import RUNS, write_json
 
@@ -167,7 +168,10 @@ def compare(
     results.mkdir(parents=True, exist_ok=True)
     seeds = range(config.training.seed, config.training.seed + num_seeds)
     contenders = contenders_of(config, fusions, say)
-    todo = [Job(contender, seed, key_of(config, contender, seed)) for seed in seeds for contender in contenders]
+    content = content_of(config)
+    todo = [
+        Job(contender, seed, key_of(config, contender, seed, content)) for seed in seeds for contender in contenders
+    ]
     outcomes, failures = _known(todo, results), dict[str, str]()
     missing = [job for job in todo if job.key not in outcomes]
     say(f"{len(todo)} measurements, {len(todo) - len(missing)} of them known; results are kept in {folder}")

@@ -38,6 +38,7 @@ from sensorium.workflow.baselines import majority_baseline
 from sensorium.workflow.budget import budget_share
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
+from sensorium.workflow.known_data import content_of
 from sensorium.workflow.prepare import Prepared, prepare
 from sensorium.workflow.scratch import scratch_run
 from sensorium.workflow.train import judged_corpus
@@ -108,21 +109,29 @@ class Outcome:
         return cls(**{**facts, **known})
 
 
-def key_of(config: RunConfig, contender: Contender, seed: int) -> str:
-    """Name this very measurement: equal keys mean equal config, tables, contender and seed.
+UNHEARD = ("baselines", "baseline_budget", "baseline_inputs", "report")
+"""Keys of [evaluation] that a contender is not asked about; all others decide what is measured."""
+
+
+def key_of(config: RunConfig, contender: Contender, seed: int, content: Mapping[str, str] | None = None) -> str:
+    """Name this very measurement: equal keys mean equal config, metrics, content, contender and seed.
 
     Paths count as they stand to the config's folder, so that results move with it.
+
+    Args:
+        content: of all that the config names, as `content_of`, which None asks.
     """
     values = _with_fusion(config, contender.of).dump() if contender.kind == "fusion" else config.dump()
     values["training"]["seed"] = seed
-    for ignored in ("run", "evaluation"):
-        values[ignored] = {k: v for k, v in values[ignored].items() if k in ("batch_rows", "max_rows")}
+    del values["run"]
+    values["evaluation"] = {k: v for k, v in values["evaluation"].items() if k not in UNHEARD}
     if contender.kind != "fusion":  # fusions have no say in a model of one input
         values["fusion"] = {k: v for k, v in values["fusion"].items() if k == "width" or k.startswith("input_")}
-    tables = [_identity(values["data"].get(part)) for part in ("train", "validation", "test")]
     values["data"].pop("cache", None)
     named = _relative(values, config.folder)
-    text = json.dumps([__version__, contender.kind, contender.of, named, tables], sort_keys=True, default=str)
+    content = content_of(config) if content is None else content
+    facts = [__version__, contender.kind, contender.of, named, dict(content)]
+    text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
 
 
@@ -137,14 +146,6 @@ def _relative(value: Any, folder: Path) -> Any:
     start = 0 if value.startswith("/") else value.find(":/") + 1
     is_path = value.startswith("/", start)
     return value[:start] + os.path.relpath(value[start:], folder) if is_path else value
-
-
-def _identity(spec: str | None) -> list[Any] | None:
-    """Name a table file's present content by size and time of change; what a reader makes has its spec alone."""
-    if spec is None or not Path(spec).is_file():
-        return None
-    status = Path(spec).stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: bool = False) -> Outcome:

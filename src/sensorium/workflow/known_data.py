@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item, Media
+from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import InputSpec
 from sensorium.model.conditioner import Conditioner
+from sensorium.model.saving import build_preparers
 from sensorium.workflow.config import PretrainingConfig
-from sensorium.workflow.prepare import Part, Prepared, media_root
+from sensorium.workflow.prepare import Part, Prepared, media_root, open_parts
 from sensorium.workflow.tasks_config import TasksConfig
 from sensorium.workflow.tasks_prepare import PreparedTasks
 
@@ -52,14 +56,55 @@ def known_data(
         num_rows: of each part, how many can be used.
     """
     known = {f"what input '{name}' is made of": one.fingerprint for name, one in model.preparers.items()}
-    for name in USED:
-        part = parts[name]
+    known |= _of_parts(config, model.preparers, {name: parts[name] for name in USED})
+    return known | {f"the number of {name} rows that can be used": str(num_rows[name]) for name in USED}
+
+
+def content_of(config: PretrainingConfig) -> dict[str, str]:
+    """Return a digest of all content that a config names, without fitting anything: of every part, and of files.
+
+    Raises:
+        DataError: a table that cannot be read.
+    """
+    parts = open_parts(config, Quarantine(config.data.max_bad_fraction))
+    values = {key: section for key, section in config.dump().items() if key not in ("data", "run", "media")}
+    files = {name: _content(path) for name, path in _named_files(values, config.folder)}
+    return _of_parts(config, build_preparers(config.model), parts) | files
+
+
+def _of_parts(
+    config: PretrainingConfig, preparers: Mapping[str, Preparer], parts: Mapping[str, Part]
+) -> dict[str, str]:
+    known = {}
+    for name, part in parts.items():
         for column in sorted(set(config.model.columns.values())):
             known[f"column '{column}' of the {name} rows"] = _digest(_cells(part, column))
-        for key, spec in _read(config, model.preparers).items():
+        for key, spec in _read(config, preparers).items():
             known[f"the files of input '{key}' in the {name} rows"] = _digest(_sizes(config, part, spec))
-        known[f"the number of {name} rows that can be used"] = str(num_rows[name])
     return known
+
+
+def _named_files(value: Any, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files and folders that nested values name, such as '/a/b' or 'hf:/a/b', by name and place."""
+    if isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _named_files(one, folder)
+    elif isinstance(value, str):
+        start = 0 if value.startswith("/") else value.find(":/") + 1
+        path = Path(value[start:].partition("#")[0])
+        if value.startswith("/", start) and len(value) < _LONGEST_PATH and path.exists():
+            yield os.path.relpath(path, folder), path
+
+
+_LONGEST_PATH = 2000  # what is longer is some text, as an architecture in JSON
+
+
+def _content(path: Path) -> str:
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    return _digest(f"{one.relative_to(path)}:{one.stat().st_size}" for one in files)
 
 
 def _read(config: PretrainingConfig, preparers: Mapping[str, Preparer]) -> dict[str, InputSpec]:
