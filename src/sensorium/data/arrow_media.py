@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sensorium.core.commit import KEPT, committed_folder
-from sensorium.core.errors import DataError
+from sensorium.core.errors import DataError, DiskError
 from sensorium.core.file_state import file_state
 from sensorium.data.arrow_cells import Moments, holds_bytes
+from sensorium.data.cache_place import cache_place
 from sensorium.data.cell_values import cell_of
 from sensorium.data.locking import exclusive
 from sensorium.data.readers_parquet import first_line
@@ -154,9 +155,13 @@ def as_arrow(parquet_file: Path) -> Path:
 
     state = ":".join(map(str, [parquet_file.name, *file_state(parquet_file.stat())]))
     key = hashlib.blake2b(state.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    folder = parquet_file.parent / _KEPT / f"{parquet_file.stem}-{key}"
+    place = cache_place(parquet_file.parent / _KEPT)
+    if place is None:
+        advice = "grant one of them, or set XDG_CACHE_HOME"
+        raise DiskError("neither its folder nor ~/.cache can be written", where=str(parquet_file), advice=advice)
+    folder = place / f"{parquet_file.stem}-{key}"
     kept = folder / f"{parquet_file.stem}.arrow"
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(folder.parent / f".{folder.name}.lock"):
         if kept.is_file():
             return kept

@@ -45,7 +45,7 @@ class DataConfig(Section):
     folder: str | None = None
     """Where media paths start; None: the folder of the table they stand in."""
     cache: str | None = ".sensorium_cache"
-    """Where decoded media are kept; an empty string keeps them in memory."""
+    """Where decoded media are kept (in ~/.cache/sensorium if that cannot be written); '' keeps them in memory."""
     max_bad_fraction: float = Field(0.01, ge=0.0, le=1.0)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
+from sensorium.data.cache_place import cache_place
 from sensorium.data.cell_values import fault_in
 from sensorium.data.corpus import Corpus, TargetSpec
 from sensorium.data.quarantine import Quarantine
@@ -248,7 +249,7 @@ def open_table(config: PretrainingConfig, spec: str, quarantine: Quarantine) -> 
 
 def cache_folder(config: PretrainingConfig) -> Path | None:
     """Return where decoded media and large tables are kept; None = nowhere."""
-    return Path(config.resolve(config.data.cache)) if config.data.cache else None
+    return cache_place(Path(config.resolve(config.data.cache))) if config.data.cache else None
 
 
 def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quarantine: Quarantine) -> Corpus:
