@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # A busy machine must not fail a property: no time limit for an example.
 settings.register_profile("patient", deadline=None)
@@ -87,6 +89,26 @@ def shapes(shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The shapes folder, with the working directory in a fresh place so that runs/ is made there."""
     monkeypatch.chdir(tmp_path)
     return shapes_folder
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most numbers that any operation made at once, whatever the machine's allocator does."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            # A view that is expanded holds no more than what it shows.
+            if isinstance(tensor, torch.Tensor) and 0 not in tensor.stride():
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+@pytest.fixture
+def largest_tensor() -> LargestTensor:
+    """A context within which the largest tensor that is made is remembered."""
+    return LargestTensor()
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,12 @@ def pairs(texts: Sequence[str]) -> dict[str, str | list[str]]:
 
 def print_json(value: Any) -> None:
     """Print exactly one JSON object on stdout; what is infinite (an impossible perplexity) is null."""
-    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+    print(json_text(value), flush=True)
+
+
+def json_text(value: Any) -> str:
+    """Write a value as `print_json` prints it."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
 
 
 def print_left_out(left_out: Omissions) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import pairs, print_json, say, say_left_out
+from sensorium.cli.output import json_text, pairs, print_json, say, say_left_out
 from sensorium.core.errors import DataError, SensoriumError, UsageError
 
 if TYPE_CHECKING:
@@ -46,20 +47,15 @@ def predict(
     predictor = Predictor.load(run, task)
     if table is not None:
         rows = predictor.read_from(Table.open(table, Path()), only)
-        answers = list(_answer_table(predictor, rows, explain))
-        left_out = omitted([answer.get("cut", ()) for answer in answers], rows.num_unreadable)
+        told = _Told()
+        answers = told.over(_answer_table(predictor, rows, explain))
         if as_json:
-            whole = {"task": predictor.task.name, "rows": len(answers), "predictions": answers}
-            print_json(whole | {"left_out": left_out.facts()})
+            facts = {"task": predictor.task.name, "rows": len(rows)}
+            _stream_json(facts, answers, lambda: omitted(told.cuts, rows.num_unreadable).facts())
         else:
-            for answer in answers:
-                print(
-                    "\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""])
-                )
-                if "explanation" in answer:
-                    print_explanation(answer["explanation"])
-        say_left_out(left_out)
-        _require_answers(table, answers)
+            _stream_lines(answers)
+        say_left_out(omitted(told.cuts, rows.num_unreadable))
+        _require_answers(table, told)
         return
     facts, prediction = _answers(predictor, [pairs(inputs or [])], explain)[0]
     if as_json:
@@ -73,14 +69,52 @@ def predict(
             print_explanation(facts["explanation"])
 
 
-def _require_answers(table: str, answers: Sequence[Mapping[str, Any]]) -> None:
+@dataclass
+class _Told:
+    """What is kept of answers that are printed as they come: how many, what was cut, what went wrong first."""
+
+    num_rows: int = 0
+    num_errors: int = 0
+    first_error: str = ""
+    cuts: list[Any] = field(default_factory=list)
+
+    def over(self, answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Go through answers once."""
+        for answer in answers:
+            self.num_rows += 1
+            if "error" in answer:
+                self.num_errors += 1
+                self.first_error = self.first_error or answer["error"]
+            if answer.get("cut"):
+                self.cuts.append(answer["cut"])
+            yield answer
+
+
+def _stream_lines(answers: Iterable[Mapping[str, Any]]) -> None:
+    for answer in answers:
+        print("\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""]))
+        if "explanation" in answer:
+            print_explanation(answer["explanation"])
+
+
+def _stream_json(
+    facts: Mapping[str, Any], answers: Iterable[Mapping[str, Any]], left_out: Callable[[], Any]
+) -> None:
+    """Print one JSON object whose answers are written as they come, so that no table is too long."""
+    print(json_text(facts)[:-1] + ', "predictions": [', end="")
+    for number, answer in enumerate(answers):
+        print((",\n" if number else "\n") + json_text(answer), end="")
+    print('\n], "left_out": ' + json_text(left_out()) + "}")
+
+
+def _require_answers(table: str, told: _Told) -> None:
     """Say how many rows have no answer.  Raises DataError: none has."""
-    errors = [answer["error"] for answer in answers if "error" in answer]
-    told = f"{len(errors):,} of {len(answers):,} rows could not be answered"
-    if len(errors) == len(answers):
-        raise DataError(f"{told}; the first: {errors[0]}" if errors else "has no rows to answer", where=table)
-    if errors:
-        say(told)
+    what = f"{told.num_errors:,} of {told.num_rows:,} rows could not be answered"
+    if told.num_errors == told.num_rows:
+        first = f"{what}; the first: {told.first_error}" if told.num_errors else "has no rows to answer"
+        raise DataError(first, where=table)
+    if told.num_errors:
+        say(what)
 
 
 def _answer_table(predictor: Predictor, table: Table, explain: bool) -> Iterator[dict[str, Any]]:

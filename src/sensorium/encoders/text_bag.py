@@ -69,6 +69,11 @@ class TextBag(nn.Module):
 
 
 def counts_in_text(token_UT: Tensor, mask_UT: Tensor) -> Tensor:
-    """Count, for each token, how often it stands in its own text: (U, T) float, at least 1 where real."""
-    same_UTT = (token_UT[:, :, None] == token_UT[:, None, :]) & mask_UT[:, None, :]
-    return same_UTT.sum(-1).to(torch.get_default_dtype())
+    """Count, for each token, how often it stands in its own text: (U, T) float, at least 1 where real.
+
+    Each text is sorted, and a token's run found in it, so that what is held grows with T, not with its square.
+    """
+    sorted_UT = torch.where(mask_UT, token_UT, -1).sort(1).values
+    token_UT = token_UT.contiguous()
+    first_UT, end_UT = (torch.searchsorted(sorted_UT, token_UT, right=right) for right in (False, True))
+    return (end_UT - first_UT).to(torch.get_default_dtype())

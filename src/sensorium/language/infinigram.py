@@ -39,6 +39,7 @@ from sensorium.language.ngram_counts import join
 from sensorium.language.suffix_array import merged_next_tokens, next_tokens
 
 _SLICE = 1 << 14  # positions whose levels are worked out at a time
+_MOST_CELLS = 1 << 22  # contexts times words that are worked out at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +275,36 @@ class Infinigram(nn.Module):
         kept_N, own_M = levels.weights(self.keep_)
         if not len(own_M):
             return base_NV
-        level_E, place_E = self.index.members(levels.interval_M2)
+        own_X = torch.zeros(base_NV.numel(), device=base_NV.device)
         each_M = own_M / (levels.interval_M2[:, 1] - levels.interval_M2[:, 0])
-        cell_E = levels.position_M[level_E] * len(self.vocab) + self.next_[place_E]
-        own_X = torch.zeros(base_NV.numel(), device=base_NV.device).index_add_(0, cell_E, each_M[level_E])
+        for first in range(0, len(each_M), max(1, _MOST_CELLS // len(self.vocab))):
+            part = slice(first, first + max(1, _MOST_CELLS // len(self.vocab)))
+            self._add_followers(own_X, levels.interval_M2[part], levels.position_M[part], each_M[part])
         log_p_NV = base_NV + kept_N.log()[:, None]
         flat_X = log_p_NV.view(-1)  # of its many words few have followed: only those are worked out
+        cell_E = own_X.nonzero().flatten()
         flat_X[cell_E] = torch.logaddexp(flat_X[cell_E], own_X[cell_E].log())
         return log_p_NV
+
+    def _add_followers(self, own_X: Tensor, interval_M2: Tensor, position_M: Tensor, each_M: Tensor) -> None:
+        """Add to the (N * V) cells what followed the contexts, `each` for an occurrence.
+
+        Occurrences are gone through where they are few; of a context that occurs more often than there are words,
+        each word is looked up instead.
+        """
+        num_words = len(self.vocab)
+        is_long_M = interval_M2[:, 1] - interval_M2[:, 0] > num_words
+        short_M, long_M = (~is_long_M).nonzero().flatten(), is_long_M.nonzero().flatten()
+        level_E, place_E = self.index.members(interval_M2[short_M])
+        cell_E = position_M[short_M][level_E] * num_words + self.next_[place_E]
+        own_X.index_add_(0, cell_E, each_M[short_M][level_E])
+        if len(long_M):
+            distinct_L2, of_M = torch.unique(interval_M2[long_M], dim=0, return_inverse=True)
+            word_LV = torch.arange(num_words, device=own_X.device).expand(len(distinct_L2), -1)
+            followed_LV2 = self.index.extend(distinct_L2[:, None].expand(-1, num_words, -1), word_LV)
+            times_LV = followed_LV2[..., 1] - followed_LV2[..., 0]
+            own_MV = each_M[long_M][:, None] * times_LV[of_M]
+            own_X.view(-1, num_words).index_add_(0, position_M[long_M], own_MV)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Take a corpus of any size."""

@@ -37,6 +37,7 @@ from sensorium.language.vector_search import build_graph, nearest, nearest_in_gr
 _QUERIES = 1024  # searched at a time
 _TRIED = [2.0**n for n in range(-6, 5)]  # temperatures, in units of the mean distance to the neighbours
 _MOST_TUNED = 20_000  # held-out tokens
+_MOST_NUMBERS = 1 << 24  # queries times words of one look at the scorer that is read
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,12 @@ class NearestNeighbours(nn.Module):
         if not num:
             return self
         hidden_QW, target_Q = torch.cat(hidden)[:_MOST_TUNED], torch.cat(target)[:_MOST_TUNED]
-        own_Q = self._read[0].predict(hidden_QW).gather(1, target_Q[:, None])[:, 0]
+        own_Q = torch.cat(
+            [
+                self._read[0].predict(hidden_QW[rows]).gather(1, target_Q[rows, None])[:, 0]
+                for rows in _slices(len(hidden_QW), max(1, _MOST_NUMBERS // len(self.vocab)))
+            ]
+        )
         found_Q = [self._neighbours(hidden_QW[rows]) for rows in _slices(len(hidden_QW))]
         unit = float(torch.cat([found.distance_QK for found in found_Q]).mean().clamp_min(1e-6))
         value = {}
@@ -329,8 +335,8 @@ class NearestNeighbours(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _slices(num_queries: int) -> list[slice]:
-    return [slice(first, first + _QUERIES) for first in range(0, num_queries, _QUERIES)]
+def _slices(num_queries: int, size: int = _QUERIES) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, num_queries, size)]
 
 
 def _share_of(found: Neighbours, temperature: Tensor, target_Q: Tensor) -> Tensor:
