@@ -25,7 +25,7 @@ def test_a_run_and_its_config_are_described_alike(shapes_folder: Path, tmp_path:
     )
     before = describe_config(config)
     train(config, out=tmp_path / "run")
-    run = describe_run(tmp_path / "run")
+    run = describe_run(tmp_path / "run")[""]
     model, _ = load_model(tmp_path / "run" / "model", default_tokenizer=default_tokenizers())
     assert before.total("learned") == run.total("learned") == num_parameters(model)
     tensors = sum(tensor.numel() for tensor in model.state_dict().values())

@@ -23,14 +23,20 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Compare fusions with each input alone and with late fusion, at one budget; go on where it stopped."""
+    from sensorium.core.errors import UsageError
     from sensorium.workflow.compare import compare as compare_fusions
-    from sensorium.workflow.config import load_config
+    from sensorium.workflow.config import RunConfig
+    from sensorium.workflow.tasks_config import load_any
 
     changes = list(assignments or [])
     if seconds is not None:
         changes.append(f"training.seconds={seconds}")
     names = [name.strip() for name in fusions.split(",") if name.strip()]
-    found = compare_fusions(load_config(config, changes), names, num_seeds=seeds, jobs=jobs, out=out, say=say)
+    parsed = load_any(config, changes)
+    if not isinstance(parsed, RunConfig):
+        advice = "give the config of one task: its [inputs], [target] and [data]"
+        raise UsageError("fusions are compared for one task that answers", where=str(config), advice=advice)
+    found = compare_fusions(parsed, names, num_seeds=seeds, jobs=jobs, out=out, say=say)
     print_json(found.facts()) if as_json else print_comparison(found.facts())
 
 

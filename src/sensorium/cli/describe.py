@@ -22,22 +22,30 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Describe a model; of a config's data only texts are read, to know the vocabularies."""
-    description = _describe(what, assignments or [])
+    descriptions = _describe(what, assignments or [])
     if as_json:
-        print_json(description.facts())
-    elif mermaid:
-        print(description.mermaid, end="")
-    else:
-        _print(description)
+        facts = {name: description.facts() for name, description in descriptions.items()}
+        print_json(facts.get("", {"tasks": facts}))
+        return
+    for name, description in descriptions.items():
+        if name:
+            print(f"%% {name}" if mermaid else f"\n{name}:")
+        if mermaid:
+            print(description.mermaid, end="")
+        else:
+            _print(description)
 
 
-def _describe(what: Path, assignments: list[str]) -> Description:
+def _describe(what: Path, assignments: list[str]) -> dict[str, Description]:
+    """Return a description of each task, by name; "" where there is one."""
     from sensorium.core.errors import UsageError
-    from sensorium.workflow.config import load_config
     from sensorium.workflow.describe import describe_config, describe_run
+    from sensorium.workflow.tasks_config import TasksConfig, load_answering
 
     if what.suffix == ".toml":
-        return describe_config(load_config(what, assignments))
+        config = load_answering(what, assignments)
+        tasks = config.tasks if isinstance(config, TasksConfig) else {"": config}
+        return {name: describe_config(task) for name, task in tasks.items()}
     if assignments:
         raise UsageError("--set changes a config, and a run is what it is", advice="name its config.toml")
     return describe_run(what)

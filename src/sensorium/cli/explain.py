@@ -36,6 +36,7 @@ def explain(
         list[str] | None,
         typer.Option("--map", help="occlusion, integrated_gradients, rollout or none; default all."),
     ] = None,
+    task: Annotated[str | None, typer.Option(help="Which task of a model that has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write pictures (PNG, SVG) and numbers (CSV) here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
@@ -45,12 +46,12 @@ def explain(
     if out is not None:
         require_place(out)
     if data is not None:
-        _explain_data(run, data, value, max_rows, out, as_json)
+        _explain_data(run, data, value, max_rows, task, out, as_json)
         return
     from sensorium.workflow.explaining import explain_answer, table_row, write_explanation
     from sensorium.workflow.predictor import Predictor
 
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, task)
     asked, where = (pairs(inputs or []), "") if row is None else table_row(predictor, row)
     methods = [method for method in maps or ALL if method != "none"]
     explanation = explain_answer(predictor, asked, target, methods=methods, value=value)
@@ -71,13 +72,15 @@ def require_place(out: Path) -> None:
     require_replaceable(out, EXPLANATION)
 
 
-def _explain_data(run: Path, data: str, value: str, max_rows: int | None, out: Path | None, as_json: bool) -> None:
+def _explain_data(
+    run: Path, data: str, value: str, max_rows: int | None, task: str | None, out: Path | None, as_json: bool
+) -> None:
     import sensorium
     from sensorium.workflow.explaining import typed_inputs, write_contributions
 
     model = sensorium.load(run)
-    given = model.contributions(None if data == "test" else data, value=value, max_rows=max_rows)
-    blind = given.only(typed_inputs(model.predictor.model))
+    given = model.contributions(None if data == "test" else data, value=value, max_rows=max_rows, task=task)
+    blind = given.only(typed_inputs(model.predictor_of(task).model))
     files = [] if out is None else write_contributions(given, out, blind)
     if as_json:
         print_json({**given.facts(), "blind": blind, "files": [str(path) for path in files]})

@@ -41,7 +41,7 @@ class Variants:
         step_s: seconds from a place to the next, where the places are frames.
 
     Raises:
-        UsageError: the row lacks the input, or its preparer does not say how it is hidden.
+        UsageError: the row lacks the input or has several of it, or its preparer does not say how it is hidden.
     """
 
     def __init__(self, model: MultimodalLM, batch: Batch, ids: Sequence[int], name: str) -> None:
@@ -49,6 +49,8 @@ class Variants:
         if not isinstance(preparer, HidingPreparer):
             raise UsageError(f"'{name}' has no places that could be hidden", advice="its preparer has no 'hiding'")
         media = batch.inputs[name]
+        if media.list_SK is not None:
+            raise UsageError(f"'{name}' has several media a row, and a map is of one")
         if batch.num_rows != 1 or int(media.row_B[0]) < 0:
             raise UsageError(f"the row has no '{name}' to look into")
         self.model, self.name, self.hiding = model, name, preparer.hiding

@@ -153,22 +153,22 @@ class Sensorium:
         predictor = chosen(finding, None) if task is None and len(finding) == 1 else self.predictor_of(task)
         return retrieve(predictor, inputs, among, find=find, top=top)
 
-    def teach(self, *texts: str, source: str | None = None, weight: int = 1) -> Lesson:
+    def teach(self, *texts: str, source: str | None = None, weight: int = 1, task: str | None = None) -> Lesson:
         """Count texts with the training texts, at once; `save` keeps them.  See `Predictor.teach`."""
-        return self.predictor.teach(*texts, source=source, weight=weight)
+        return self.predictor_of(task).teach(*texts, source=source, weight=weight)
 
-    def forget(self, *sources: str) -> None:
+    def forget(self, *sources: str, task: str | None = None) -> None:
         """Take taught texts out again, exactly.  See `Predictor.forget`."""
-        self.predictor.forget(*sources)
+        self.predictor_of(task).forget(*sources)
 
     @property
     def taught(self) -> tuple[Lesson, ...]:
-        """Return what the model was taught, oldest first."""
-        return self.predictor.lessons.lessons
+        """Return what the model was taught, oldest first; of several tasks, task by task."""
+        return tuple(lesson for one in self._predictors.values() for lesson in one.lessons)
 
-    def explain(self, target: str | None = None, /, **inputs: Any) -> Explanation:
+    def explain(self, target: str | None = None, /, *, task: str | None = None, **inputs: Any) -> Explanation:
         """Say whose word each token is: of `target`, or of what the model answers to this row."""
-        return self.predictor.explain([inputs], None if target is None else [target])[0]
+        return self.predictor_of(task).explain([inputs], None if target is None else [target])[0]
 
     def explain_row(
         self,
@@ -177,6 +177,7 @@ class Sensorium:
         *,
         methods: Sequence[str] = tuple(METHODS),
         value: str = "log_p",
+        task: str | None = None,
         out: str | Path | None = None,
     ) -> RowExplanation:
         """Say what each input gave, and which regions, spans and words: of `target`, or of what is answered.
@@ -188,17 +189,22 @@ class Sensorium:
         """
         if out is not None:
             require_replaceable(Path(out), EXPLANATION)
-        explanation = explain_answer(self.predictor, row, target, methods=methods, value=value)
+        explanation = explain_answer(self.predictor_of(task), row, target, methods=methods, value=value)
         if out is not None:
             write_explanation(explanation, Path(out))
         return explanation
 
     def contributions(
-        self, table: str | Path | None = None, *, value: str = "log_p", max_rows: int | None = None
+        self,
+        table: str | Path | None = None,
+        *,
+        value: str = "log_p",
+        max_rows: int | None = None,
+        task: str | None = None,
     ) -> Contributions:
         """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
         require_explainable((), value)
-        predictor, config = self._asked(None)
+        predictor, config = self._asked(task)
         corpus = self._judged_rows(predictor, config, table)
         with stage(None, "sharing out what each input gave") as advance:
             return mean_over(predictor.model, corpus, value=value, max_rows=max_rows, advance=advance)

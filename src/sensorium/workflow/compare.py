@@ -161,6 +161,8 @@ def compare(
         UsageError: fewer than two inputs.
         ModelError: no fusion, or nothing to compare it with, could be measured.
     """
+    if not config.model.scorers:
+        raise UsageError(f"task '{config.model.target.task}' aligns its inputs, and has no fusion to compare")
     if len(config.model.inputs) < 2:
         raise UsageError("one input has nothing to be fused with", advice="add a second [inputs.NAME]")
     folder = out or RUNS / f"{config.name}-compare"

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from sensorium.core.errors import DataError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Media, Sample
-from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.corpus import Corpus
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer, load_model
+from sensorium.model.saving_tasks import holds_tasks, load_tasks
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.diagram import diagram
@@ -81,10 +82,18 @@ class Description:
         return asdict(self) | {"total": totals}
 
 
-def describe_run(path: Path) -> Description:
-    """Describe a run folder or a model folder.  Raises ModelError: there is no whole model."""
-    model, _ = load_model(model_folder(path), default_tokenizer=default_tokenizers())
-    return describe(model)
+def describe_run(path: Path) -> dict[str, Description]:
+    """Describe each task of a run folder or a model folder, by name; "" where there is one.
+
+    Raises:
+        ModelError: there is no whole model, or one that answers nothing.
+    """
+    folder = model_folder(path)
+    if holds_tasks(folder):
+        tasks, _ = load_tasks(folder, default_tokenizer=default_tokenizers())
+        return {name: describe(model) for name, model in tasks.models.items()}
+    model, _ = load_model(folder, default_tokenizer=default_tokenizers())
+    return {"": describe(model)}
 
 
 def describe_config(config: RunConfig) -> Description:
@@ -119,18 +128,18 @@ def describe(model: MultimodalLM, *, unfitted: Sequence[str] = (), unknown: Sequ
         unknown: what cannot be told.
     """
     batch = dummy_batch(model, without=unfitted).to(model.device)
-    cond = model.condition(batch)
+    cond = model.condition(batch) if model.parts else None  # a model that finds has nothing to fuse for
     strange = [n for n, media in batch.inputs.items() if n not in unfitted and bool((media.row_B < 0).any())]
     components = []
     for name, choice in model.config.inputs.items():
         is_known = name not in unfitted and name not in strange
         shape_in = tuple(batch.inputs[name].values.shape[1:]) if is_known else None
-        shape_out = tuple(cond.parts[name].x_BTD.shape[1:]) if is_known else None
+        shape_out = tuple(cond.parts[name].x_BTD.shape[1:]) if is_known and cond is not None else None
         kind = f"{choice.section.modality}.{choice.section.encoder}"
         components.append(_component("input", name, kind, shape_in, shape_out, model.encoders[name]))
     if model.fusion is not None:
         kind = model.config.fusion.features
-        out = None if unfitted or strange else tuple(cond.memory.x_BTD.shape[1:])
+        out = None if unfitted or strange or cond is None else tuple(cond.memory.x_BTD.shape[1:])
         components.append(_component("fusion", kind, kind, None, out, model.fusion))
     if model.alignment is not None:
         kind = model.alignment.loss
@@ -157,7 +166,7 @@ def describe(model: MultimodalLM, *, unfitted: Sequence[str] = (), unknown: Sequ
 
 def dummy_batch(model: MultimodalLM, *, without: Sequence[str] = ()) -> Batch:
     """Return a batch of one row that has a dummy of every input that takes one, but for those in `without`."""
-    specs = {name: InputSpec(choice.column, model.preparers[name]) for name, choice in model.config.inputs.items()}
+    specs = {name: choice.spec(model.preparers[name]) for name, choice in model.config.inputs.items()}
     inputs = {name: None if name in without else _taken(spec.preparer) for name, spec in specs.items()}
     return Corpus.from_samples([Sample("dummy", inputs)], specs, None).batch(np.arange(1))
 

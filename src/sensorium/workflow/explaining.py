@@ -55,6 +55,7 @@ def explain_answer(
         ConfigError: an unknown method or value.
     """
     require_explainable(methods, value)
+    predictor.require_writing()
     answer = predictor.predict([row])[0] if target is None else Prediction(target, math.nan)
     whole = predictor.with_model(predictor.model.thawed())
     ids = answer.token_ids or answer_ids(whole.model, answer.text)

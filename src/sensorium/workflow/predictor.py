@@ -169,9 +169,7 @@ class Predictor:
             DataError: more media than the model's rows may have.
             MediaError: a medium that cannot be decoded.
         """
-        if isinstance(self.task, Finds):
-            advice = "ask it with: sensorium retrieve RUN --input NAME=VALUE --among TABLE"
-            raise UsageError(f"task '{self.task.name}' finds rows and writes nothing", advice=advice)
+        self.require_writing()
         if not rows:
             return []
         if isinstance(self.task, Joins):
@@ -190,6 +188,12 @@ class Predictor:
         cut = [tuple(n for n, part in corpus.inputs.items() if part.is_cut(i)) for i in range(len(rows))]
         return [replace(one, cut=names) if names else one for one, names in zip(answers, cut, strict=True)]
 
+    def require_writing(self) -> None:
+        """Refuse to ask for texts where the task finds rows.  Raises UsageError."""
+        if isinstance(self.task, Finds):
+            advice = "ask it with: sensorium retrieve RUN --input NAME=VALUE --among TABLE"
+            raise UsageError(f"task '{self.task.name}' finds rows and writes nothing", advice=advice)
+
     def media(self, name: str, value: Any) -> Item | Items:
         """Return what a row's value of an input names."""
         return self._item(name, value)
@@ -200,6 +204,7 @@ class Predictor:
         Raises:
             UsageError: not one target a row.
         """
+        self.require_writing()
         if len(rows) != len(targets):
             raise UsageError(f"{len(rows)} rows, but {len(targets)} targets")
         if not rows:
@@ -227,6 +232,7 @@ class Predictor:
         self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]
     ) -> list[Explanation]:
         """Explain what `predict` answered to these rows: the very tokens it wrote."""
+        self.require_writing()
         if not rows:
             return []
         ids = [answer.token_ids or answer_ids(self.model, answer.text) for answer in answers]

@@ -101,10 +101,10 @@ def load_any(path: Path, assignments: Sequence[str] = ()) -> AnyConfig:
     return parse_any(override(values, assignments), source, folder=path.parent, name=path.stem)
 
 
-def load_answering(path: Path) -> AnsweringConfig:
-    """Read and validate the config file of a run whose model answers.  Raises ConfigError."""
+def load_answering(path: Path, assignments: Sequence[str] = ()) -> AnsweringConfig:
+    """Read and validate the config file of a run whose model answers, as `load_any`.  Raises ConfigError."""
     values, source = read_toml(path)
-    return parse_answering(values, source, folder=path.parent, name=path.stem)
+    return parse_answering(override(values, assignments), source, folder=path.parent, name=path.stem)
 
 
 def any_from_text(text: str, folder: Path, name: str = "config") -> AnyConfig:
