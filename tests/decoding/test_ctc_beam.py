@@ -159,14 +159,8 @@ def test_hot_words_add_their_boosts_and_nothing_else():
 
     def boost(tokens):
         words = "".join("?" if token == UNK else VOCAB.tokens[token] for token in tokens).split(" ")
-        total = 2.0 * words.count("ab")
-        # a phrase is counted at its end, and a word within a phrase that was spelled to its end is not
-        i = 0
-        while i < len(words):
-            phrase = words[i : i + 2] == ["a", "b"]
-            total += 3.0 if phrase else 0.5 * (words[i] == "b")
-            i += 2 if phrase else 1
-        return total
+        phrases = [words[i : i + 2] == ["a", "b"] for i in range(len(words))]
+        return 2.0 * words.count("ab") + 0.5 * words.count("b") + 3.0 * sum(phrases)  # within a phrase, too
 
     layer = HotWords(boosts, num_classes=len(VOCAB), delimiter=BLANK_SPACE)
     want = {t: p + boost(t) for t, p in every_text(log_y_FV).items()}

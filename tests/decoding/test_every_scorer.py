@@ -1,6 +1,7 @@
 """Decoding over the real scorers, with their own `score` as oracle."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from sensorium.decoding.candidates import score_candidates
 from sensorium.decoding.filters import MinLength
 from sensorium.decoding.generate import generate
 from sensorium.decoding.search import Greedy, Sample
+from sensorium.language.pieces import score_in_pieces
 from sensorium.language.registry import COMPOSITIONS, ENTRY_POINTS, SCORERS
 
 VOCAB = Vocab.of("abcdefgh")
@@ -90,6 +92,33 @@ def test_a_row_alone_says_the_same(scorer, search):
         own = map_tensors(cond, lambda x, row=row: x[row : row + 1])
         alone = generate(scorer, own, search=search, max_tokens=8)
         assert alone.token_BT[alone.mask_BT].tolist() == together.token_BT[row][together.mask_BT[row]].tolist()
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=str)
+def test_no_rows_say_nothing(scorer, search):
+    nobody = select(memory(2), torch.empty(0, dtype=torch.int64))
+    found = generate(scorer, nobody, search=search, filters=[MinLength(2)], max_tokens=4)
+    assert found.token_BKT.shape[0] == 0
+    assert found.score_BK.shape == (0, 3 if isinstance(search, Beam) else 1)
+    assert score_candidates(scorer, nobody, [(4,), (5, 6)]).shape == (0, 2)
+    no_tokens = torch.zeros(0, 4, dtype=torch.int64)
+    assert score_in_pieces(scorer, no_tokens, no_tokens.bool(), nobody).shape == (0, 4)
+
+
+@pytest.mark.parametrize("search", [*SEARCHES, Sample(seed=4, draws=3)], ids=str)
+def test_rows_say_the_same_in_any_batch_and_order(scorer, search):
+    cond = replace(memory(5), row_id_B=torch.arange(5))
+    whole = generate(scorer, cond, search=search, max_tokens=6)
+    for row_N in torch.tensor([3, 0, 4, 4, 1, 2]).split(4):
+        part = generate(scorer, select(cond, row_N), search=search, max_tokens=6)
+        torch.testing.assert_close(part.score_BK, whole.score_BK[row_N], rtol=0, atol=1e-4)
+        length = part.token_BKT.shape[2]
+        assert torch.equal(part.token_BKT, whole.token_BKT[row_N, :, :length])
+    texts = [(4, 5, 6), (9,), (4, 8, 8, 4)]
+    log_p_BN, row_N = score_candidates(scorer, cond, texts), torch.tensor([2, 2, 0])
+    torch.testing.assert_close(
+        score_candidates(scorer, select(cond, row_N), texts), log_p_BN[row_N], atol=1e-4, rtol=0
+    )
 
 
 def test_candidates_have_their_scores(scorer):

@@ -44,6 +44,8 @@ def score_candidates(
     if not isinstance(candidates, Trie):
         candidates = Trie.of(ended(candidates) if whole else candidates)
     trie, num_rows = candidates.to(cond.memory.x_BTD.device), cond.num_rows
+    if not num_rows:
+        return torch.zeros(0, len(trie.leaf_N), device=trie.token_E.device)
     row_B = torch.arange(num_rows, device=trie.token_E.device)
     total_BE = torch.zeros(num_rows, len(trie.token_E), device=row_B.device)
     pending = [_Part(torch.zeros_like(trie.token_E[:1]), scorer.start(cond), row_B)]

@@ -77,7 +77,9 @@ class CTCBeam:
             log_y_FV: (F, V) natural logs, each row summing to 1; class PAD is the blank.  F may be 0.
         """
         beam = _Beam(layers)
-        for blank, token_K, log_y_K in self._moments(np.asarray(log_y_FV, np.float64)):
+        # A blank of probability 0 must not meet itself in a difference of sums.
+        log_y_FV = np.maximum(np.asarray(log_y_FV, np.float64), 10 * _IMPOSSIBLE)
+        for blank, token_K, log_y_K in self._moments(log_y_FV):
             beam.wait(blank) if not len(token_K) else beam.step(blank, token_K, log_y_K, self.width, self.gap)
         return beam.texts(self.n_best)
 

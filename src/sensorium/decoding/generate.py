@@ -38,6 +38,8 @@ def generate(
         raise UsageError(f"max_tokens is {max_tokens}", advice="give at least 1")
     device = cond.memory.x_BTD.device
     paths = search.begin(cond.numbers().to(device), max_tokens)
+    if not cond.num_rows:  # a scorer need not know what no rows are
+        return paths.result()
     state = scorer.start(cond)
     held = [each.start(cond.num_rows, device) for each in filters]
     token_N1 = torch.full((cond.num_rows, 1), BOS, device=device)

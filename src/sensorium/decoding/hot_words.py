@@ -62,6 +62,11 @@ class HotWords:
                     earned.append(0.0)
                 lent[node] = max(lent[node], boost * spelled / len(word))
             earned[node_of[word]] = max(earned[node_of[word]], boost)
+        for path in sorted(node_of, key=len):  # what is spelled within a phrase is said, too
+            inner = _fallback(path, node_of, self._delimiter)
+            if inner is not None:
+                earned[node_of[path]] += earned[inner]
+                lent[node_of[path]] = max(lent[node_of[path]], lent[inner])
         self._lent_E, self._earned_E = np.array([*lent, 0.0]), np.array([*earned, 0.0])
         self._child_EV = _children(node_of, num_classes, self._delimiter)
 
@@ -112,20 +117,26 @@ def spelled(tokenizer: Tokenizer, hot_words: Mapping[str, float]) -> dict[tuple[
     return boosts
 
 
+def _fallback(path: tuple[int, ...], node_of: Mapping[tuple[int, ...], int], delimiter: int) -> int | None:
+    """Return the node of the longest run of last words that a hot word begins with; None where there is none."""
+    starts = [place + 1 for place, token in enumerate(path) if token == delimiter]
+    return next((node_of[path[start:]] for start in starts if path[start:] in node_of), None)
+
+
 def _children(node_of: Mapping[tuple[int, ...], int], num_classes: int, delimiter: int) -> Ints:
     """Return each node's node after each token, (E, V); the last node is that of words that are not hot.
 
     A phrase that goes on otherwise may have another hot word in it: what follows is what would follow the same
-    words without the phrase's first (as Aho and Corasick 1975 fall back).
+    words without the phrase's first ones (as Aho and Corasick 1975 fall back).
     """
     lost = len(node_of)
     child_EV = np.full((lost + 1, num_classes), lost, np.int64)
     if delimiter >= 0:
         child_EV[:, delimiter] = 0
     for path in sorted(node_of, key=len):
-        if delimiter in path:
-            rest = path[path.index(delimiter) + 1 :]
-            child_EV[node_of[path]] = child_EV[node_of.get(rest, lost)]
+        inner = _fallback(path, node_of, delimiter)
+        if inner is not None:
+            child_EV[node_of[path]] = child_EV[inner]
         for token in range(num_classes):
             child_EV[node_of[path], token] = node_of.get((*path, token), child_EV[node_of[path], token])
     return child_EV

@@ -43,6 +43,8 @@ def pieces(
 def score_in_pieces(scorer: Any, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
     """Return `scorer.score`, log p(token_t | before t, cond) (B, T), within bounded memory."""
     length = token_BT.shape[1]
+    if not len(token_BT):
+        return torch.zeros(token_BT.shape, device=token_BT.device)
     found = [
         F.pad(scorer.score(*piece), (0, length - piece[0].shape[1]))
         for piece in pieces(token_BT, mask_BT, cond, len(scorer.vocab))

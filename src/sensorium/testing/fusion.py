@@ -124,6 +124,17 @@ def _check_rows_independent(suite: _Suite) -> None:
     for row in range(suite.cond.num_rows):
         alone = suite.fuse({name: select(part, torch.tensor([row])) for name, part in suite.parts.items()})
         suite.same(_real(alone, 0), _real(suite.cond, row), "a row alone is fused as in its batch")
+    order = torch.arange(suite.cond.num_rows).flip(0).repeat_interleave(2)
+    turned = suite.fuse({name: select(part, order) for name, part in suite.parts.items()})
+    for place, row in enumerate(order.tolist()):
+        suite.same(_real(turned, place), _real(suite.cond, row), "rows in another order are fused to the same")
+
+
+def _check_no_rows(suite: _Suite) -> None:
+    nobody = suite.fuse(
+        {name: select(part, torch.zeros(0, dtype=torch.int64)) for name, part in suite.parts.items()}
+    )
+    assert nobody.memory.x_BTD.shape[::2] == (0, suite.width), f"a batch without rows is fused {suite.setting}"
 
 
 def _check_order(suite: _Suite) -> None:
@@ -194,6 +205,7 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_shapes,
     _check_padding,
     _check_rows_independent,
+    _check_no_rows,
     _check_order,
     _check_every_part_counts,
     _check_absent_parts,
