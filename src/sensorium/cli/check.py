@@ -69,6 +69,7 @@ def _print(facts: dict[str, Any], bad: bool, as_json: bool) -> None:
 
 def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]]:
     from sensorium.workflow.config import RunConfig
+    from sensorium.workflow.leaks import with_leaks
     from sensorium.workflow.pretraining import prepare_pretraining
     from sensorium.workflow.readiness import ready, require_ready
     from sensorium.workflow.tasks_config import TasksConfig, load_any
@@ -79,9 +80,12 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
     if isinstance(config, TasksConfig):
         for name, task in prepare_tasks(config, None, quarantine=quarantine).tasks.items():
             require_ready(config.tasks[name], task)
-            yield {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
+            yield {
+                f"{name}: {key}": value
+                for key, value in _prepared_facts(with_leaks(config.tasks[name], task)).items()
+            }
     elif isinstance(config, RunConfig):
-        yield _prepared_facts(ready(config, None, quarantine=quarantine)[0])
+        yield _prepared_facts(with_leaks(config, ready(config, None, quarantine=quarantine)[0]))
     else:
         yield _pretraining_facts(*prepare_pretraining(config, quarantine))
 
@@ -101,6 +105,7 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     if prepared.test is not None:
         facts["test rows"] = prepared.test.num_rows
     facts |= _left_out(prepared.corpora)
+    facts |= {f"warning {number}": note for number, note in enumerate(prepared.notes, start=1)}
     return facts | ({"note": told} if (told := framed_targets(prepared.train)) else {})
 
 

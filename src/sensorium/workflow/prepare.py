@@ -70,6 +70,8 @@ class Prepared:
     test: Corpus | None
     quarantine: Quarantine
     parts: Mapping[str, Part]
+    notes: tuple[str, ...] = ()
+    """What is to be said of how rows were parted, and of rows that several parts have."""
 
     @property
     def corpora(self) -> dict[str, Corpus]:
@@ -133,8 +135,9 @@ def with_corpora(
     if told := framed_targets(corpora["train"]):
         say(f"{label}{told}")
     answers = _answers(config, task, corpora["train"], model.tokenizer)
+    notes = tuple(note for part in parts.values() for note in part.notes)
     train, validation, test = corpora["train"], corpora["validation"], corpora.get("test")
-    return Prepared(model, task, answers, train, validation, test, quarantine, parts)
+    return Prepared(model, task, answers, train, validation, test, quarantine, parts, notes)
 
 
 def framed_targets(train: Corpus) -> str:

@@ -27,6 +27,7 @@ from sensorium.workflow.card import write_pretraining_card
 from sensorium.workflow.config import PretrainingConfig
 from sensorium.workflow.fitting import batches, device, make_loader
 from sensorium.workflow.known_data import known_data
+from sensorium.workflow.leaks import leaks
 from sensorium.workflow.prepare import (
     BAD_ROWS,
     Part,
@@ -118,6 +119,9 @@ def pretrain(
         quarantine = Quarantine(config.data.max_bad_fraction, run / BAD_ROWS)
         parts = open_parts(config, quarantine)
         model, corpora = prepare_pretraining(config, quarantine, say=say, parts=parts)
+        modalities = {name: choice.section.modality for name, choice in config.model.inputs.items()}
+        for sentence in leaks(corpora, modalities, config.media):
+            say(f"warning: {sentence}")
         train, validation = corpora["train"], corpora["validation"]
         data = known_data(config, model, parts, {name: corpus.num_rows for name, corpus in corpora.items()})
         started = time.perf_counter()

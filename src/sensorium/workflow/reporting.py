@@ -146,7 +146,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         about=_about(judged),
         digests=judged.summary.get("digests", {}),
         config=write_toml(judged.config.dump())[:SHOWN_CONFIG_CHARACTERS],
-        notes=_notes(inliner, show_rows),
+        notes=[*judged.summary.get("notes", ()), *_notes(inliner, show_rows)],
     )
 
 

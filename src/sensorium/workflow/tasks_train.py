@@ -8,7 +8,7 @@ pretraining run as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
@@ -104,14 +105,16 @@ def train_tasks(
         prepared = prepare_tasks(config, run, say=say)
         for name, task in prepared.tasks.items():
             require_ready(config.tasks[name], task)
+        tasks = {n: with_leaks(config.tasks[n], task, say, f"{n} ") for n, task in prepared.tasks.items()}
+        prepared = replace(prepared, tasks=tasks)
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}
         _save(prepared, run, decoding, _card(config, {}))
-        tasks = {
+        judged_tasks = {
             name: _judged(config, name, task, decoding[name], fitted, run, progress, say)
             for name, task in prepared.tasks.items()
         }
-        result = TasksResult(run, fitted, tasks, prepared)
+        result = TasksResult(run, fitted, judged_tasks, prepared)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         _save(prepared, run, decoding, _card(config, summary["tasks"]))

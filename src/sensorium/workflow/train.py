@@ -26,6 +26,7 @@ from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
 from sensorium.workflow.known_data import known_of
+from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet
 from sensorium.workflow.provenance import data_digests, versions
@@ -92,6 +93,7 @@ class RunResult:
             "quarantined": len(self.prepared.quarantine),
             "part_rows": {name: corpus.num_rows for name, corpus in self.prepared.corpora.items()},
             "counts": self.prepared.left_out,
+            "notes": list(self.prepared.notes),
             "digests": self.digests,
             "versions": versions(),
             "run": str(self.run),
@@ -114,6 +116,7 @@ def train(
     """
     with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
         prepared, vectors = ready(config, run, say=say)
+        prepared = with_leaks(config, prepared, say)
         fitted = fit_model(
             config,
             prepared.model,
