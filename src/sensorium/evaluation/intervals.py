@@ -102,9 +102,10 @@ def _drawn(times_U: NDArray[np.int64], seed: int) -> Iterator[Floats]:
         if num_kinds <= _FEW_KINDS:
             yield random.multinomial(num_rows, times_U / num_rows, size=size).astype(float)
             continue
-        kind_N = np.repeat(np.arange(num_kinds), times_U)
-        draws = (kind_N[random.integers(num_rows, size=num_rows)] for _ in range(size))
-        yield np.stack([np.bincount(draw_N, minlength=num_kinds) for draw_N in draws]).astype(float)
+        kind_N, draw_RU = np.repeat(np.arange(num_kinds), times_U), np.empty((size, num_kinds))
+        for draw_U in draw_RU:
+            draw_U[:] = np.bincount(kind_N[random.integers(num_rows, size=num_rows)], minlength=num_kinds)
+        yield draw_RU
 
 
 def _bounds(value_R: Floats) -> tuple[float, float]:
