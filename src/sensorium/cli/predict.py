@@ -50,8 +50,8 @@ def predict(
         told = _Told()
         answers = told.over(_answer_table(predictor, rows, explain))
         if as_json:
-            facts = {"task": predictor.task.name, "rows": len(rows)}
-            _stream_json(facts, answers, lambda: omitted(told.cuts, rows.num_unreadable).facts())
+            whole = {"task": predictor.task.name, "rows": len(rows)}
+            _stream_json(whole, answers, lambda: omitted(told.cuts, rows.num_unreadable).facts())
         else:
             _stream_lines(answers)
         say_left_out(omitted(told.cuts, rows.num_unreadable))
@@ -90,7 +90,7 @@ class _Told:
             yield answer
 
 
-def _stream_lines(answers: Iterable[Mapping[str, Any]]) -> None:
+def _stream_lines(answers: Iterable[dict[str, Any]]) -> None:
     for answer in answers:
         print("\t".join([answer["row"], answer.get("text") or "", _share(answer), answer.get("error") or ""]))
         if "explanation" in answer:

@@ -30,6 +30,10 @@ Outcome = list[tuple[int, Prediction, list[str]]]
 """Each request's first row, what was answered, and its references."""
 
 
+FIRST_ROWS = 8
+"""Of the first batch, where time is looked at."""
+
+
 @dataclass
 class Tally:
     """What one pattern gave: answers; by row number the target's negative log-likelihood (nats), and its tokens."""
@@ -69,7 +73,7 @@ def answer_and_score(
         most = pieces.MOST_NUMBERS // (len(model.vocab) * (1 if answers else decoding.paths_per_row))
         size = max(1, min(size, most // len(patterns)))
     started, total, done = time.perf_counter(), sum(map(len, requests)), 0
-    for chunk in _chunks(requests, size):
+    for chunk in _chunks(requests, size, None if seconds is None else FIRST_ROWS):
         rows = [row for request in chunk for row in request]
         with torch.inference_mode(), named_memory_errors(batch_rows, WHILE_JUDGING):
             _take(tallies, model, task, corpus, chunk, patterns, answers, decoding)
@@ -133,13 +137,14 @@ def _answer(
     return predict(model.given(batch, cond), batch, answers, decoding, task, exact=False)
 
 
-def _chunks(requests: Sequence[Sequence[int]], size: int) -> Iterator[Sequence[Sequence[int]]]:
-    """Cut requests into runs of at most `size` rows, a request at least."""
-    start, num_rows = 0, 0
+def _chunks(requests: Sequence[Sequence[int]], most: int, first: int | None) -> Iterator[Sequence[Sequence[int]]]:
+    """Cut requests into runs of at most `most` rows, a request at least; from `first` rows on each may be twice the
+    one before, so that a first run tells what rows cost."""
+    start, num_rows, size = 0, 0, min(most, first or most)
     for end, request in enumerate(requests):
         if num_rows and num_rows + len(request) > size:
             yield requests[start:end]
-            start, num_rows = end, 0
+            start, num_rows, size = end, 0, min(most, 2 * size)
         num_rows += len(request)
     if num_rows:
         yield requests[start:]

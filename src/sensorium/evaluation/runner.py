@@ -96,6 +96,7 @@ def evaluate(
     only: frozenset[str] | None = None,
     vectors: WordVectors | None = None,
     advance: Advance | None = None,
+    seconds: float | None = None,
 ) -> Evaluation:
     """Decode and judge every row of `corpus`, or its first `max_rows`.
 
@@ -104,6 +105,7 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
         advance: told how many rows of how many are done.
+        seconds: judge no further rows once so many have passed; the result says how many rows it is of.
 
     A task that finds rows, rather than writing, is judged by `retrieval.search`.
 
@@ -121,6 +123,7 @@ def evaluate(
         max_rows=max_rows,
         vectors=vectors,
         advance=advance,
+        seconds=seconds,
     )[0]
 
 

@@ -34,6 +34,8 @@ from sensorium.workflow.fitting import fit_model
 from sensorium.workflow.prepare import Prepared, Say
 from sensorium.workflow.scratch import scratch_run
 
+JUDGING_SECONDS, JUDGING_SHARE = 2.0, 0.05
+"""A baseline judges no further rows after so many seconds, or this share of what fitting took."""
 RESAMPLES = 2_000
 """Of the paired test of each baseline."""
 
@@ -58,13 +60,15 @@ class Baseline:
 
 
 def differences(scores: Mapping[Hashable, float], baselines: Sequence[Baseline]) -> list[Difference | None]:
-    """Return how much more a model has than each baseline, a row; None where the same rows were not judged.
+    """Return how much more a model has than each baseline, a row; None where others were judged.
+
+    A baseline that judged some of the model's rows is compared on these.
 
     The p values are what so many tests together deserve (Holm).
     """
     tests = [
-        paired_bootstrap(list(scores.values()), [b.scores[row] for row in scores], num_resamples=RESAMPLES)
-        if scores and b.scores.keys() == scores.keys()
+        paired_bootstrap([scores[row] for row in b.scores], list(b.scores.values()), num_resamples=RESAMPLES)
+        if b.scores and b.scores.keys() <= scores.keys()
         else None
         for b in baselines
     ]
@@ -73,9 +77,21 @@ def differences(scores: Mapping[Hashable, float], baselines: Sequence[Baseline])
 
 
 def measure_baselines(
-    config: RunConfig, prepared: Prepared, corpus: Corpus, *, progress: Progress | None, say: Say
+    config: RunConfig,
+    prepared: Prepared,
+    corpus: Corpus,
+    *,
+    progress: Progress | None,
+    say: Say,
+    fitting_s: float = math.inf,
 ) -> list[Baseline]:
-    """Measure the majority answer, each scorer and each input on `corpus`; none if the config says so."""
+    """Measure the majority answer, each scorer and each input on `corpus`; none if the config says so.
+
+    Args:
+        fitting_s: seconds that fitting took; each baseline judges as many of the rows as a share of them suffices
+            for, and is compared with the model on these.
+    """
+    judging_s = max(JUDGING_SECONDS, JUDGING_SHARE * fitting_s)
     if not config.evaluation.baselines:
         return []
     if isinstance(prepared.task, Finds):
@@ -84,7 +100,9 @@ def measure_baselines(
     if len(prepared.model.parts) > 1:
         for name in prepared.model.parts:
             say(f"baseline: {name} alone")
-            found.append(single_scorer_baseline(config, prepared, corpus, name, progress=progress))
+            found.append(
+                single_scorer_baseline(config, prepared, corpus, name, progress=progress, judging_s=judging_s)
+            )
     if len(config.model.read_inputs) > 1 and prepared.model.learns:
         chosen = config.evaluation.baseline_inputs
         for name in config.model.read_inputs:
@@ -94,7 +112,9 @@ def measure_baselines(
                 say(f"no baseline of {name} only: every scorer reads other inputs")
                 continue
             say(f"baseline: {name} only")
-            found.append(single_input_baseline(config, prepared, corpus, name, progress=progress))
+            found.append(
+                single_input_baseline(config, prepared, corpus, name, progress=progress, judging_s=judging_s)
+            )
     return found
 
 
@@ -129,16 +149,16 @@ def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> 
 
 
 def single_scorer_baseline(
-    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None
+    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None, judging_s: float
 ) -> Baseline:
     """Judge one scorer of the fitted model by itself."""
     title = f"judging {name} alone"
-    result = _judged(config, prepared, prepared.model.scored_by(name), corpus, title, progress)
+    result = _judged(config, prepared, prepared.model.scored_by(name), corpus, title, progress, judging_s)
     return Baseline(f"{name} alone", result.num_rows, result.metrics, None, row_scores(result))
 
 
 def single_input_baseline(
-    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None
+    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None, judging_s: float
 ) -> Baseline:
     """Train the same model with one input and a share of the budget, and judge it on the same rows."""
     started = time.perf_counter()
@@ -151,7 +171,7 @@ def single_input_baseline(
     with scratch_run(f"the baseline '{name} only'") as scratch:
         fit_model(alone, model, prepared.train, prepared.validation, scratch, progress=progress)
     seconds = time.perf_counter() - started
-    result = _judged(config, prepared, model, corpus, f"judging {name} only", progress)
+    result = _judged(config, prepared, model, corpus, f"judging {name} only", progress, judging_s)
     return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(result))
 
 
@@ -162,6 +182,7 @@ def _judged(
     corpus: Corpus,
     title: str,
     progress: Progress | None,
+    seconds: float,
 ) -> Evaluation:
     with stage(progress, title) as advance:
         return evaluate(
@@ -174,4 +195,5 @@ def _judged(
             max_rows=config.evaluation.max_rows,
             vectors=config.word_vectors(),
             advance=advance,
+            seconds=seconds,
         )

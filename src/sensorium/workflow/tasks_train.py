@@ -169,7 +169,14 @@ def _judged(
             vectors=own.word_vectors(),
             advance=advance,
         )
-    found = measure_baselines(own, task, corpus, progress=progress, say=lambda line: say(f"{name} {line}"))
+    found = measure_baselines(
+        own,
+        task,
+        corpus,
+        progress=progress,
+        say=lambda line: say(f"{name} {line}"),
+        fitting_s=sum(fitted.tasks[name].seconds.values()),
+    )
     return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding, data_digests(own))
 
 

@@ -151,7 +151,9 @@ def train(
                 vectors=vectors,
                 advance=advance,
             )
-        baselines = measure_baselines(config, prepared, corpus, progress=progress, say=say)
+        baselines = measure_baselines(
+            config, prepared, corpus, progress=progress, say=say, fitting_s=sum(fitted.seconds.values())
+        )
         result = RunResult(
             run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
         )
