@@ -208,3 +208,21 @@ def test_a_resumed_run_does_not_replace_what_lies_in_its_model_folder(golden, tm
         opened_run("run", {}, out=run, resume=True, say=lambda line: None),
     ):
         pass
+
+
+def test_a_folder_that_is_no_run_is_not_resumed_and_none_that_is_no_comparison_gone_on_with(golden, tmp_path):
+    from sensorium.workflow.compare import compare
+    from sensorium.workflow.config import load_config
+    from sensorium.workflow.run_folder import opened_run
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "metrics.jsonl").write_text("years of work")
+    (tmp_path / "own" / "comparison.json").write_text("years of work")
+
+    def resume(out: Path) -> None:
+        with opened_run("run", {}, out=out, resume=True, say=lambda line: None):
+            pass
+
+    refused(resume, tmp_path / "own", tmp_path)
+    config = load_config(golden / "holes" / "config.toml")
+    refused(lambda out: compare(config, ["concat"], out=out, jobs=0), tmp_path / "own", tmp_path)

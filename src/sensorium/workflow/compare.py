@@ -167,6 +167,9 @@ def compare(
         raise UsageError("one input has nothing to be fused with", advice="add a second [inputs.NAME]")
     folder = out or RUNS / f"{config.name}-compare"
     results = folder / "results"
+    if folder.exists() and not results.is_dir() and (not folder.is_dir() or any(folder.iterdir())):
+        advice = "choose another --out"
+        raise UsageError("is not empty, and holds no comparison", where=str(folder), advice=advice)
     results.mkdir(parents=True, exist_ok=True)
     seeds = range(config.training.seed, config.training.seed + num_seeds)
     contenders = contenders_of(config, fusions, say)

@@ -103,6 +103,8 @@ def resumable_run(name: str, out: Path | None = None) -> Path:
     if out is not None:
         if not out.is_dir():
             raise UsageError("no such run folder to resume", where=str(out))
+        if not (out / "config.toml").exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise UsageError("is no run folder, and is not empty", where=str(out), advice="leave out --resume")
         return out
     runs = sorted(_numbered(name), key=lambda pair: pair[1])
     if not runs:
