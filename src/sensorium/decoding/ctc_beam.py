@@ -78,8 +78,8 @@ class CTCBeam:
         """
         beam = _Beam(layers)
         # A blank of probability 0 must not meet itself in a difference of sums.
-        log_y_FV = np.maximum(np.asarray(log_y_FV, np.float64), 10 * _IMPOSSIBLE)
-        for blank, token_K, log_y_K in self._moments(log_y_FV):
+        possible_FV: Floats = np.clip(np.asarray(log_y_FV, np.float64), 10 * _IMPOSSIBLE, None)
+        for blank, token_K, log_y_K in self._moments(possible_FV):
             beam.wait(blank) if not len(token_K) else beam.step(blank, token_K, log_y_K, self.width, self.gap)
         return beam.texts(self.n_best)
 

@@ -121,4 +121,4 @@ class GraphLayer(nn.Module):
 
 
 def _by_head(x: Tensor, num_heads: int) -> Tensor:
-    return x.unflatten(-1, (num_heads, x.shape[-1] // num_heads))
+    return x.view(*x.shape[:-1], num_heads, x.shape[-1] // num_heads)

@@ -140,5 +140,5 @@ def _possible(ruled_out: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
             "spell); they are left out",
             int(is_out_B.sum()), len(is_out_B),
         )  # fmt: skip
-    pieces = is_out_B.split([ruled_out_KB.shape[1] for ruled_out_KB, _ in ruled_out])
+    pieces = torch.split(is_out_B, [ruled_out_KB.shape[1] for ruled_out_KB, _ in ruled_out])
     return ~torch.cat([out_B[row_N] for out_B, (_, row_N) in zip(pieces, ruled_out, strict=True)])
