@@ -117,6 +117,14 @@ def test_apostrophes_blanks_and_tutorial_signs_are_of_one_form_on_both_sides(nam
     assert metric([f" {text}  " for text in said], said) == metric(said, said)
 
 
+def test_labels_that_are_called_like_signs_of_tutorials_are_told_apart():
+    labels = ["<s>", "</s>", "<start>", "<eos>", "startseq", "endseq"]
+    for name in ("accuracy", "macro_f1"):
+        assert load_metric(name)(labels, labels) == 1
+        assert load_metric(name)(labels, [*labels[1:], labels[0]]) == 0
+    assert load_metric("accuracy")(["startseq endseq"], [""]) == 1  # nothing was said between them
+
+
 texts = st.lists(st.sampled_from(["a", "b", "c", "d.", "e,f", "3.5", "x-y", "(z)"]), max_size=9).map(" ".join)
 
 

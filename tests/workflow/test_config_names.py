@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sensorium
-from sensorium.core.config import parse_toml
+from sensorium.core.config import Source, parse_toml
 from sensorium.core.errors import ConfigError, SensoriumError
 from sensorium.workflow.readiness import ready
 from sensorium.workflow.tasks_config import any_from_text, parse_any
@@ -79,11 +79,33 @@ def test_what_listens_to_one_input_names_it(given, advice, tmp_path):
         any_from_text(text, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a\\\\b", "a\\u0000b", "", ".", "..", "x" * 200, " a", "a."])
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\\\b", "a\\u0000b", "", ".", "..", "x" * 251, " a", "a."])
 def test_a_run_is_named_as_one_folder(name, tmp_path):
     with pytest.raises(ConfigError, match="a run's name is one folder's"):
         any_from_text(TEXTS.replace('name = "c"', f'name = "{name}"'), tmp_path)
     assert any_from_text(TEXTS.replace('name = "c"', 'name = "café 2.1"'), tmp_path).name == "café 2.1"
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "c (1)",
+        "lr=0.01, size=4",
+        "what's up!",
+        "x" * 120,
+        ".hidden",
+        " a. ",
+        "a\nb",
+        "a\\b",
+        "写真",
+        "ü" * 130,
+        "...",
+    ],
+)
+def test_a_run_that_is_named_after_its_config_says_so_in_a_config_that_is_read(stem, tmp_path):
+    config = any_from_text(TEXTS.replace('name = "c"', ""), tmp_path, stem)
+    assert parse_any(config.dump(), Source("config.toml"), folder=tmp_path, name="config").name == config.name
+    assert config.name == stem or not stem.isprintable() or stem in ("a\\b", ".hidden", " a. ", "ü" * 130, "...")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import itertools
 import re
 import zlib
@@ -203,17 +204,19 @@ def _blocks(file: BinaryIO) -> Iterator[bytes | None]:
 
 def _plain_lines(block: bytes | None, keep_ends: bool) -> list[str] | None:
     """Return the lines of a block in which nothing is unusual, else None."""
-    if block is None or len(block) > MAX_LINE_BYTES or b"\0" in block or (keep_ends and b"\r" in block):
+    if block is None or len(block) > MAX_LINE_BYTES or b"\0" in block:
         return None
-    block = _LINE_END.sub(b"\n", block) if b"\r" in block else block
+    if not keep_ends and b"\r" in block:
+        block = _LINE_END.sub(b"\n", block)
     try:
-        texts = block.decode("utf-8").split("\n")
+        whole_text = block.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    last = texts.pop()
     if keep_ends:
-        texts = [text + "\n" for text in texts]
-    elif _MARK_BYTES in block:
+        return list(io.StringIO(whole_text, newline=""))  # which parts at LF, CRLF and CR alone, and leaves them
+    texts = whole_text.split("\n")
+    last = texts.pop()
+    if _MARK_BYTES in block:
         texts, last = [text.removeprefix(_MARK) for text in texts], last.removeprefix(_MARK)
     return [*texts, last] if last else texts
 

@@ -25,7 +25,7 @@ from sensorium.core.types import Batch, Item, Items, Media, MediaBatch, Sample
 from sensorium.data.missing_media import cure_of_missing
 from sensorium.data.omissions import QUARANTINED, UNREADABLE, Omissions, cut_items, without
 from sensorium.data.origins import Origin, SampleRows, TableRows
-from sensorium.data.preparing import prepare_one
+from sensorium.data.preparing import OneByOne
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
 from sensorium.data.several import MediaLists, Several
@@ -407,12 +407,13 @@ def _input_of(samples: Sequence[Sample], name: str, spec: InputSpec) -> CorpusIn
     values: list[torch.Tensor] = []
     cut = set()
     numbers = []
+    prepare = OneByOne(spec.preparer)
     for sample in samples:
         items = _items(sample, name, spec.several)
         for item in items:
             if item not in unit_of_item:
                 try:
-                    prepared = prepare_one(spec.preparer, item)
+                    prepared = prepare(item)
                 except SensoriumError as error:
                     raise error.at(f"{sample.id} {name}".strip()) from None
                 assert prepared.value is not None

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sensorium.core.errors import DataError, SensoriumError
-from sensorium.core.protocols import GroupPreparer, Preparer
+from sensorium.core.protocols import CuttingPreparer, GroupPreparer, Preparer
 from sensorium.core.types import Item
 from sensorium.data.bare import BareTensor
-from sensorium.data.preparation import num_cut
 from sensorium.data.workers import WorkerDied, WorkerPool
 
 _CHUNK_ITEMS = 8  # a task of a worker: long enough to pay for the pipe, short enough to end together
@@ -64,18 +63,31 @@ def _prepare(preparer: Preparer, items: Sequence[Item]) -> Iterator[Prepared]:
             group = [items[i] for i in range(first, min(first + _GROUP_ITEMS, len(items)))]
             yield from map(_prepared, preparer.together(group), preparer.were_cut)
         return
+    prepare = OneByOne(preparer)
     for i in range(len(items)):
         try:
-            yield prepare_one(preparer, items[i])
+            yield prepare(items[i])
         except SensoriumError as error:
             yield _prepared(error)
 
 
-def prepare_one(preparer: Preparer, item: Any) -> Prepared:
-    """Prepare one item, and tell whether it was cut.  Raises MediaError or DataError."""
-    num_before = num_cut(preparer)
-    value = preparer(item)
-    return Prepared(value, is_cut=num_cut(preparer) > num_before)
+class OneByOne:
+    """Prepare items one after the other, and tell of each whether it was cut.
+
+    Whether a preparer cuts at all is asked once: the question costs as much as preparing a short text.
+    """
+
+    def __init__(self, preparer: Preparer) -> None:
+        self._prepare = preparer
+        self._cutting = preparer if isinstance(preparer, CuttingPreparer) else None
+
+    def __call__(self, item: Any) -> Prepared:
+        """Prepare an item.  Raises MediaError or DataError."""
+        if self._cutting is None:
+            return Prepared(self._prepare(item))
+        num_before = self._cutting.truncated
+        value = self._prepare(item)
+        return Prepared(value, is_cut=self._cutting.truncated > num_before)
 
 
 def _prepared(answer: Tensor | SensoriumError, is_cut: bool = False) -> Prepared:

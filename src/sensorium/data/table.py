@@ -216,7 +216,9 @@ def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
     for row in stream.rows:
         if isinstance(row, Row):
             writer.add(row.line, [row.cells.get(column, "") for column in stream.columns])
-            structured.update(name for name, cell in row.cells.items() if cell.startswith(MARK))
+            for name, cell in row.cells.items():
+                if cell.startswith(MARK):
+                    structured.add(name)
         else:
             bad.append((row.line, row.message))
             _give_up_early(spec, bad, len(writer))

@@ -51,11 +51,18 @@ def compared(text: str) -> str:
 def unframed(text: str) -> str:
     """Return a text without the signs that tutorials put around captions, `startseq` and `endseq` or such.
 
-    Models add signs of their own; these would be scored as words that are always right.
+    Models add signs of their own; these would be scored as words that are always right.  A text that is nothing but
+    one such sign says it: labels may be called so.
     """
-    text = _FIRST_SIGN.sub("", text)
-    last = _LAST_SIGN.search(text)
-    return text[: last.start()].rstrip() if last else text
+    inner = _FIRST_SIGN.sub("", text)
+    last = _LAST_SIGN.search(inner)
+    inner, has_both = (inner[: last.start()].rstrip(), inner != text) if last else (inner, False)
+    return inner if inner or has_both else text
+
+
+def is_frame(word: str) -> bool:
+    """Say whether a word is one of the signs that `unframed` takes away."""
+    return bool(_FIRST_SIGN.fullmatch(word) or _LAST_SIGN.fullmatch(word))
 
 
 _FIRST_SIGN = re.compile(r"\A\s*(?:startseq\b|<\s*(?:s|start|sos|bos)\s*>)\s*", re.IGNORECASE)

@@ -7,7 +7,6 @@ is read.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +84,24 @@ class RunSection(Section):
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str | None) -> str | None:
-        if name is not None and (not re.fullmatch(r"[\w][\w .+@-]{0,99}", name) or name.endswith((" ", "."))):
-            raise ValueError("a run's name is one folder's: up to 100 letters, digits, blanks and _ . + @ -")
+        if name is not None and name != as_folder_name(name):
+            raise ValueError(
+                "a run's name is one folder's: no / or \\, no blank or dot around it, 250 bytes at most"
+            )
         return name
+
+
+def as_folder_name(text: str) -> str:
+    """Return what a run is called after a file of any name: `[run] name` takes nothing but such names.
+
+    A run's own config says its name, so the default must be one that may be said.
+    """
+    kept = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in text).strip(" .")
+    return kept.encode("utf-8")[:_NAME_BYTES].decode("utf-8", "ignore").strip(" .") or "run"
+
+
+_NAME_BYTES = 250
+"""A file system has room for 255, and runs are numbered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +210,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     _require_obeyed(model, decoding, source)
     run = sections.pop("run")
     return RunConfig(
-        name=run.name or name,  # type: ignore[attr-defined]
+        name=run.name or as_folder_name(name),  # type: ignore[attr-defined]
         folder=folder.resolve(),
         model=model,
         **sections,  # type: ignore[arg-type]
@@ -224,7 +238,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
     run = sections.pop("run")
     del sections["decoding"]
     return PretrainingConfig(
-        name=run.name or name,  # type: ignore[attr-defined]
+        name=run.name or as_folder_name(name),  # type: ignore[attr-defined]
         folder=folder.resolve(),
         model=model,
         **sections,  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
 from sensorium.data.tokenizers import Tokenizer
 from sensorium.decoding.hot_words import spelled
-from sensorium.evaluation.metrics import unframed
+from sensorium.evaluation.metrics import is_frame
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
@@ -143,7 +143,7 @@ def with_corpora(
 def framed_targets(train: Corpus) -> str:
     """Say it where all targets carry signs of their own for start and end; empty where they do not."""
     words = train.target_text(0).split() if train.has_targets else []
-    if len(words) < 2 or unframed(words[0]) or unframed(words[-1]):
+    if len(words) < 2 or not is_frame(words[0]) or not is_frame(words[-1]):
         return ""
     first, last = words[0], words[-1]
     texts = (train.target_text(row).strip() for row in range(train.num_rows))
