@@ -96,7 +96,7 @@ def test_the_command_explains_a_table(answerer: Path, shapes_folder: Path, tmp_p
     table = tmp_path / "ask.csv"
     table.write_text(f"photo,question\n{shapes_folder / '0.png'},is it red?\nmissing.png,is it red?\n")
     asked = ["predict", str(answerer), "--table", str(table), "--explain"]
-    good, bad = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)["predictions"]
+    good, bad = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)["predictions"]
     assert good["explanation"]["mix"] == "linear"
     assert bad["error"]
     assert "explanation" not in bad

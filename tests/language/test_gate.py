@@ -90,7 +90,7 @@ def test_it_hears_the_part_that_knows() -> None:
     # say, and the gate all: log 2 nats.
     assert value(gate, unseen) > value(mixture, unseen) + 0.05
     token_BT, mask_BT, cond = scored([[BOS, FIRST + 1, FIRST, FIRST + 2, FIRST, EOS]])
-    share_KT = gate.score_shares(token_BT, mask_BT, cond)[:, 0]
+    share_KT = gate.shares(token_BT, mask_BT, cond).weight_KBT[:, 0]
     assert share_KT[0, 2] > 0.9
     assert share_KT[1, 4] > 0.9
     torch.testing.assert_close(share_KT.sum(0), torch.ones(6))

@@ -68,11 +68,14 @@ def test_shares_sum_to_one_whatever_is_ruled_out(log_p):
     weight_K = torch.tensor([0.25, 0.75])
     for shares in (
         linear_shares(log_p_KBT, weight_K.log()[:, None, None]),
-        product_shares(log_p_KBT, weight_K),
-        product_shares(log_p_KBT, torch.tensor([0.0, 1.0])),
+        product_shares(log_p_KBT, weight_K, log_p_KBT[0]),
+        product_shares(log_p_KBT, torch.tensor([0.0, 1.0]), log_p_KBT[0]),
     ):
         assert float(shares.share_KBT.sum()) == pytest.approx(1)
     if log_p == [-math.inf, -1.0]:
         assert linear_shares(log_p_KBT, weight_K.log()[:, None, None]).share_KBT.flatten().tolist() == [0, 1]
-        assert product_shares(log_p_KBT, weight_K).share_KBT.flatten().tolist() == [1, 0]
-        assert product_shares(log_p_KBT, torch.tensor([0.0, 1.0])).share_KBT.flatten().tolist() == [0, 1]
+        assert product_shares(log_p_KBT, weight_K, log_p_KBT[0]).share_KBT.flatten().tolist() == [1, 0]
+        assert product_shares(log_p_KBT, torch.tensor([0.0, 1.0]), log_p_KBT[0]).share_KBT.flatten().tolist() == [
+            0,
+            1,
+        ]

@@ -359,8 +359,12 @@ class RememberingScorer(Protocol):
         """Fit what has to be fitted on held-out rows."""
         ...
 
-    def given(self, hidden_BW: Tensor) -> tuple[Tensor, State]:
-        """Return log p(next) (B, V) where the other scorer's hidden vectors are known, and the state after them."""
+    def given(self, hidden_BW: Tensor, read_BV: Tensor) -> tuple[Tensor, State]:
+        """Return log p(next) (B, V) where the other scorer's hidden vectors are known, and the state after them.
+
+        Args:
+            read_BV: what the other one makes of them, its log p(next).
+        """
         ...
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorium.core.types import Batch
+from sensorium.core.types import Batch, Conditioning
 from sensorium.core.vocabulary import EOS
-from sensorium.language.pieces import score_in_pieces
-from sensorium.language.shares import Shares
+from sensorium.language.pieces import pieces, score_in_pieces
+from sensorium.language.shares import Shares, joined
 from sensorium.model.multimodal import MultimodalLM
 
 
@@ -89,11 +89,10 @@ def explain(
     token_BT, mask_BT = model.sequences(ids)
     with torch.inference_mode():
         cond = model.condition(batch)
-        log_p_BT = score_in_pieces(model.scorer, token_BT, mask_BT, cond)
-        shares = _shares(model, token_BT, mask_BT, log_p_BT, cond)
+        shares = _shares(model, token_BT, mask_BT, cond)
     names, mix = list(model.parts), "alone" if len(model.parts) == 1 else model.config.language.mix
     columns = [x.movedim(0, -1).tolist() for x in (shares.log_p_KBT, shares.weight_KBT, shares.share_KBT)]
-    totals, tokens = log_p_BT.tolist(), model.vocab.tokens
+    totals, tokens = shares.together_BT.tolist(), model.vocab.tokens
     explanations = []
     for row, (text, chosen) in enumerate(zip(texts, ids, strict=True)):
         told = [
@@ -108,11 +107,13 @@ def explain(
     return explanations
 
 
-def _shares(model: MultimodalLM, token_BT: Tensor, mask_BT: Tensor, log_p_BT: Tensor, cond: Any) -> Shares:
-    if len(model.parts) > 1:
-        shares: Shares = model.scorer.shares(token_BT, mask_BT, cond)
-        return shares
-    return Shares(log_p_BT[None], torch.ones_like(log_p_BT)[None], torch.ones_like(log_p_BT)[None])
+def _shares(model: MultimodalLM, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
+    """Ask every scorer once, within bounded memory."""
+    if len(model.parts) == 1:
+        log_p_BT = score_in_pieces(model.scorer, token_BT, mask_BT, cond)
+        return Shares(log_p_BT[None], torch.ones_like(log_p_BT)[None], torch.ones_like(log_p_BT)[None], log_p_BT)
+    cut = pieces(token_BT, mask_BT, cond, len(model.vocab))
+    return joined([model.scorer.shares(*piece) for piece in cut], token_BT.shape[1])
 
 
 def answer_ids(model: MultimodalLM, text: str) -> list[int]:

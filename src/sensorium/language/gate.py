@@ -122,16 +122,13 @@ class Gate(nn.Module):
         mixed_BT = (log_p_BTK + self.log_shares(x_BTX)).logsumexp(-1)
         return F.pad(torch.where(mask_BT[:, 1:], mixed_BT, 0.0), (1, 0))
 
-    def score_shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
-        """Return each part's share before each token, (K, B, T); at BOS, which nobody predicts, the mean."""
-        _, x_BTX = self._unrolled(token_BT, mask_BT, cond)
-        share_KBT = self.log_shares(x_BTX).exp().movedim(-1, 0)
-        return torch.cat([self.mean_share_K[:, None, None].expand(-1, len(token_BT), 1), share_KBT], 2)
-
     def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
-        """Return what each part has to do with each token."""
-        log_share_KBT = self.score_shares(token_BT, mask_BT, cond).log()
-        return linear_shares(self.score_parts(token_BT, mask_BT, cond), log_share_KBT)
+        """Return what each part has to do with each token; at BOS, which nobody predicts, the mean shares."""
+        log_p_BTK, x_BTX = self._unrolled(token_BT, mask_BT, cond)
+        log_p_KBT = torch.where(mask_BT[:, 1:], log_p_BTK.movedim(-1, 0), 0.0)
+        log_share_KBT = self.log_shares(x_BTX).movedim(-1, 0)
+        at_bos_KB1 = self.mean_share_K.log()[:, None, None].expand(-1, len(token_BT), 1)
+        return linear_shares(F.pad(log_p_KBT, (1, 0)), torch.cat([at_bos_KB1, log_share_KBT], 2))
 
     def log_shares(self, x: Tensor) -> Tensor:
         """Return log g, (..., K), from what the network reads, (..., X)."""
@@ -142,10 +139,7 @@ class Gate(nn.Module):
     def _unrolled(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> tuple[Tensor, Tensor]:
         """Return each part's log p of tokens 1..T-1, (B, T-1, K), and what the network reads before them."""
         before_BT, real_BT = token_BT[:, :-1], mask_BT[:, :-1]
-        log_p_KBTV = self.parts.unroll(before_BT, real_BT, cond)
-        facts = [
-            part.unroll_facts(before_BT, real_BT, cond) for part in self.parts if isinstance(part, FactualScorer)
-        ]
+        log_p_KBTV, facts = self.parts.unroll_with_facts(before_BT, real_BT, cond)
         target_KBT1 = token_BT[None, :, 1:, None].expand(len(self.parts), -1, -1, 1)
         return log_p_KBTV.gather(-1, target_KBT1).squeeze(-1).movedim(0, -1), _features(log_p_KBTV, facts)
 

@@ -243,12 +243,13 @@ class NearestNeighbours(nn.Module):
         if not self._read:
             return self.blank_V.repeat(len(token_BT), 1), state
         hidden_BW, read = self._read[0].extend_hidden(state.read, token_BT, mask_BT)
-        log_p_BV, nearness_B1 = self._predict(hidden_BW)
+        log_p_BV, nearness_B1 = self._predict(hidden_BW, self._read[0].predict(hidden_BW))
         return log_p_BV, NeighbourState(read, nearness_B1)
 
-    def given(self, hidden_BW: Tensor) -> tuple[Tensor, NeighbourState]:
-        """Return log p(next) (B, V) where the hidden vectors are known, and the state after them."""
-        log_p_BV, nearness_B1 = self._predict(hidden_BW)
+    @torch.no_grad()
+    def given(self, hidden_BW: Tensor, read_BV: Tensor) -> tuple[Tensor, NeighbourState]:
+        """Return log p(next) (B, V) where the hidden vectors and what is read of them are known, and the state."""
+        log_p_BV, nearness_B1 = self._predict(hidden_BW, read_BV)
         return log_p_BV, NeighbourState(None, nearness_B1)
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
@@ -275,13 +276,12 @@ class NearestNeighbours(nn.Module):
     def _unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> tuple[Tensor, Tensor]:
         if not self._read:
             return self.blank_V.repeat(*token_BT.shape, 1), self.blank_V.new_zeros(*token_BT.shape, 1)
-        hidden_BTW = self._read[0].unroll_hidden(token_BT, mask_BT, cond)
-        log_p_QV, nearness_Q1 = self._predict(hidden_BTW.flatten(0, 1))
+        hidden_QW = self._read[0].unroll_hidden(token_BT, mask_BT, cond).flatten(0, 1)
+        log_p_QV, nearness_Q1 = self._predict(hidden_QW, self._read[0].predict(hidden_QW))
         return log_p_QV.view(*token_BT.shape, -1), nearness_Q1.view(*token_BT.shape, 1)
 
-    def _predict(self, hidden_QW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log p(next) (Q, V), and how near the nearest key is (Q, 1)."""
-        own_QV = self._read[0].predict(hidden_QW)
+    def _predict(self, hidden_QW: Tensor, own_QV: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(next) (Q, V), and how near the nearest key is (Q, 1); `own_QV` is what is read."""
         if not (len(self.value_) or len(self.taught_value_)):
             return own_QV, own_QV.new_zeros(len(own_QV), 1)
         log_p, nearness = [own_QV[:0]], [own_QV[:0, :1]]

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.errors import ModelError
-from sensorium.core.protocols import HiddenScorer, RememberingScorer, Scorer, UnrollingScorer
+from sensorium.core.protocols import FactualScorer, HiddenScorer, RememberingScorer, Scorer, UnrollingScorer
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import EOS, Vocab, require_same
 
@@ -57,7 +58,7 @@ class Parts(nn.ModuleList):
             elif k not in read:
                 found[k] = part.extend(state, token_BT, mask_BT)
         for k, other in read.items():
-            found[k] = cast(RememberingScorer, self[k]).given(hidden[other])
+            found[k] = cast(RememberingScorer, self[k]).given(hidden[other], found[other][0])
         pairs = [found[k] for k in range(len(self))]
         return [log_p_BV for log_p_BV, _ in pairs], tuple(state for _, state in pairs)
 
@@ -68,12 +69,49 @@ class Parts(nn.ModuleList):
         return {k: numbers[id(part.read_scorer)] for k, part in readers.items() if id(part.read_scorer) in numbers}
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
-        """Return each part's log p of each token, (K, B, T)."""
-        return torch.stack([part.score(token_BT, mask_BT, cond) for part in self.scorers()])
+        """Return each part's log p of each token, (K, B, T); what one part reads of another is computed once."""
+        found = {}
+        if token_BT.shape[1] > 1:
+            for k, (log_p_BTV, _) in self._reading(token_BT[:, :-1], mask_BT[:, :-1], cond).items():
+                found[k] = of_targets(log_p_BTV, token_BT, mask_BT)
+        parts = enumerate(self.scorers())
+        return torch.stack([found[k] if k in found else part.score(token_BT, mask_BT, cond) for k, part in parts])
 
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return each part's whole log p(next) after each position, (K, B, T, V); padding holds anything."""
-        return torch.stack([unroll(part, token_BT, mask_BT, cond) for part in self.scorers()])
+        return self.unroll_with_facts(token_BT, mask_BT, cond, of_facts=False)[0]
+
+    def unroll_with_facts(
+        self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning, of_facts: bool = True
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return each part's whole log p(next) after each position, (K, B, T, V), and the facts of those that have
+        any, (B, T, F) each; what one part reads of another is computed once."""
+        read, log_p, facts = self._reading(token_BT, mask_BT, cond), [], []
+        for k, part in enumerate(self.scorers()):
+            log_p_BTV, state = read[k] if k in read else (unroll(part, token_BT, mask_BT, cond), None)
+            log_p.append(log_p_BTV)
+            if of_facts and isinstance(part, FactualScorer):
+                told = part.unroll_facts(token_BT, mask_BT, cond) if state is None else part.facts(state)
+                facts.append(told.view(*token_BT.shape, part.num_facts))
+        return torch.stack(log_p), facts
+
+    def _reading(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> dict[int, tuple[Tensor, Any]]:
+        """Run each part that others read once, then those that read it.
+
+        Returns by part log p(next) after each position, (B, T, V), and the states there of those that read, as of
+        B T rows.
+        """
+        read, fed_BT = self._read(), torch.where(mask_BT, token_BT, EOS)
+        hidden, found = {}, dict[int, tuple[Tensor, Any]]()
+        for k in sorted(set(read.values())):
+            shown = cast(HiddenScorer, self[k])
+            hidden[k] = shown.unroll_hidden(fed_BT, mask_BT, cond)
+            found[k] = shown.predict(hidden[k]), None
+        for k, other in read.items():
+            reader = cast(RememberingScorer, self[k])
+            log_p_QV, state = reader.given(hidden[other].flatten(0, 1), found[other][0].flatten(0, 1))
+            found[k] = log_p_QV.view(*token_BT.shape, len(self.vocab)), state
+        return found
 
 
 def unroll(scorer: Scorer, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
@@ -86,6 +124,13 @@ def unroll(scorer: Scorer, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning
         log_p_BV, state = scorer.extend(state, fed_BT[:, t : t + 1], real_B1)
         steps.append(log_p_BV)
     return torch.stack(steps, 1)
+
+
+def of_targets(log_p: Tensor, token_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return log p of each token, (..., B, T), from log p(next) before each but BOS, (..., B, T-1, V); 0 at BOS and
+    at padding."""
+    target = token_BT[:, 1:, None].expand(*log_p.shape[:-1], 1)
+    return F.pad(torch.where(mask_BT[:, 1:], log_p.gather(-1, target)[..., 0], 0.0), (1, 0))
 
 
 def checked_weights(weights: Sequence[float], num_parts: int) -> Tensor:

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.core.protocols import Scorer
 from sensorium.core.types import Conditioning
-from sensorium.language.parts import Parts, Scored, checked_weights
+from sensorium.language.parts import Parts, Scored, checked_weights, of_targets
 from sensorium.language.product_weights import fit_product_weights, log_product
 from sensorium.language.shares import Shares, product_shares
 
@@ -106,16 +105,20 @@ class Product(nn.Module):
 
     def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
         """Return what each part has to do with each token."""
-        return product_shares(self.score_parts(token_BT, mask_BT, cond), self.log_weight_K.exp())
+        log_p_KBTV, weight_K = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond), self.log_weight_K.exp()
+        together_BT = of_targets(self._multiplied(log_p_KBTV), token_BT, mask_BT)
+        return product_shares(of_targets(log_p_KBTV, token_BT, mask_BT), weight_K, together_BT)
 
     def score(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(token_t | before t, cond), (B, T); Z needs every word at every position."""
         if token_BT.shape[1] == 1:
             return torch.zeros_like(token_BT, dtype=torch.float32)
         log_p_KBTV = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
+        return of_targets(self._multiplied(log_p_KBTV), token_BT, mask_BT)
+
+    def _multiplied(self, log_p_KBTV: Tensor) -> Tensor:
         mixed_NV = log_product(log_p_KBTV.flatten(1, 2), self.log_weight_K.exp())
-        log_p_N = mixed_NV.gather(1, token_BT[:, 1:].reshape(-1, 1))
-        return F.pad(torch.where(mask_BT[:, 1:], log_p_N.view(len(token_BT), -1), 0.0), (1, 0))
+        return mixed_NV.view(log_p_KBTV.shape[1:])
 
 
 def _by_row(log_p_KNV: Tensor, token_N: Tensor, predicted_BT: Tensor) -> tuple[Tensor, Tensor]:

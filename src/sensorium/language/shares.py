@@ -10,9 +10,11 @@ Sources: Jelinek and Mercer 1980 (the responsibilities of EM); Klakow 1998 (log-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.core.logspace import log_normalise
@@ -26,11 +28,13 @@ class Shares:
         log_p_KBT: each part's own log p of the token.
         weight_KBT: the part's weight before the token is seen: a mixture's, a gate's there, a product's exponent.
         share_KBT: its share in the token that came; sums to 1 over the parts.
+        together_BT: what all of them together say of the token, its log p by the composition, (B, T).
     """
 
     log_p_KBT: Tensor
     weight_KBT: Tensor
     share_KBT: Tensor
+    together_BT: Tensor
 
 
 def linear_shares(log_p_KBT: Tensor, log_weight: Tensor) -> Shares:
@@ -45,11 +49,12 @@ def linear_shares(log_p_KBT: Tensor, log_weight: Tensor) -> Shares:
         log_p_KBT,
         log_weight_KBT.exp(),
         log_normalise(torch.where(possible_BT, joint_KBT, log_weight_KBT), 0).exp(),
+        joint_KBT.logsumexp(0),
     )
 
 
-def product_shares(log_p_KBT: Tensor, weight_K: Tensor) -> Shares:
-    """Share a product's tokens; a part of weight 0 is not heard.
+def product_shares(log_p_KBT: Tensor, weight_K: Tensor, together_BT: Tensor) -> Shares:
+    """Share a product's tokens, whose log p after Z is `together_BT`; a part of weight 0 is not heard.
 
     A part that rules a token out has all of it; one that costs no part any nats is shared by weight.
     """
@@ -58,4 +63,10 @@ def product_shares(log_p_KBT: Tensor, weight_K: Tensor) -> Shares:
     vetoes_KBT = (term_KBT == torch.inf).to(term_KBT.dtype)
     term_KBT = torch.where(vetoes_KBT.any(0), vetoes_KBT, term_KBT)
     term_KBT = torch.where(term_KBT.sum(0) > 0, term_KBT, weight_KBT)
-    return Shares(log_p_KBT, weight_KBT, term_KBT / term_KBT.sum(0))
+    return Shares(log_p_KBT, weight_KBT, term_KBT / term_KBT.sum(0), together_BT)
+
+
+def joined(found: Sequence[Shares], length: int) -> Shares:
+    """Put runs of rows one below the other; what stands behind a run's longest text is 0."""
+    columns = zip(*((s.log_p_KBT, s.weight_KBT, s.share_KBT, s.together_BT) for s in found), strict=True)
+    return Shares(*(torch.cat([F.pad(x, (0, length - x.shape[-1])) for x in xs], -2) for xs in columns))
