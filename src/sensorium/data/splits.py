@@ -1,19 +1,16 @@
 """Splits: which rows train, which validate, which test; the same ones every time.
 
-Enters: a key a row, or a column that names the sides.  Leaves: row positions by side.
+Enters: groups of rows, and a key a row; or a column that names the sides.  Leaves: which rows are on which side.
 
-By hash: the side of a row is where h(seed, key) in [0, 1) falls among the cumulated fractions, h = BLAKE2b.
-The key is what rows share (the photo's path), so that rows that share it are on one side, and appending
-rows moves none of the old ones.
-
-By groups (`part_groups`): the same, a key a group (`data/groups.py`); but where groups are so few or so large that
-chance would give one side far more or less than it should have, they are dealt until that is as near as they allow.
+By groups (`part_groups`): a group (`data/groups.py`) is held back where h(seed, key) in [0, 1) falls among the last
+fraction, h = BLAKE2b; its key is the least of its rows', so that appending rows moves none of the old ones.  But
+where groups are so few or so large that chance would give one side far more or less than it should have, they are
+dealt until that is as near as they allow.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.core.errors import ConfigError
 from sensorium.data.groups import Grouping
 from sensorium.data.table import Table
 
@@ -62,29 +58,6 @@ def split_column_of(table: Table) -> str | None:
         if trusted and "train" in sides and len(sides) > 1:
             return column
     return None
-
-
-def split_by_hash(keys: Iterable[str], fractions: Mapping[str, float], *, seed: int) -> dict[str, Rows]:
-    """Divide rows among sides at random, but always in the same way.
-
-    Args:
-        keys: one a row; rows of equal key stay together.  A row with an empty key is known by its
-            position, so it is together with nobody.
-        fractions: the expected share of each side; they sum to 1.
-        seed: another seed divides otherwise.
-
-    Returns:
-        Ascending row positions by side; on a small table a side may be empty.
-
-    Raises:
-        ConfigError: fractions that are negative or do not sum to 1.
-    """
-    if any(share < 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ConfigError(f"shares of a split are positive and sum to 1, not {dict(fractions)}")
-    upper = list(itertools.accumulate(fractions.values()))[:-1]
-    place_N = np.fromiter((_place(seed, key or f"\0{i}") for i, key in enumerate(keys)), np.float64)
-    side_N = np.searchsorted(upper, place_N, side="right")
-    return {name: np.flatnonzero(side_N == i) for i, name in enumerate(fractions)}
 
 
 _LARGEST_GROUP = 0.75

@@ -76,6 +76,8 @@ def describe(grouping: Grouping) -> str:
     """Describe groups, such as '3 groups that share 'photo', the largest with 40 % of the rows'."""
     size_G = grouping.size_G
     names = " or ".join(_name(tie) for tie in grouping.by) or "nothing"
+    if len(size_G) == 1:
+        return f"one group that shares {names}"
     return (
         f"{len(size_G):,} groups that share {names}, the largest with {size_G.max() / size_G.sum():.0%} of the rows"
     )
