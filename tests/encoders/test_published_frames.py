@@ -15,6 +15,7 @@ from published_folders import PATCHES, SQUARE, TINY
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.types import Media, MediaBatch
+from sensorium.decoding.config import DecodingConfig
 from sensorium.encoders.efficientnet import named_as_here
 from sensorium.encoders.pretrained import read_weights
 from sensorium.encoders.video_frames import VideoFrames
@@ -83,7 +84,7 @@ def test_a_network_of_pictures_begins_with_its_weights_and_is_saved_whole(
     shared = [name for name in network if name in want]
     assert len(shared) > 10
     assert all(torch.equal(network[name], want[name]) for name in shared)
-    save_model(model, tmp_path / "model", answers=["yes"], card="")
+    save_model(model, tmp_path / "model", answers=["yes"], card="", decoding=DecodingConfig())
     shutil.rmtree(vit)
     again, _ = load_model(tmp_path / "model", default_tokenizer=default_tokenizers())
     said = []

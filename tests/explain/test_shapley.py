@@ -101,7 +101,7 @@ def test_every_medium_is_encoded_once_for_all_patterns(senses, seen_row) -> None
 
 
 def test_the_mean_over_a_table_is_the_mean_of_its_rows(senses, senses_folder, monkeypatch) -> None:
-    corpus = senses._judged_rows(senses_folder / "senses.csv", None)[2]
+    corpus = senses._judged_rows(*senses._asked(None), senses_folder / "senses.csv")
     whole = mean_over(senses.predictor.model, corpus, max_rows=7)
     monkeypatch.setattr("sensorium.explain.shapley.ROWS_AT_ONCE", 16)
     assert rows_at_once(3) == 2

@@ -68,7 +68,7 @@ def test_media_of_one_shape_pass_together(images: FeaturePreparer) -> None:
 def test_a_bad_medium_leaves_its_neighbours_alone(images: FeaturePreparer) -> None:
     answers = images.together([photo(0), Media(data=b"no image"), photo(2)])
     assert [type(answer) for answer in answers] == [Tensor, MediaError, Tensor]
-    values, failures = zip(*prepare_all([photo(0), Media(data=b"no image"), photo(2)], images), strict=True)
+    values, failures, _ = zip(*prepare_all([photo(0), Media(data=b"no image"), photo(2)], images), strict=True)
     assert [value is None for value in values] == [False, True, False]
     assert [bool(failure) for failure in failures] == [False, True, False]
     assert images.together([Media(data=b"bad")])[0].args

@@ -257,7 +257,7 @@ def test_out_of_memory(device: str, tmp_path: Path) -> None:
             torch.empty(2**60)
             raise AssertionError
 
-    with pytest.raises(OutOfMemoryError, match=r"batches of 64 rows.*halve batch_rows"):
+    with pytest.raises(OutOfMemoryError, match=r"batches of 64 rows.*halve training.batch_rows"):
         fit_quietly(Large(), tmp_path, epochs=1)
 
 
