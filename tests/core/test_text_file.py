@@ -179,3 +179,8 @@ def test_every_text_that_is_written_says_its_encoding():
                 and node.func.attr == "write_text"
             ):
                 assert any(word.arg == "encoding" for word in node.keywords), f"{path}:{node.lineno}"
+
+
+@given(st.text(st.sampled_from(" \t\r\n\x0b\x0c\x1c\x85\u00a0\u2028\u3000ab"), max_size=20))
+def test_fields_are_what_stands_between_blanks_tabs_and_line_ends(text):
+    assert text_file.fields(text) == re.findall(r"[^ \t\r\n]+", text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sensorium.cli.output import print_json, print_table, say, share
+from sensorium.cli.output import fitted_for, print_json, print_table, say, share
 
 if TYPE_CHECKING:
     from sensorium.demo.run import DemoReport
@@ -29,14 +29,10 @@ def demo(
         _show(report)
 
 
-def _seconds(fitting: float | None) -> str:
-    return "" if fitting is None else f"{fitting:.1f}"
-
-
 def _show(report: DemoReport) -> None:
     print("\neasy-VQA test part; spoken questions are in voices that training never heard\n")
     rows = [
-        [line.name, f"{line.num_rows:,}", share(line.accuracy), _seconds(line.seconds)] for line in report.lines
+        [line.name, f"{line.num_rows:,}", share(line.accuracy), fitted_for(line.seconds)] for line in report.lines
     ]
     print_table(["asked by", "rows", "accuracy", "fitted, s"], rows)
     print("\nsix of the test rows:\n")

@@ -58,6 +58,11 @@ def say_left_out(left_out: Omissions) -> None:
         say(f"left out, cut or absent: {left_out}")
 
 
+def fitted_for(seconds: float | None) -> str:
+    """Write how long something was fitted for; empty where nothing was for it alone."""
+    return "" if seconds is None else f"{seconds:.1f}"
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print an aligned plain-text table; the first column is text, the others are numbers."""
     widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]

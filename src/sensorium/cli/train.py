@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium.cli.output import number, print_json, print_table, say
+from sensorium.cli.output import fitted_for, number, print_json, print_table, say
 from sensorium.core.errors import UsageError
 
 
@@ -77,12 +77,17 @@ def _question(run: str, tasks: dict[str, Any] | None, task: str) -> str:
 def _print_task(title: str, summary: dict[str, Any]) -> None:
     names = list(summary["metrics"])
     rows = [
-        [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), _seconds(b["seconds"])]
+        [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), fitted_for(b["seconds"])]
         for b in summary["baselines"]
     ]
     fitting = sum(value for key, value in summary["seconds"].items() if key != "evaluation")
     rows.append(
-        ["this model", f"{summary['rows']:,}", *(number(summary["metrics"][n]) for n in names), _seconds(fitting)]
+        [
+            "this model",
+            f"{summary['rows']:,}",
+            *(number(summary["metrics"][n]) for n in names),
+            fitted_for(fitting),
+        ]
     )
     kind = summary["task"]
     print(
@@ -91,11 +96,6 @@ def _print_task(title: str, summary: dict[str, Any]) -> None:
     print_table(["", "rows", *names, "fitted, s"], rows)
     if summary["mixture_weights"]:
         print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
-
-
-def _seconds(fitting: float | None) -> str:
-    """Write how long something was fitted for; empty where nothing was for it alone."""
-    return "" if fitting is None else f"{fitting:.1f}"
 
 
 def _print_pretraining(summary: dict[str, Any]) -> None:

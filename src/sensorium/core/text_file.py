@@ -37,7 +37,7 @@ _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 12
 _LINE_END = re.compile(rb"\r*\n|\r")  # some programs write CR CR LF
 _BEHIND_LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?!\n)")
-_FIELD = re.compile(r"[^ \t\r\n]+")
+_FIELD_ENDS = "\t\r\n"  # beside the blank
 _STARTS = {
     b"\xff\xfe\0\0": "UTF-32 text",
     b"\0\0\xfe\xff": "UTF-32 text",
@@ -158,7 +158,10 @@ def fields(text: str) -> list[str]:
 
     A no-break space or an ideographic blank is part of a word, as it is for KenLM, CoNLL and Kaldi.
     """
-    return _FIELD.findall(text)
+    for sign in _FIELD_ENDS:
+        if sign in text:
+            text = text.replace(sign, " ")
+    return list(filter(None, text.split(" ")))  # thrice as fast as a pattern, for long rows of numbers
 
 
 def _begin(file: BinaryIO, path: Path) -> None:
