@@ -225,7 +225,7 @@ def test_digests_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
     first = list(memo.digests(items))
     assert len(set(first)) == 2
     with monkeypatch.context() as context:
-        context.setattr(digests_module, "digest", refuse)
+        context.setattr(digests_module, "span_digests", refuse)
         assert list(memo.digests(items)) == first
     media(tmp_path / "m", b"abd", b"def")  # same size; another inode or time
     os.utime(tmp_path / "m" / "0.bin", ns=(1, 1))

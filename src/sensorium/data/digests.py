@@ -19,7 +19,7 @@ from typing import TypeVar
 from sensorium.core.errors import SensoriumError
 from sensorium.core.file_state import file_state
 from sensorium.core.types import Item, Media
-from sensorium.media.bytes import digest, require_allowed
+from sensorium.media.bytes import require_allowed, span_digests
 from sensorium.media.policy import MediaPolicy
 
 T = TypeVar("T")
@@ -56,9 +56,13 @@ class DigestMemo:
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             # What is known of a file says nothing of whether it may be opened today.
             answers = list(pool.map(lambda item, known: _allowed(item, known, policy), items, answers))
-            fresh = list(pool.map(lambda i: _digest(items[i], policy), missing))
-        self._remember([(*states[i], new) for i, new in zip(missing, fresh, strict=True) if isinstance(new, str)])
-        for i, new in zip(missing, fresh, strict=True):
+            together = _by_content(items, missing)
+            found = pool.map(lambda some: _digests([items[i] for i in some], policy), together)
+        fresh = {
+            i: new for some, each in zip(together, found, strict=True) for i, new in zip(some, each, strict=True)
+        }
+        self._remember([(*states[i], new) for i, new in fresh.items() if isinstance(new, str)])
+        for i, new in fresh.items():
             answers[i] = new
         return [answer for answer in answers if answer is not None]
 
@@ -102,12 +106,25 @@ def _allowed(
     return known
 
 
-def _digest(item: Item, policy: MediaPolicy | None) -> str | SensoriumError:
-    assert isinstance(item, Media)
+def _by_content(items: Sequence[Item], numbers: Sequence[int]) -> list[list[int]]:
+    """Put together the numbers of items that are spans of one file: a recording may have thousands of them."""
+    groups: dict[object, list[int]] = {}
+    for i in numbers:
+        item = items[i]
+        is_file = isinstance(item, Media) and item.path is not None
+        groups.setdefault((item.path, item.member) if is_file else i, []).append(i)  # type: ignore[union-attr]
+    return list(groups.values())
+
+
+def _digests(items: Sequence[Item], policy: MediaPolicy | None) -> Sequence[str | SensoriumError]:
+    """Digest the spans of one medium."""
+    media = [item for item in items if isinstance(item, Media)]
     try:
-        return digest(item, policy)
+        return span_digests(media[0], [one.span_s for one in media], policy)
     except SensoriumError as error:
-        return error
+        if len(media) == 1:
+            return [error]
+        return [_digests([one], policy)[0] for one in media]  # each error names its own span
 
 
 def _state(item: Item) -> tuple[bytes, str]:

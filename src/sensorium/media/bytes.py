@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -88,16 +89,26 @@ def digest(media: Media, policy: MediaPolicy | None = None) -> str:
     Raises:
         MediaError: as `read_bytes`, with the largest of the policy's size caps.
     """
+    return span_digests(media, [media.span_s], policy)[0]
+
+
+def span_digests(
+    media: Media, spans_s: Sequence[tuple[float, float | None] | None], policy: MediaPolicy | None = None
+) -> list[str]:
+    """Return the `digest` of each span of one medium, whose content is read and hashed once.  Raises MediaError."""
     policy = policy or MediaPolicy()
     try:
         largest = max(policy.max_image_bytes, policy.max_audio_bytes, policy.max_video_bytes)
         data = read_bytes(media, policy, largest)
     except MediaError as error:
         raise error.at(str(media)) from None
-    known = hashlib.sha256(data)
-    if media.span_s is not None:
-        known.update(repr(media.span_s).encode("ascii"))
-    return known.hexdigest()
+    whole, found = hashlib.sha256(data), []
+    for span_s in spans_s:
+        known = whole.copy()
+        if span_s is not None:
+            known.update(repr(span_s).encode("ascii"))
+        found.append(known.hexdigest())
+    return found
 
 
 def require_allowed(media: Media, policy: MediaPolicy) -> None:

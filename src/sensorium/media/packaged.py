@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from sensorium.core.errors import ConfigError, MissingExtraError, ModelError
+from sensorium.core.file_state import file_state
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ LISTING: Mapping[str, PackagedWeights] = {
 }
 
 
+_VERIFIED: dict[Path, tuple[str, list[int]]] = {}
+"""What was read whole in this process, and the state it was read in: one config asks for the same file thrice."""
+
+
 def packaged_files(name: str, *, where: str = "") -> dict[str, Path]:
     """Return the files of the weights called `name`, by file name, each of them verified.
 
@@ -143,6 +148,9 @@ def _installed(weights: PackagedWeights, where: str) -> Distribution:
 def _verify(path: Path, sha256: str, weights: PackagedWeights, where: str) -> None:
     advice = f"reinstall it: {weights.install} --force-reinstall"
     try:
+        state = file_state(path.stat())
+        if _VERIFIED.get(path) == (sha256, state):
+            return
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -151,3 +159,4 @@ def _verify(path: Path, sha256: str, weights: PackagedWeights, where: str) -> No
     if found != sha256:
         what = f"'{path.name}' is not the pinned file: its SHA-256 is {found}, not {sha256}"
         raise ModelError(what, where=where, advice=advice)
+    _VERIFIED[path] = sha256, state
