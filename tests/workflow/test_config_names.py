@@ -11,7 +11,7 @@ import sensorium
 from sensorium.core.config import Source, parse_toml
 from sensorium.core.errors import ConfigError, SensoriumError
 from sensorium.workflow.readiness import ready
-from sensorium.workflow.tasks_config import any_from_text, parse_any
+from sensorium.workflow.tasks_config import any_from_text, load_any, parse_any
 
 CONFIG = """
 [run]
@@ -162,3 +162,14 @@ def test_check_refuses_what_training_would(added, message, tmp_path):
     with pytest.raises(type(checked.value), match=message):
         sensorium.Sensorium(config).fit(tmp_path / "run")  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_run_of_before_is_read_though_it_says_what_is_refused_today(tmp_path):
+    text = CONFIG.replace("TASK", "transcribe").replace("SCORERS", '"ctc"') + '[language.ctc]\ninput = "words"\n'
+    new, begun = tmp_path / "config.toml", tmp_path / "run" / "config.toml"
+    (begun.parent / "model").mkdir(parents=True)
+    for path in (new, begun):
+        path.write_text(text + "[decoding]\nmax_tokens = 20\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'max_tokens' is not read"):
+        load_any(new)
+    assert load_any(begun).decoding.max_tokens == 20

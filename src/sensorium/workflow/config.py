@@ -218,10 +218,16 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
 
 
 def _require_obeyed(model: ModelConfig, decoding: DecodingConfig, source: Source) -> None:
-    if model.target.task == "transcribe":
+    if model.target.task == "transcribe" and not _is_of_a_run(Path(source.name)):
         from sensorium.tasks.transcribe import require_obeyed
 
         require_obeyed(decoding, [choice.scorer for choice in model.scorers.values()], source)
+
+
+def _is_of_a_run(config: Path) -> bool:
+    """Say whether a config is a run's own: what was accepted when a run was begun may stand in it, and be read."""
+    run = config.parent
+    return config.name == "config.toml" and ((run / "model").is_dir() or (run / "checkpoints").is_dir())
 
 
 def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> PretrainingConfig:
