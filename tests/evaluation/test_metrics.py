@@ -158,3 +158,9 @@ def test_bootstrap_refuses_what_cannot_be_meant():
     for settings in {"confidence": 1.0}, {"confidence": 0}, {"num_resamples": 0}:
         with pytest.raises(UsageError):
             bootstrap_interval(lambda x: 0.0, [1], **settings)
+
+
+@pytest.mark.parametrize(("one", "other"), [("+", "-"), ("A", "the"), ("?", "!"), ("*", ""), ("an", "a")])
+def test_answers_of_what_is_dropped_alone_stay_apart(one: str, other: str) -> None:
+    assert exact_match([one], [other]) == 0
+    assert exact_match([f" {one.lower()} "], [one]) == 1

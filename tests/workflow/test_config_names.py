@@ -149,12 +149,13 @@ def test_a_second_input_beside_a_crf_that_names_its_own(tmp_path):
         ('vectors = "no.txt"', "no.txt"),
         ("[training]\nrefit_counts = true", "no others to judge the model on"),
         ('[training]\nteacher = "run:nowhere"', "nowhere"),
+        ('[decoding]\nsearch = "beam"', "'decoding.search' is not read: known answers are compared exactly"),
         ('[decoding]\nsearch = "beam"\nn_best = 2\n[decoding.rescore]\nby = ["ngram"]', "compared exactly"),
     ],
 )
 def test_check_refuses_what_training_would(added, message, tmp_path):
     section, _, rest = added.partition("\n")
-    text = TEXTS.replace("caption", "classify")
+    text = TEXTS.replace("caption", "answer")
     text = text.replace(section + "\n", f"{section}\n{rest}\n") if section in text else text + added
     config = any_from_text(text, tagged(tmp_path))
     with pytest.raises(SensoriumError, match=message) as checked:

@@ -81,9 +81,17 @@ def _labels(predictions: Sequence[str], references: References) -> list[tuple[st
 
 
 def exact_match(predictions: Sequence[str], references: References) -> float:
-    """Return the share of predictions that equal a reference once both are `normalised`."""
+    """Return the share of predictions that equal a reference once both are `normalised`.
+
+    Texts of which nothing would be left ("+", "A", "?!") are compared as they stand, in lower case: SQuAD's script
+    takes all of them for one.
+    """
+
+    def form(text: str) -> str:
+        return normalised(text) or one_line(text.lower())
+
     pairs = paired(predictions, references)
-    return sum(normalised(prediction) in map(normalised, texts) for prediction, texts in pairs) / len(pairs)
+    return sum(form(prediction) in map(form, texts) for prediction, texts in pairs) / len(pairs)
 
 
 def normalised(text: str) -> str:

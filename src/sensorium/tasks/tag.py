@@ -66,6 +66,7 @@ class Tag:
     metrics = ("span_f1", "span_precision", "span_recall", "token_accuracy")
     many_references = False
     lists: Means = "items"
+    needs_no_search = True
 
     def is_closed(self, num_answers: int) -> bool:
         """Write as many tags as there are tokens."""

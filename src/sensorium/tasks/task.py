@@ -85,6 +85,13 @@ class Decodes(Protocol):
 
 
 @runtime_checkable
+class NeedsNoSearch(Protocol):
+    """A task whose best answer is found exactly, so that no setting of `[decoding]` has a say."""
+
+    needs_no_search: bool
+
+
+@runtime_checkable
 class Finds(Protocol):
     """A task that finds, among other rows, what means the same as an input; it writes no text."""
 

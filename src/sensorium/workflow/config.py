@@ -27,6 +27,7 @@ from sensorium.model.taking import absolute_spec, is_run
 from sensorium.tasks.registry import default_tokenizers
 from sensorium.training.config import TrainingConfig
 from sensorium.workflow.config_names import require_names
+from sensorium.workflow.unread_settings import require_read
 
 
 class DataConfig(Section):
@@ -192,8 +193,14 @@ def config_from_text(text: str, folder: Path, name: str = "config") -> RunConfig
     return parse(values, source, folder=folder, name=name)
 
 
-def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str) -> RunConfig:
-    """Validate nested dicts; `folder` is where relative paths start, `name` the run's default name."""
+def parse(
+    values: Mapping[str, Any], source: Source, *, folder: Path, name: str, is_only_task: bool = True
+) -> RunConfig:
+    """Validate nested dicts; `folder` is where relative paths start, `name` the run's default name.
+
+    Raises:
+        ConfigError: with file, line and column; a setting that nothing would read, too.
+    """
     sections = _sections(values, source, folder)
     if model_config.is_without_target(values):
         advice = 'add a [target], or begin from the finished run: encoder = "run:FOLDER#INPUT"'
@@ -208,6 +215,7 @@ def parse(values: Mapping[str, Any], source: Source, *, folder: Path, name: str)
     has_vectors = judged.vectors is not None
     require_names(model, decoding, judged.baseline_inputs, has_vectors=has_vectors, source=source)
     _require_obeyed(model, decoding, source)
+    require_read(model.target, sections, source, has_one_task=is_only_task)
     run = sections.pop("run")
     return RunConfig(
         name=run.name or as_folder_name(name),  # type: ignore[attr-defined]
@@ -240,6 +248,7 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
         raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
     sections = _sections(values, source, folder)
     require_no_teacher(sections["training"], source)
+    require_read(None, sections, source)
     model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
     run = sections.pop("run")
     del sections["decoding"]

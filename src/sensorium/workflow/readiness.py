@@ -14,6 +14,7 @@ from sensorium.workflow.config import RunConfig
 from sensorium.workflow.prepare import Prepared, Say, prepare, quiet
 from sensorium.workflow.refitting import require_test_rows
 from sensorium.workflow.teaching_runs import teacher_of
+from sensorium.workflow.unread_settings import changed, unsearched
 
 
 def ready(
@@ -22,10 +23,14 @@ def ready(
     """Prepare a run up to its first step, and refuse what would end it later.
 
     Raises:
-        ConfigError, DataError, ModelError: as `prepare` and `require_ready`.
+        ConfigError: settings of a search, where none is made; as `prepare` and `require_ready`.
+        DataError, ModelError: as `prepare` and `require_ready`.
     """
     vectors = config.word_vectors()  # before anything that takes long
     prepared = prepare(config, run, say=say, quarantine=quarantine)
+    if prepared.answers is not None:  # which the number of different answers has decided
+        for unread in map(unsearched, changed(config.decoding)):
+            raise ConfigError(f"'{unread.key}' is not read: {unread.why}", where=unread.key, advice=unread.advice)
     require_ready(config, prepared)
     return prepared, vectors
 

@@ -138,7 +138,8 @@ def parse_tasks(values: Mapping[str, Any], source: Source, *, folder: Path, name
     tasks, weights = {}, {}
     for task_name, task in expanded.items():
         own = {key: _joined(shared, task.own, key, task.source) for key in _PER_TASK}
-        config = parse({**shared, **own, **task.values}, task.source, folder=folder, name=name)
+        values_of_task = {**shared, **own, **task.values}
+        config = parse(values_of_task, task.source, folder=folder, name=name, is_only_task=False)
         tasks[task_name] = config.replace(model=replace(config.model, unread=task.unread))
         weight = {key: value for key, value in task.own.items() if key == "weight"}
         weights[task_name] = TaskSection.parse(weight, source, f"tasks.{task_name}").weight

@@ -1,0 +1,117 @@
+"""Settings that nothing would read: refused, since whoever sets one expects it to change something.
+
+Enters: the validated sections of a run of one task.  Leaves: nothing, or a ConfigError with the key's place and
+what would read it.  A setting that has its default is never refused, so that what a run writes out is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sensorium.core.config import Section, Source
+from sensorium.core.errors import ConfigError
+from sensorium.tasks.registry import load_task
+from sensorium.tasks.task import Finds, NeedsNoSearch
+from sensorium.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A key that is set, why nothing reads it, and what to do."""
+
+    key: str
+    why: str
+    advice: str
+
+
+def require_read(
+    target: Section | None, sections: dict[str, Section], source: Source, *, has_one_task: bool = True
+) -> None:
+    """Refuse what nothing would read.
+
+    Args:
+        target: the `[target]` section, with `task` and `closed`; None = a run that writes nothing.
+        sections: the others, by name.
+        source: where they were read.
+        has_one_task: whether the sections are one task's alone; else what another task may read is let be.
+
+    Raises:
+        ConfigError: a setting that another one switches off, or that the task has no use for.
+    """
+    found = [*_of_training(sections["training"]), *_of_evaluation(sections["evaluation"])]
+    found += _of_data(sections["data"])
+    if has_one_task:
+        found += _of_one_task(sections["training"])
+    if has_one_task and target is not None:
+        found += _of_decoding(target, sections["decoding"])
+    for unread in found:
+        raise ConfigError(
+            f"'{unread.key}' is not read: {unread.why}", where=source.where(unread.key), advice=unread.advice
+        )
+
+
+def changed(section: Section) -> list[str]:
+    """Name the settings that are not as they are by default."""
+    fields = type(section).model_fields
+    return [name for name, field in fields.items() if getattr(section, name) != field.get_default()]
+
+
+def _of_training(training: Section) -> Iterator[Unread]:
+    needs = {
+        "average_decay": ("average", 'training.average = "ema"'),
+        "teacher_temperature": ("teacher", "training.teacher"),
+        "teacher_weight": ("teacher", "training.teacher"),
+    }
+    named = changed(training)
+    for name, (switch, what) in needs.items():
+        if name in named and switch not in named:
+            yield Unread(f"training.{name}", f"there is no {switch}", f"set {what}, or leave it out")
+
+
+def _of_one_task(training: Section) -> Iterator[Unread]:
+    assert isinstance(training, TrainingConfig)
+    for name in ("task_weights", "task_temperature"):
+        if name in changed(training):
+            yield Unread(f"training.{name}", "the run has one task", "leave it out, or add [tasks.NAME] sections")
+
+
+def _of_evaluation(evaluation: Section) -> Iterator[Unread]:
+    named = changed(evaluation)
+    if "baselines" in named:  # its default is true
+        for name in ("baseline_budget", "baseline_inputs"):
+            if name in named:
+                advice = "leave it out, or set evaluation.baselines = true"
+                yield Unread(f"evaluation.{name}", "no baselines are asked for", advice)
+
+
+def _of_data(data: Section) -> Iterator[Unread]:
+    named = changed(data)
+    if "validation" in named and "validation_fraction" in named:
+        advice = "leave one of both out"
+        yield Unread("data.validation_fraction", "data.validation names the rows", advice)
+
+
+def _of_decoding(target: Section, decoding: Section) -> Iterator[Unread]:
+    name, closed = str(target.task), target.closed  # type: ignore[attr-defined]
+    if name == "transcribe":  # says itself what it reads
+        return
+    task, advice = load_task(name), "leave it out"
+    for key in changed(decoding):
+        if isinstance(task, Finds | NeedsNoSearch):
+            yield Unread(f"decoding.{key}", f"task '{name}' has a way of its own to answer", advice)
+        elif closed or (closed is None and task.is_closed(2**31)):
+            yield unsearched(key)
+        elif key == "ctc":
+            yield Unread(
+                "decoding.ctc", f"task '{name}' is not spelled by frames", f"{advice}; transcribe reads it"
+            )
+
+
+def unsearched(key: str) -> Unread:
+    """Say why a setting of `[decoding]` is not read where the answers are known."""
+    return Unread(
+        f"decoding.{key}",
+        "known answers are compared exactly, not searched",
+        "leave it out, or set target.closed = false to let the model write freely",
+    )
