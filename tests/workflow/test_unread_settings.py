@@ -9,7 +9,7 @@ import pytest
 from sensorium.core.config import Source
 from sensorium.core.errors import ConfigError
 from sensorium.decoding.config import DecodingConfig
-from sensorium.workflow.config import RunConfig, config_from_text, parse
+from sensorium.workflow.config import RunConfig, config_from_text, load_config, parse
 from sensorium.workflow.tasks_config import TasksConfig, any_from_text, parse_any
 from sensorium.workflow.unread_settings import changed
 
@@ -122,3 +122,23 @@ task_temperature = 3.0
 def test_what_a_run_writes_out_is_read_back() -> None:
     config = read("classify", training='average = "ema"\naverage_decay = 0.5')
     assert parse(config.dump(), Source("again"), folder=Path(), name="config").training == config.training
+
+
+def test_a_run_of_before_is_read_with_what_nothing_reads(tmp_path: Path) -> None:
+    text = """
+[data]
+train = "t.csv"
+[inputs.q]
+modality = "text"
+encoder = "bag_of_words"
+[target]
+column = "y"
+task = "classify"
+[training]
+average_decay = 0.5
+"""
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(ConfigError, match="is not read"):
+        load_config(tmp_path / "config.toml")
+    (tmp_path / "model").mkdir()
+    assert load_config(tmp_path / "config.toml").training.average_decay == 0.5

@@ -215,7 +215,8 @@ def parse(
     has_vectors = judged.vectors is not None
     require_names(model, decoding, judged.baseline_inputs, has_vectors=has_vectors, source=source)
     _require_obeyed(model, decoding, source)
-    require_read(model.target, sections, source, has_one_task=is_only_task)
+    if not _is_of_a_run(Path(source.name)):
+        require_read(model.target, sections, source, has_one_task=is_only_task)
     run = sections.pop("run")
     return RunConfig(
         name=run.name or as_folder_name(name),  # type: ignore[attr-defined]
@@ -248,7 +249,8 @@ def parse_pretraining(values: Mapping[str, Any], source: Source, *, folder: Path
         raise ConfigError("[decoding] has no place where nothing is written", where=source.where("decoding"))
     sections = _sections(values, source, folder)
     require_no_teacher(sections["training"], source)
-    require_read(None, sections, source)
+    if not _is_of_a_run(Path(source.name)):
+        require_read(None, sections, source)
     model = model_config.parse_without_target(with_absolute_paths(values, folder), source)
     run = sections.pop("run")
     del sections["decoding"]
