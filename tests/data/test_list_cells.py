@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import tarfile
@@ -126,3 +127,50 @@ def test_labels_in_lists_are_their_names(tmp_path):
         writer.write_table(table)
     read = Table.open(spec, tmp_path).read_as({"tags": "items"})
     assert list(read.column("tags")) == ["O I-PER B-PER", "B-PER"]
+
+
+def csv_table(folder: Path, *rows: tuple[str, ...]) -> Table:
+    with (folder / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return Table.open("t.csv", folder)
+
+
+def test_a_single_bracket_within_a_cell_keeps_the_column_text(tmp_path):
+    table = csv_table(tmp_path, ("text",), ("['a', 'b']",), ("[laughs] no",))
+    assert list(table.read_as({"text": "rows"}).column("text")) == ["['a', 'b']", "[laughs] no"]
+    assert list(csv_table(tmp_path, ("text",), ("[1]",), ("(2)",)).read_as({"text": "one"}).column("text")) == [
+        "[1]",
+        "(2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "['it', \"it's\", 'é']",
+        '["it", "it\'s", "\\u00e9"]',
+        "('it', \"it's\", 'é')",
+        "['it' \"it's\"\n 'é']",
+        "[np.str_('it'), np.str_(\"it's\"), np.str_('é')]",
+    ],
+    ids=["python", "json", "tuple", "numpy", "numpy values"],
+)
+def test_lists_that_a_csv_file_writes_are_lists(tmp_path, monkeypatch, shown):
+    monkeypatch.setattr("sensorium.data.table._KEPT_BYTES", 0)
+    csv_table(tmp_path, ("x", "y"), (shown, "a"), ("", "b"), ("[]", "c"), ("['z']", "d"))
+    for _ in range(2):  # the second time from its kept row file
+        table = Table.open("t.csv", tmp_path, tmp_path / "cache")
+        assert list(table.read_as({"x": "items"}).column("x")) == ["it it's é", "", "", "z"]
+        rows = table.read_as({"x": "rows"})
+        assert list(zip(rows.column("x"), rows.column("y"), strict=True)) == [
+            ("it", "a"), ("it's", "a"), ("é", "a"), ("", "b"), ("", "c"), ("z", "d")
+        ]  # fmt: skip
+        assert LONG in fault_in(next(iter(table.read_as({"x": "one"}).column("x"))))
+    assert Several().split(shown.replace("(", "[").replace(")", "]") if shown[0] == "(" else shown) == [
+        "it", "it's", "é"
+    ]  # fmt: skip
+
+
+def test_numbers_of_labels_in_brackets_are_tags(tmp_path):
+    table = csv_table(tmp_path, ("tags",), ("[3, 0, 7]",), ("[0 1]",))
+    assert list(table.read_as({"tags": "items"}).column("tags")) == ["3 0 7", "0 1"]

@@ -62,3 +62,9 @@ def test_blanks_and_tabs_alone_part_columns(tmp_path):
         "tokens": "10\u00a0000\uffe8CD Euro\uffe8NN",
     }
     assert row(1)["words"] == "\u6771\u4eac\u3000\u99c5"
+
+
+def test_a_document_begins_a_sentence_without_a_blank_line(tmp_path):
+    (tmp_path / "t.txt").write_text("-DOCSTART- O\na B-X\n-DOCSTART- O\nb O\n\nc O\n")
+    table = Table.open("conll:t.txt", tmp_path)
+    assert list(table.column("words")) == ["a", "b", "c"]

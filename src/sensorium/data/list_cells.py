@@ -6,6 +6,7 @@
     one       a list of one text is that text; a longer one is refused
 
 Enters: a table, and the meaning of its columns.  Leaves: a table whose cells are texts.
+A column of texts all of which write lists, as CSV files have them, is read as lists, too (`data/written_lists.py`).
 An empty list, and null in it, is nothing.  A list within a list, an object, or an item that cannot be told from its
 neighbours is refused: the cell then says why, and the row is set aside by whoever reads it.
 """
@@ -15,10 +16,11 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from sensorium.data.cell_values import MARK, cell_of, described, refused, shown, value_in
+from sensorium.data.written_lists import written_list
 
 Means = Literal["items", "rows", "several", "one"]
 
@@ -70,10 +72,12 @@ class ListedRows(Sequence[list[str]]):
     Args:
         rows: [line, cell, ...] by number.
         means: by position in a row, from 1.
+        written: the positions whose texts write lists.
     """
 
-    def __init__(self, rows: Any, means: Mapping[int, Means]) -> None:
+    def __init__(self, rows: Any, means: Mapping[int, Means], written: Collection[int] = ()) -> None:
         self._rows = rows
+        self._written = frozenset(written)
         self._means = dict(means)
         spread = [position for position, meaning in self._means.items() if meaning == "rows"]
         self._number_N: Sequence[int] = range(len(rows))  # which row of `rows` each row is ...
@@ -107,4 +111,7 @@ class ListedRows(Sequence[list[str]]):
         return cells
 
     def _texts(self, row: Sequence[str], position: int) -> list[str]:
-        return texts_in(row[position], self._means[position]) if position < len(row) else [""]
+        cell = row[position] if position < len(row) else ""
+        if position in self._written and (items := written_list(cell)) is not None:
+            cell = cell_of(items)
+        return texts_in(cell, self._means[position])

@@ -68,11 +68,15 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
     start = 1
     for number, line in text_file.lines(path):
         cells = text_file.fields(line)
-        if cells and cells[0] != "-DOCSTART-":
+        if cells[:1] == [
+            "-DOCSTART-"
+        ]:  # a document's start ends the sentence before it, with a blank line or without
+            cells = []
+        if cells:
             if not lines:
                 start = number
             lines.append(cells)
-        elif lines and not cells:
+        elif lines:
             yield start, lines
             lines = []
     if lines:

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from sensorium.core import text_file
 from sensorium.core.errors import DataError
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
-
-_NOT_MEDIA = {"thumbs.db", "desktop.ini"}  # what file browsers leave behind; hidden files begin with a dot
 
 
 def read_class_folders(path: Path, *, names: str = "") -> RowStream:
@@ -84,4 +83,4 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _names(folder: Path) -> list[str]:
     names = (path.name for path in folder.iterdir())
-    return sorted(name for name in names if name[0] != "." and name.lower() not in _NOT_MEDIA)
+    return sorted(name for name in names if not is_litter(name))

@@ -23,6 +23,7 @@ from typing import Any
 from sensorium.core import text_file
 from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.data.arrow_media import ArrowFile
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def _parquet(path: Path, config: str) -> dict[str, list[Path]]:
     folders = [path / config / "data", path / config] if config else [path / "data", path]
     for folder in folders:
         parts: dict[str, list[Path]] = {}
-        for file in sorted(folder.glob("*.parquet")):
+        for file in sorted(file for file in folder.glob("*.parquet") if not is_litter(file.name)):
             parts.setdefault(file.stem.partition("-")[0], []).append(file)
         if parts:
             _require_all(parts, folder)

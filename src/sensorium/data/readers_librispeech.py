@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sensorium.core import text_file
 from sensorium.core.errors import DataError
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 COLUMNS = ["audio", "text", "speaker", "chapter", "utterance", "subset"]
@@ -61,7 +62,9 @@ def _rows(root: Path, first: Path, others: Iterator[Path]) -> Iterator[Row | Bad
 def _chapter(root: Path, transcript: Path) -> Iterator[dict[str, str] | str]:
     """Yield the cells of each line of a transcript, or what is wrong with it."""
     folder = transcript.parent
-    recordings = {file.stem: file.name for file in folder.iterdir() if file.suffix in SOUNDS}
+    recordings = {
+        file.stem: file.name for file in folder.iterdir() if file.suffix in SOUNDS and not is_litter(file.name)
+    }
     place = transcript.relative_to(root).as_posix()
     speaker, _, chapter = transcript.name.removesuffix(TRANSCRIPT).partition("-")
     subset = (folder.parts[-3:-2] or ("",))[0]

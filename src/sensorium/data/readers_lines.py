@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sensorium.core import text_file
 from sensorium.core.errors import DataError
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 
 TEXT, LABEL = "text", "label"
@@ -31,7 +32,7 @@ def read_lines(path: Path) -> RowStream:
         raise DataError("has more than one star", where=str(path), advice="the label is what one star stands for")
     folder, pattern = (path, "*.txt") if path.is_dir() else (path.parent, path.name)
     before, star, after = pattern.partition("*")
-    files = sorted(file for file in folder.glob(pattern) if file.is_file())
+    files = sorted(file for file in folder.glob(pattern) if file.is_file() and not is_litter(file.name))
     if not star or not files:
         advice = "name the files by a star, such as 'lines:reviews/*.txt'"
         raise DataError("names no files of lines", where=str(path), advice=advice)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from sensorium.core import text_file
 from sensorium.core.errors import DataError
 from sensorium.data.beside import cell_prefix, file_beside
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
 from sensorium.media.address import with_span
 
@@ -53,7 +54,9 @@ def read_subtitles(path: Path, *, media: str = "") -> RowStream:
         DataError: neither SRT nor VTT, not UTF-8, or no video or sound to it.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUBTITLES)
+        files = sorted(
+            file for file in path.iterdir() if file.suffix.lower() in SUBTITLES and not is_litter(file.name)
+        )
         if not files or media:
             what = "one 'media' cannot belong to a folder" if media else "holds no subtitles"
             raise DataError(what, where=str(path), advice="expected .srt and .vtt files, each beside its medium")

@@ -28,6 +28,7 @@ from typing import BinaryIO
 from sensorium.core import text_file
 from sensorium.core.errors import DataError, MediaError
 from sensorium.data.cell_values import cell_of
+from sensorium.data.litter import is_litter
 from sensorium.data.readers import MAX_CELL_BYTES, BadLine, Row, RowStream, row_of
 from sensorium.media.address import with_range
 from sensorium.media.archive import Member, members
@@ -62,7 +63,7 @@ def read_webdataset(path: Path) -> RowStream:
 
 def _shards(path: Path) -> list[Path]:
     if "*" in path.name:
-        found = sorted(file for file in path.parent.glob(path.name) if file.is_file())
+        found = sorted(file for file in path.parent.glob(path.name) if file.is_file() and not is_litter(file.name))
         if not found:
             raise DataError("names no shards", where=str(path))
         return found
@@ -99,7 +100,8 @@ def _rows(shards: list[Path], folder: Path, columns: list[str]) -> Iterator[Row 
 def _samples(shard: Path, cell: str, left_out: Counter[str]) -> Iterator[tuple[str, dict[str, str] | str]]:
     """Yield the key of each row and its cells, or what is wrong with it."""
     with shard.open("rb") as file:
-        found = ((_key_and_ending(_name(member)), member) for member in members(file))
+        kept = ((_name(member), member) for member in members(file))
+        found = ((_key_and_ending(name), member) for name, member in kept if not is_litter(name))
         try:
             for key, group in itertools.groupby(found, key=lambda pair: pair[0][0]):
                 sample: dict[str, str] | str = {KEY: key}

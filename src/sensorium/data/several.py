@@ -3,9 +3,9 @@
 Enters: table cells, and the most media a row may have.  Leaves: `Several.split`, a cell's parts; `MediaLists`,
 the distinct lists of a corpus.
 
-A cell is a JSON list of texts (what a list in JSONL or Parquet becomes), or texts between separators:
+A cell is a list of texts, as JSON or as Python writes it, or texts between separators:
 
-    ["front.jpg", "back.jpg"]        front.jpg|back.jpg
+    ["front.jpg", "back.jpg"]        ['front.jpg', 'back.jpg']        front.jpg|back.jpg
 
 A cell that begins with "[" and is no JSON list of texts names a file (or is a text) that is called so.
 A blank cell, or an empty list, is an absent input.  Media beyond the most a row may have are left out, and counted.
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from sensorium.core.errors import DataError
 from sensorium.data.cell_values import fault_in
+from sensorium.data.written_lists import lists_texts, written_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Several:
 
 def _json_list(text: str) -> list[str] | None:
     """Return the texts of a JSON list, null left out; None: it only begins like one, as '[1] front.jpg' does."""
+    written = written_list(text)
+    if written is not None and lists_texts(written):
+        return [str(part) for part in written if part is not None]
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ import itertools
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sensorium.core.commit import KEPT, committed_folder, verify
@@ -29,12 +29,13 @@ from sensorium.data.locking import exclusive
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.readers import Row, TableSpec, open_rows, row_of
 from sensorium.data.row_file import RowFile, RowFileWriter
+from sensorium.data.written_lists import Written
 
 logger = logging.getLogger(__name__)
 
 _KEPT_BYTES = 32 << 20  # smaller files are read again in about a second
 _HOPELESS_ROWS = 1000
-_ROW_FILE_VERSION = 3
+_ROW_FILE_VERSION = 4
 
 
 class Table:
@@ -48,6 +49,7 @@ class Table:
         path: what tells it from other tables of its name: its whole path, and its reader's options; '' in memory.
         structured: the columns some of whose cells hold lists or objects; they are shown as JSON, unless `read_as`
             says what they mean.
+        written: the columns of texts all of which write lists, and whether there are texts in those.
         num_unreadable: how many of its rows could not be read.
     """
 
@@ -61,8 +63,10 @@ class Table:
         path: str = "",
         structured: Collection[str] = (),
         num_unreadable: int = 0,
+        written: Mapping[str, bool] | None = None,
     ) -> None:
         self.name = name
+        self.written = dict(written or {})
         self.structured = frozenset(structured)
         self.num_unreadable = num_unreadable
         self.path = path
@@ -112,6 +116,7 @@ class Table:
             path,
             content.structured,
             len(content.bad),
+            content.written,
         )
 
     @classmethod
@@ -159,11 +164,15 @@ class Table:
 
         A text of one cell that is a row of its own has the place of that cell's row.
         """
-        told = {self._position[name]: meaning for name, meaning in means.items() if name in self.structured}
+        written = {  # numbers in brackets may be a text, but not where tags and their words are meant
+            name for name, has_texts in self.written.items() if has_texts or means.get(name) == "items"
+        }
+        listed = self.structured | written
+        told = {self._position[name]: meaning for name, meaning in means.items() if name in listed}
         if not told:
             return self
         others = self.structured.difference(means)
-        rows = ListedRows(self._rows, told)
+        rows = ListedRows(self._rows, told, {self._position[name] for name in written})
         return Table(
             self.name, self.columns, rows, self.folder, self.quarantine, self.path, others, self.num_unreadable
         )
@@ -202,6 +211,7 @@ class _Content:
     bad: Sequence[tuple[int, str]]
     files: Sequence[Path] = ()
     structured: Collection[str] = ()
+    written: Mapping[str, bool] = field(default_factory=dict)
 
 
 def _whole_name(spec: TableSpec) -> str:
@@ -213,16 +223,18 @@ def _read(spec: TableSpec, writer: RowFileWriter) -> _Content:
     stream = open_rows(spec)
     bad: list[tuple[int, str]] = []
     structured: set[str] = set()
+    written = Written()
     for row in stream.rows:
         if isinstance(row, Row):
             writer.add(row.line, [row.cells.get(column, "") for column in stream.columns])
             for name, cell in row.cells.items():
                 if cell.startswith(MARK):
                     structured.add(name)
+            written.see(row.cells)
         else:
             bad.append((row.line, row.message))
             _give_up_early(spec, bad, len(writer))
-    return _Content(tuple(stream.columns), writer.finish(), bad, stream.files, structured)
+    return _Content(tuple(stream.columns), writer.finish(), bad, stream.files, structured, dict(written.columns()))
 
 
 def _give_up_early(spec: TableSpec, bad: Sequence[tuple[int, str]], num_good: int) -> None:
@@ -254,8 +266,8 @@ def _kept(spec: TableSpec, cache: Path) -> _Content:
             content = _read(spec, RowFileWriter(draft))
             states = [[str(file), *_state(file)] for file in content.files]
             facts = {"identity": identity, "columns": content.columns, "bad": content.bad, "files": states}
-            facts["structured"] = sorted(content.structured)
-            (draft / "table.json").write_text(json.dumps(facts), encoding="utf-8")
+            lists = {"structured": sorted(content.structured), "written": dict(content.written)}
+            (draft / "table.json").write_text(json.dumps(facts | lists), encoding="utf-8")
     return content
 
 
@@ -265,7 +277,8 @@ def _reopen(folder: Path, identity: Sequence[str | int]) -> _Content:
     if facts["identity"] != list(identity) or any(_state(Path(file)) != state for file, *state in facts["files"]):
         raise ModelError("is of an older content")
     bad = [(line, message) for line, message in facts["bad"]]
-    return _Content(facts["columns"], RowFile.open(folder), bad, structured=facts["structured"])
+    structured, written = facts["structured"], facts["written"]
+    return _Content(facts["columns"], RowFile.open(folder), bad, structured=structured, written=written)
 
 
 def _identity(spec: TableSpec) -> list[str | int]:

@@ -63,7 +63,8 @@ def look_at(table: Table, num_rows: int = LOOKED_AT) -> list[ColumnFacts]:
     if not len(table):
         raise DataError("has no rows", where=table.name)
     looked_at = {name: list(itertools.islice(table.column(name), num_rows)) for name in table.columns}
-    return [_facts(name, cells, name in table.structured) for name, cells in looked_at.items()]
+    listed = table.structured | {name for name, has_texts in table.written.items() if has_texts}
+    return [_facts(name, cells, name in listed) for name, cells in looked_at.items()]
 
 
 def _facts(name: str, cells: list[str], is_listed: bool) -> ColumnFacts:

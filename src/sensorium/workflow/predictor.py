@@ -23,6 +23,7 @@ from sensorium.core.types import Batch, Item, Items, Media, Sample
 from sensorium.data.cell_values import cell_of, fault_in
 from sensorium.data.corpus import Corpus, InputSpec
 from sensorium.data.list_cells import texts_in
+from sensorium.data.readers import cell_fault
 from sensorium.data.table import Table
 from sensorium.decoding.config import DecodingConfig
 from sensorium.decoding.hot_words import spelled
@@ -298,6 +299,8 @@ class Predictor:
 
     def _item(self, name: str, value: Any) -> Item | Items:
         several = self._specs[name].several
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         if isinstance(value, list | tuple) and self._meanings[self._specs[name].column] == "items":
             value = texts_in(cell_of(value), "items")[0]
         if isinstance(value, str) and (fault := fault_in(value)):
@@ -316,7 +319,12 @@ class Predictor:
             return value
         if isinstance(value, bytes):
             return Media(data=value)
-        return self._specs[name].preparer.item(str(value), self.folder)
+        if isinstance(value, np.generic):
+            value = None if value != value else str(value)
+        cell = cell_of(value)  # what a table's cell would hold: NaN is nothing
+        if fault := fault_in(cell) or cell_fault(cell):
+            raise DataError(fault, where=name)
+        return self._specs[name].preparer.item(cell, self.folder)
 
 
 def _specs(model: MultimodalLM) -> dict[str, InputSpec]:
