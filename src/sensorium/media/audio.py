@@ -1,7 +1,10 @@
 """Sounds: untrusted bytes to mono samples at one rate.
 
-Enters: a `Media` holding WAV, FLAC, Ogg, AIFF, AU or CAF (libsndfile), or MP3, MP4, Matroska/WebM,
-AAC, ASF, MPEG, AVI, FLV or AMR (FFmpeg; the first sound track of a video counts).  Leaves: float32 (N,).
+Enters: a `Media` holding WAV, W64, FLAC, Ogg, AIFF, AU, CAF or NIST SPHERE (libsndfile), or MP3, MP4,
+Matroska/WebM, AAC, ASF, MPEG, AVI, FLV, Ogg video or AMR (FFmpeg; the first sound track of a video counts).
+Leaves: float32 (N,).
+
+    before it      tags (ID3, APE) and junk before the first frame of MP3, AAC or MPEG-TS are passed over
 
     channels       the mean over them
     sample rate    windowed-sinc polyphase, `sensorium.media.resample`
@@ -22,12 +25,13 @@ from numpy.typing import NDArray
 
 from sensorium.core.errors import MediaError
 from sensorium.media.bytes import read_bytes, read_head
-from sensorium.media.content_type import CONTAINERS, FILMS, HEAD, SOUNDS, content_type
+from sensorium.media.content_type import CONTAINERS, FILMS, HEAD, OTHER_SOUNDS, SOUNDS, content_type, cure, sniffed
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.resample import Resampler
-from sensorium.media.sound_layout import walk
+from sensorium.media.sound_layout import is_endless_opus, walk
 from sensorium.media.sound_span import seconds_of
 from sensorium.media.sound_stream import SoundStream
+from sensorium.media.unsized import sized
 
 if TYPE_CHECKING:
     from sensorium.core.types import Media
@@ -45,7 +49,8 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
     try:
         is_film = content_type(read_head(media, policy, HEAD)) in FILMS
         data = read_bytes(media, policy, policy.max_video_bytes if is_film else policy.max_audio_bytes)
-        kind = content_type(data)
+        kind, start = sniffed(data)
+        data = data[start:]
         stream = _open(data, kind)
         if media.span_s is not None:
             stream = seconds_of(stream, *media.span_s)
@@ -60,16 +65,17 @@ def read_audio(media: Media, policy: MediaPolicy, rate_hz: int = 16_000) -> NDAr
 
 def _open(data: bytes, kind: str) -> SoundStream:
     """Choose a decoder by content; the libraries are imported when first needed."""
-    if kind in SOUNDS:
-        from sensorium.media.sndfile import open_sndfile
-
-        return open_sndfile(data, kind, walk(data, kind))
-    if kind in CONTAINERS:
+    if kind in CONTAINERS or is_endless_opus(data):
         from sensorium.media.ffmpeg import open_ffmpeg
 
         return open_ffmpeg(data, kind, walk(data, kind))
-    known = ", ".join(sorted(SOUNDS | CONTAINERS))
-    raise MediaError(f"is {kind}, not a sound", advice=f"save it as one of {known}")
+    if kind in SOUNDS:
+        from sensorium.media.sndfile import open_sndfile
+
+        data = sized(data, kind)
+        return open_sndfile(data, kind, walk(data, kind))
+    problem = "which is not read here" if kind in OTHER_SOUNDS else "not a sound"
+    raise MediaError(f"is {kind}, {problem}", advice=cure(kind, SOUNDS | CONTAINERS))
 
 
 def _at_rate(stream: SoundStream, policy: MediaPolicy, rate_hz: int) -> Iterator[NDArray[np.float32]]:

@@ -29,6 +29,8 @@ DEMUXERS = {
     "AVI": "avi",
     "FLV": "flv",
     "AMR": "amr",
+    "Ogg": "ogg",
+    "Ogg video": "ogg",
 }
 
 # Where the header states a length; elsewhere FFmpeg guesses one from the bit rate.
@@ -36,6 +38,7 @@ _STATES_LENGTH = frozenset({"MP4", "Matroska", "AVI"})
 # Codecs add a start-up delay that containers count or do not count; an MP3 tag may count itself.
 _SLACK_S = 0.1
 _SLACK_MP3 = 1152
+_SLACK_MATROSKA = 3072  # its length counts the delay and what fills the last frame, of 1024 samples each in AAC
 BLOCK_SAMPLES = 1 << 16
 
 
@@ -67,9 +70,15 @@ def open_ffmpeg(data: bytes, kind: str, declared_s: float | None) -> SoundStream
         rate_hz=rate_hz,
         num_channels=stream.channels,
         declared_samples=None if declared_s is None else round(declared_s * rate_hz),
-        slack_samples=_SLACK_MP3 if kind == "MP3" else round(_SLACK_S * rate_hz),
+        slack_samples=_slack(kind, rate_hz),
         blocks=_blocks(container, stream, kind),
     )
+
+
+def _slack(kind: str, rate_hz: int) -> int:
+    if kind == "MP3":
+        return _SLACK_MP3
+    return max(round(_SLACK_S * rate_hz), _SLACK_MATROSKA if kind == "Matroska" else 0)
 
 
 def _declared_s(container: Any, stream: Any) -> float | None:

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sensorium.core.errors import MediaError
 from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type
+from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type, cure
 from sensorium.media.image_layout import Layout, walk
 from sensorium.media.pixels import noted_orientation, to_rgb
 from sensorium.media.png_rows import is_interlaced, share_present
@@ -128,7 +128,7 @@ def _where_it_ends(image: Image.Image | None) -> str:
 def _check_kind(kind: str) -> None:
     if kind not in IMAGES:
         problem = "an image format that is not read here" if kind in OTHER_IMAGES else "not an image"
-        raise MediaError(f"is {kind}, {problem}", advice=f"save it as one of {', '.join(sorted(IMAGES))}")
+        raise MediaError(f"is {kind}, {problem}", advice=cure(kind, IMAGES))
 
 
 def _check_layout(layout: Layout, kind: str, policy: MediaPolicy) -> None:

@@ -1,4 +1,4 @@
-"""WAV, FLAC, Ogg, AIFF, AU and CAF through libsndfile.
+"""WAV, W64, FLAC, Ogg, AIFF, AU, CAF and NIST SPHERE through libsndfile.
 
 Enters: bytes whose content type is known.  Leaves: a `SoundStream` of float32 blocks.
 """
@@ -19,7 +19,7 @@ BLOCK_SAMPLES = 1 << 16  # of all channels together
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's own sign for a stream that states no length
 
 # Not Ogg, whose packets lean on those before.
-_SEEKS_EXACTLY = frozenset({"WAV", "FLAC", "AIFF", "AU", "CAF"})
+_SEEKS_EXACTLY = frozenset({"WAV", "W64", "FLAC", "AIFF", "AU", "CAF", "NIST SPHERE"})
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # the package has no types

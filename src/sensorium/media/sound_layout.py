@@ -5,13 +5,16 @@ know it; or a `MediaError` for a header that lies.
 Decoders believe the bytes that are there: a WAV cut in half plays half and reports success.  The walks
 compare what a header declares with what the file holds.
 Sources: Multimedia Programming Interface 1.0 (RIFF) and EBU Tech 3306 (RF64); AIFF-C draft 1991;
-Sun AU; Apple CAF 1.0; Ogg RFC 3533 and Opus in Ogg RFC 7845; the Xing and LAME tags of MP3; ISO
-14496-12 (MP4); Matroska RFC 9559.
+Sun AU; Apple CAF 1.0; Sony W64; NIST SPHERE 2.6; Ogg RFC 3533 and Opus in Ogg RFC 7845; the Xing and
+LAME tags of MP3; ISO 14496-12 (MP4); Matroska RFC 9559.
 
-    length unknown   a WAV or AU of 0x7FFFF000 bytes or more, a CAF of -1: a stream, read to its end
+    length unknown   a WAV or AU of 0x7FFFF000 bytes or more, a CAF of -1: a stream, read to its end; see
+                     `sensorium.media.unsized`
     more than there  refused, with the share that is there
     less than there  the header is believed; what follows its samples is not sound
-    Ogg              its last page must be marked as the last, and no page may be missing
+    Ogg              its last page must be whole, and no page may be missing; a recording that was stopped has
+                     none that is marked as the last
+    behind the boxes of an MP4    what is no box of its is not looked at
     MP3              the Xing or Info tag counts its frames; without one, what is there is all
 """
 
@@ -45,7 +48,7 @@ _MPEG_TAGS = (0x50, 0x55)
 def _walk_wav(data: bytes) -> None:
     order = ">" if data[:4] == b"RIFX" else "<"
     long_size = None
-    for name, start, size in _chunks(data, 12, order + "4sI"):
+    for name, start, size in chunks(data, 12, order + "4sI"):
         if name == b"ds64" and len(data) >= start + 16:
             long_size = struct.unpack_from("<Q", data, start + 8)[0]
         elif name == b"fmt " and len(data) >= start + 8:
@@ -61,7 +64,7 @@ def _walk_wav(data: bytes) -> None:
 
 
 def _walk_aiff(data: bytes) -> None:
-    for name, start, size in _chunks(data, 12, ">4sI"):
+    for name, start, size in chunks(data, 12, ">4sI"):
         if name == b"COMM" and len(data) >= start + 18:
             # The rate is an 80-bit float; its 64-bit mantissa is zero only for zero.
             _check_header(
@@ -78,8 +81,51 @@ def _walk_au(data: bytes) -> None:
         _check_bytes("AU", None if size >= UNKNOWN_BYTES else size, len(data) - start)
 
 
+def _walk_w64(data: bytes) -> None:
+    """Hold the samples against their chunk, whose size counts its own 24 bytes of name and size (Sony, 2.4)."""
+    place = 40
+    for _ in range(MAX_BLOCKS):
+        if place + 24 > len(data):
+            return
+        name, size = data[place : place + 4], int.from_bytes(data[place + 16 : place + 24], "little")
+        if name == b"data":
+            _check_bytes("W64", size - 24 if 24 < size < 1 << 62 else None, len(data) - place - 24)
+            return
+        if name == b"fmt " and len(data) >= place + 32:
+            _check_header("W64", *struct.unpack_from("<HI", data, place + 26))
+        if size < 24:
+            return
+        place += size + -size % 8
+    raise _too_many("sound file")
+
+
+_NIST_FIELD = re.compile(
+    rb"^(sample_count|sample_n_bytes|channel_count|sample_rate) -(?:i|s\d+) (\d{1,12})\s*$", re.M
+)
+_NIST_CODING = re.compile(rb"^sample_coding -s\d+ (.*?)\s*$", re.M)
+
+
+def _walk_nist(data: bytes) -> None:
+    """Read the fields of the header, one a line, and hold the samples against them (NIST SPHERE 2.6)."""
+    size = int(data[8:16]) if data[8:16].strip().isdigit() else 1024
+    head = data[: min(size, MAX_BLOCKS)]
+    coding = _NIST_CODING.search(head)
+    if coding and b"embedded" in coding[1]:
+        named = coding[1].decode("ascii", "replace")
+        raise MediaError(
+            f"is NIST SPHERE of coding '{named}', which is not read here",
+            advice="turn it into a WAV: sph2pipe -f wav",
+        )
+    fields = {name.decode("ascii"): int(value) for name, value in _NIST_FIELD.findall(head)}
+    num_channels = fields.get("channel_count", 1)
+    _check_header("NIST SPHERE", num_channels, fields.get("sample_rate", 1))
+    if "sample_count" in fields:
+        declared = fields["sample_count"] * fields.get("sample_n_bytes", 2) * num_channels
+        _check_bytes("NIST SPHERE", declared, len(data) - size)
+
+
 def _walk_caf(data: bytes) -> None:
-    for name, start, size in _chunks(data, 8, ">4sq"):
+    for name, start, size in chunks(data, 8, ">4sq"):
         if name == b"desc" and len(data) >= start + 32:
             rate_hz, _, num_channels = struct.unpack_from(">d16sI", data, start)
             _check_header("CAF", num_channels, rate_hz)
@@ -87,8 +133,12 @@ def _walk_caf(data: bytes) -> None:
             _check_bytes("CAF", None if size < 0 else size, len(data) - start)
 
 
-def _chunks(data: bytes, place: int, header: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (name, start of body, declared size); an odd body is followed by one byte of padding."""
+def chunks(data: bytes, place: int, header: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (name, start of body, declared size); an odd body is followed by one byte of padding.
+
+    Raises:
+        MediaError: more of them than any real file has.
+    """
     width = struct.calcsize(header)
     is_padded = header.endswith("I")
     for _ in range(MAX_BLOCKS):
@@ -135,9 +185,17 @@ def _walk_ogg(data: bytes) -> float | None:
         expected += 1
         if granule > 0:
             granules.append(granule)
-    if place > len(data) or not flags & _OGG_LAST:
-        raise MediaError("Ogg is cut short: its last page is missing")
+    if place > len(data) or (place < len(data) and not flags & _OGG_LAST):
+        raise MediaError("Ogg is cut short: its last page is not whole")
     return _ogg_seconds(data[28:92], granules) if len(serials) == 1 and granules else None
+
+
+def is_endless_opus(data: bytes) -> bool:
+    """Say whether this is Opus in Ogg without a page marked as the last, which libsndfile does not open."""
+    if data[:4] != b"OggS" or data[28:36] != b"OpusHead":
+        return False
+    last = data.rfind(b"OggS")
+    return not any(byte & _OGG_LAST for byte in data[last + 5 : last + 6])
 
 
 _OGG_PAGE = struct.Struct("<5xBq4sI4xB")
@@ -162,15 +220,12 @@ _MPEG_RATES_HZ = (44_100, 48_000, 32_000, 0)
 
 
 def _walk_mp3(data: bytes) -> float | None:
-    """Read the frame count of a Xing or Info tag, less what LAME says was added at both ends."""
-    frame = 0
-    if data[:3] == b"ID3" and len(data) >= 10:
-        frame = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    found = _XING.search(data, frame, frame + 44)
+    """Read the frame count of a Xing or Info tag in the first frame, less what LAME says was added at both ends."""
+    found = _XING.search(data, 0, 44)
     if not found or len(data) < found.start() + 144 or not data[found.end() + 3] & 1:
         return None
     # ISO 11172-3, 2.4.2.3: version 3 is MPEG-1, 2 MPEG-2 at half the rate, 0 MPEG-2.5 at a quarter.
-    version, rate_index = data[frame + 1] >> 3 & 3, data[frame + 2] >> 2 & 3
+    version, rate_index = data[1] >> 3 & 3, data[2] >> 2 & 3
     rate_hz = _MPEG_RATES_HZ[rate_index] >> {3: 0, 2: 1}.get(version, 2)
     num_frames = int.from_bytes(data[found.end() + 4 : found.end() + 8])
     trim = int.from_bytes(data[found.start() + 141 : found.start() + 144])  # delay and padding, 12 bits each
@@ -178,8 +233,16 @@ def _walk_mp3(data: bytes) -> float | None:
     return max(num_samples, 0) / rate_hz if rate_hz else None
 
 
+_BOXES = frozenset(
+    {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"udta", b"uuid", b"meta", b"moof", b"mfra"}
+    | {b"styp", b"sidx", b"ssix", b"prft", b"pdin", b"emsg", b"imda", b"PICT"}
+)
+"""What stands at the top of an MP4; ISO 14496-12, table 1, and QuickTime."""
+
+
 def _walk_mp4(data: bytes) -> None:
-    place = 0
+    """Hold each box against what is there.  Behind all that the clip needs may stand what is no box at all."""
+    place, has_index = 0, False
     for _ in range(MAX_BLOCKS):
         if place + 16 > len(data):
             return
@@ -188,8 +251,11 @@ def _walk_mp4(data: bytes) -> None:
             size = struct.unpack_from(">Q", data, place + 8)[0]
         if size < 8 or min(name) < 32:  # 0 means to the end; otherwise what follows is not MP4
             return
+        if has_index and name not in _BOXES:
+            return
         if place + size > len(data):
             raise _cut_short("MP4", len(data), place + size)
+        has_index = has_index or name == b"moov"
         place += size
     raise _too_many("MP4")
 
@@ -252,9 +318,12 @@ def _too_many(kind: str) -> MediaError:
 _WALKS: dict[str, Callable[[bytes], float | None]] = {
     "WAV": _walk_wav,
     "AIFF": _walk_aiff,
+    "W64": _walk_w64,
+    "NIST SPHERE": _walk_nist,
     "AU": _walk_au,
     "CAF": _walk_caf,
     "Ogg": _walk_ogg,
+    "Ogg video": _walk_ogg,
     "MP3": _walk_mp3,
     "MP4": _walk_mp4,
     "Matroska": _walk_matroska,

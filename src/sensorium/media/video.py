@@ -1,7 +1,8 @@
 """Clips: untrusted bytes to upright 8-bit RGB pictures and their times.
 
-Enters: a `Media` holding MP4, Matroska/WebM, ASF, MPEG, AVI or FLV.  Leaves: `Clip`, with only the pictures that
-are kept ever turned to RGB; its sound is read by `sensorium.media.audio.read_audio` from the same `Media`.
+Enters: a `Media` holding MP4, Matroska/WebM, ASF, MPEG, AVI, FLV or Ogg video.  Leaves: `Clip`, with only
+the pictures that are kept ever turned to RGB; its sound is read by `sensorium.media.audio.read_audio` from the same
+`Media`.
 
     which pictures    N, one from each of N equal segments (keyframes where a segment has one, unless `exact`), or
                       those on screen at a rate; each picture at most once, so a short clip gives fewer
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from sensorium.core.errors import ConfigError, MediaError
 from sensorium.media.bytes import read_bytes
-from sensorium.media.content_type import FILMS, content_type
+from sensorium.media.content_type import FILMS, RAW_FILMS, cure, sniffed
 from sensorium.media.frame_choice import at_rate, evenly_spaced
 from sensorium.media.policy import MediaPolicy
 from sensorium.media.sound_layout import walk
@@ -128,10 +129,11 @@ def clip_facts(media: Media, policy: MediaPolicy) -> ClipFacts:
 
 def _opened(media: Media, policy: MediaPolicy) -> AbstractContextManager[Track]:
     data = read_bytes(media, policy, policy.max_video_bytes)
-    kind = content_type(data)
+    kind, start = sniffed(data)
     if kind not in FILMS:
-        known = ", ".join(sorted(FILMS))
-        raise MediaError(f"is {kind}, not a clip", advice=f"save it as one of {known}")
+        problem = "which is not read here" if kind in RAW_FILMS else "not a clip"
+        raise MediaError(f"is {kind}, {problem}", advice=cure(kind, FILMS))
+    data = data[start:] if start else data
     walk(data, kind)
     return Track.open(data, kind, policy)
 
