@@ -75,6 +75,8 @@ def _question(run: str, tasks: dict[str, Any] | None, task: str) -> str:
 
 
 def _print_task(title: str, summary: dict[str, Any]) -> None:
+    from sensorium.workflow.judging_time import cut_note, judged_rows
+
     names = list(summary["metrics"])
     rows = [
         [b["name"], f"{b['rows']:,}", *(number(b["metrics"].get(n)) for n in names), fitted_for(b["seconds"])]
@@ -90,10 +92,11 @@ def _print_task(title: str, summary: dict[str, Any]) -> None:
         ]
     )
     kind = summary["task"]
-    print(
-        f"\n{f'{title}: {kind}' if title and title != kind else kind}, judged on the {summary['judged_on']} rows:"
-    )
+    print(f"\n{f'{title}: {kind}' if title and title != kind else kind}, judged on {judged_rows(summary)}:")
     print_table(["", "rows", *names, "fitted, s"], rows)
+    note = cut_note(summary)
+    if note is not None:
+        print(note)
     if summary["mixture_weights"]:
         print("mixture: " + ", ".join(f"{name} {w:.3f}" for name, w in summary["mixture_weights"].items()))
 

@@ -16,6 +16,7 @@ CUT_TARGETS = "targets cut short"
 QUARANTINED = "rows quarantined"
 UNREADABLE = "rows that could not be read"
 BEYOND = "rows beyond the first that were asked for"
+UNJUDGED = "rows not judged, since there was no time"
 
 
 def without(name: str) -> str:
@@ -65,6 +66,10 @@ class Omissions:
     def beyond(self, num_judged: int, num_usable: int) -> Omissions:
         """Return these counts and the usable rows beyond the first `num_judged`."""
         return self.plus(BEYOND, num_usable - num_judged) if num_judged < num_usable else self
+
+    def unjudged(self, count: int) -> Omissions:
+        """Return these counts and the rows that there was no time for."""
+        return self.plus(UNJUDGED, count) if count else self
 
     def __str__(self) -> str:
         return ", ".join(self.clauses())

@@ -2,11 +2,13 @@
 
 Enters: a model, its task, requests as lists of rows with equal inputs, and the patterns under which they are shown.
 Leaves: a `Tally` a pattern.  A batch is as large as the caller wants, or as its texts let it be: what a search
-holds is rows x paths x words.
+holds is rows x paths x words.  Where all would take longer than they may, as many
+requests are done as fit, drawn without looking at them.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,17 +32,25 @@ Outcome = list[tuple[int, Prediction, list[str]]]
 """Each request's first row, what was answered, and its references."""
 
 
-FIRST_ROWS = 8
-"""Of the first batch, where time is looked at."""
-
-
 @dataclass
 class Tally:
-    """What one pattern gave: answers; by row number the target's negative log-likelihood (nats), and its tokens."""
+    """What one pattern gave, in table order.
+
+    Attributes:
+        outcome: answers.
+        likelihoods: by row number the target's negative log-likelihood (nats), and its tokens.
+        rows: the rows that were asked about, unreadable ones included.
+    """
 
     outcome: Outcome = field(default_factory=list)
     likelihoods: dict[int, tuple[float, int]] = field(default_factory=dict)
-    num_rows: int = 0
+    rows: list[int] = field(default_factory=list)
+
+    def in_order(self) -> Tally:
+        """Return the same in table order."""
+        return Tally(
+            sorted(self.outcome, key=lambda one: one[0]), dict(sorted(self.likelihoods.items())), sorted(self.rows)
+        )
 
 
 def answer_and_score(
@@ -62,7 +72,8 @@ def answer_and_score(
 
     Args:
         advance: told how many rows of how many are done.
-        seconds: stop after the batch that reaches this; under all patterns the same rows are then done.
+        seconds: how long it may take.  Where all rows would take longer, those of as many requests as fit are done,
+            one at least, under all patterns the same; who is asked so is drawn alike whatever the model.
 
     Raises:
         OutOfMemoryError: a batch does not fit.
@@ -72,19 +83,17 @@ def answer_and_score(
     if task.metrics:
         most = pieces.MOST_NUMBERS // (len(model.vocab) * (1 if answers else decoding.paths_per_row))
         size = max(1, min(size, most // len(patterns)))
-    started, total, done = time.perf_counter(), sum(map(len, requests)), 0
-    for chunk in _chunks(requests, size, None if seconds is None else FIRST_ROWS):
+    total, done = sum(map(len, requests)), 0
+    for chunk in _chunks(requests, size) if seconds is None else _chunks_in_time(requests, size, seconds):
         rows = [row for request in chunk for row in request]
         with torch.inference_mode(), named_memory_errors(batch_rows, WHILE_JUDGING):
             _take(tallies, model, task, corpus, chunk, patterns, answers, decoding)
         done += len(rows)
         for tally in tallies:
-            tally.num_rows = done
+            tally.rows += rows
         if advance is not None:
             advance(done, total)
-        if seconds is not None and time.perf_counter() - started >= seconds:
-            break
-    return tallies
+    return [tally.in_order() for tally in tallies]
 
 
 def _take(
@@ -137,14 +146,41 @@ def _answer(
     return predict(model.given(batch, cond), batch, answers, decoding, task, exact=False)
 
 
-def _chunks(requests: Sequence[Sequence[int]], most: int, first: int | None) -> Iterator[Sequence[Sequence[int]]]:
-    """Cut requests into runs of at most `most` rows, a request at least; from `first` rows on each may be twice the
-    one before, so that a first run tells what rows cost."""
-    start, num_rows, size = 0, 0, min(most, first or most)
-    for end, request in enumerate(requests):
-        if num_rows and num_rows + len(request) > size:
-            yield requests[start:end]
-            start, num_rows, size = end, 0, min(most, 2 * size)
-        num_rows += len(request)
-    if num_rows:
-        yield requests[start:]
+def _chunks(requests: Sequence[Sequence[int]], most: int) -> Iterator[Sequence[Sequence[int]]]:
+    """Cut requests into runs of at most `most` rows, a request at least."""
+    start = 0
+    while start < len(requests):
+        chunk = _first(requests, start, most)
+        start += len(chunk)
+        yield chunk
+
+
+def _chunks_in_time(
+    requests: Sequence[Sequence[int]], most: int, seconds: float, now: Callable[[], float] = time.perf_counter
+) -> Iterator[Sequence[Sequence[int]]]:
+    """Cut requests, in an order that is drawn, into runs of 1, 2, 4 and so on up to `most` rows, as long as
+    there is time for them, by what the run before took; one run at least.
+
+    Time changes no run but those that would not fit, so that whatever fits is cut alike on every machine.
+    """
+    drawn = random.Random(0).sample(list(requests), len(requests))
+    ends, start, size = now() + seconds, 0, 1
+    while start < len(drawn):
+        chunk, began = _first(drawn, start, size), now()
+        start += len(chunk)
+        yield chunk
+        left, taken = ends - now(), (now() - began) / sum(map(len, chunk))
+        size = min(most, 2 * size)
+        if taken * size > left:
+            size = int(left / taken) if left > 0 else 0
+        if size < 1:
+            return
+
+
+def _first(requests: Sequence[Sequence[int]], start: int, most: int) -> Sequence[Sequence[int]]:
+    """Return the requests from `start` on that have at most `most` rows together, one at least."""
+    end, num_rows = start + 1, len(requests[start])
+    while end < len(requests) and num_rows + len(requests[end]) <= most:
+        num_rows += len(requests[end])
+        end += 1
+    return requests[start:end]

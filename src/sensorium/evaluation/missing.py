@@ -102,11 +102,11 @@ def evaluate_missing(
         seconds=seconds,
     )
     return [
-        PatternResult(pattern, _num_complete(corpus, pattern, result.num_rows), result)
+        PatternResult(pattern, _num_complete(corpus, pattern, result.rows), result)
         for pattern, result in zip(patterns, results, strict=True)
     ]
 
 
-def _num_complete(corpus: Corpus, pattern: Sequence[str], num_rows: int) -> int:
-    present_KN = [corpus.group_N(name)[:num_rows] != ABSENT for name in pattern]
-    return int(np.logical_and.reduce(present_KN).sum()) if present_KN else num_rows
+def _num_complete(corpus: Corpus, pattern: Sequence[str], rows: Sequence[int]) -> int:
+    present_KN = [corpus.group_N(name)[list(rows)] != ABSENT for name in pattern]
+    return int(np.logical_and.reduce(present_KN).sum()) if present_KN else len(rows)

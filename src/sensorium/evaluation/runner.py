@@ -55,6 +55,8 @@ class Evaluation:
         comparable: gives a text the form in which it is judged.
         vectors: of words, by which texts were judged, too.
         left_out: what was left out of the rows, cut or absent.
+        rows: which of the corpus were asked about; empty = the first `num_rows`.
+        num_unjudged: rows that there was no time for.
     """
 
     task: str
@@ -67,6 +69,8 @@ class Evaluation:
     comparable: Comparable = field(default=str, repr=False)
     vectors: WordVectors | None = field(default=None, repr=False)
     left_out: Omissions = field(default_factory=Omissions)
+    rows: Sequence[int] = field(default=(), repr=False)
+    num_unjudged: int = 0
 
     @functools.cached_property
     def said(self) -> list[str]:
@@ -105,7 +109,8 @@ def evaluate(
         only: hide all inputs but these (to see what a subset of modalities gives).
         vectors: of words; texts are then judged by their similarity too.
         advance: told how many rows of how many are done.
-        seconds: judge no further rows once so many have passed; the result says how many rows it is of.
+        seconds: how long it may take; where all rows would take longer, as many are judged as fit, which are drawn
+            without looking at them.  The result says of how many it is.
 
     A task that finds rows, rather than writing, is judged by `retrieval.search`.
 
@@ -147,7 +152,7 @@ def evaluate_patterns(
     result are each pattern's equal share of the time.
 
     Args:
-        seconds: judge no further rows once so many have passed; the results say how many rows they are of.
+        seconds: see `evaluate`.
     """
     started = time.perf_counter()
     rows = np.arange(corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows))
@@ -168,15 +173,18 @@ def evaluate_patterns(
         advance=advance,
         seconds=seconds,
     )
-    num_rows, share_s = tallies[0].num_rows, (time.perf_counter() - started) / len(patterns)
+    judged_rows, share_s = tallies[0].rows, (time.perf_counter() - started) / len(patterns)
+    num_unjudged = len(rows) - len(judged_rows)
     whole = Evaluation(
         task.name,
-        num_rows,
+        len(judged_rows),
         {},
         share_s,
         comparable=comparable_by(model.tokenizer),
         vectors=vectors,
-        left_out=corpus.left_out.beyond(num_rows, corpus.num_rows),
+        left_out=corpus.left_out.beyond(len(rows), corpus.num_rows).unjudged(num_unjudged),
+        rows=judged_rows,
+        num_unjudged=num_unjudged,
     )
     return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
 
@@ -202,7 +210,13 @@ def _judge_finding(
     seconds = time.perf_counter() - started
     left_out = corpus.left_out.beyond(len(rows), corpus.num_rows)
     return Evaluation(
-        task.name, len(rows), summarise(directions), seconds, directions=directions, left_out=left_out
+        task.name,
+        len(rows),
+        summarise(directions),
+        seconds,
+        directions=directions,
+        left_out=left_out,
+        rows=rows.tolist(),
     )
 
 

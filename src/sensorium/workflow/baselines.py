@@ -31,11 +31,10 @@ from sensorium.training.seeding import seed_everything
 from sensorium.workflow.budget import reduced_budget
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import fit_model
+from sensorium.workflow.judging_time import BaselinesTime
 from sensorium.workflow.prepare import Prepared, Say
 from sensorium.workflow.scratch import scratch_run
 
-JUDGING_SECONDS, JUDGING_SHARE = 2.0, 0.05
-"""A baseline judges no further rows after so many seconds, or this share of what fitting took."""
 RESAMPLES = 2_000
 """Of the paired test of each baseline."""
 
@@ -60,20 +59,22 @@ class Baseline:
 
 
 def differences(scores: Mapping[Hashable, float], baselines: Sequence[Baseline]) -> list[Difference | None]:
-    """Return how much more a model has than each baseline, a row; None where others were judged.
+    """Return how much more a model has than each baseline, a row; None where no row was judged by both.
 
-    A baseline that judged some of the model's rows is compared on these.
+    They are compared on the rows that both were judged on.
 
     The p values are what so many tests together deserve (Holm).
     """
-    tests = [
-        paired_bootstrap([scores[row] for row in b.scores], list(b.scores.values()), num_resamples=RESAMPLES)
-        if b.scores and b.scores.keys() <= scores.keys()
-        else None
-        for b in baselines
-    ]
+    tests = [_difference(scores, baseline.scores) for baseline in baselines]
     adjusted = iter(holm([test.p for test in tests if test is not None]))
     return [None if test is None else replace(test, p=next(adjusted)) for test in tests]
+
+
+def _difference(scores: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference | None:
+    rows = [row for row in others if row in scores]
+    if not rows:
+        return None
+    return paired_bootstrap([scores[row] for row in rows], [others[row] for row in rows], num_resamples=RESAMPLES)
 
 
 def measure_baselines(
@@ -84,38 +85,42 @@ def measure_baselines(
     progress: Progress | None,
     say: Say,
     fitting_s: float = math.inf,
+    judging_s: float = 0.0,
 ) -> list[Baseline]:
     """Measure the majority answer, each scorer and each input on `corpus`; none if the config says so.
 
     Args:
-        fitting_s: seconds that fitting took; each baseline judges as many of the rows as a share of them suffices
-            for, and is compared with the model on these.
+        fitting_s: seconds that fitting took; baselines judge as many of the rows as a share of them suffices for,
+            and are compared with the model on those that it has judged, too.
+        judging_s: seconds that judging the model took.
     """
-    judging_s = max(JUDGING_SECONDS, JUDGING_SHARE * fitting_s)
     if not config.evaluation.baselines:
         return []
     if isinstance(prepared.task, Finds):
         return [chance_baseline(config, prepared, corpus)]
     found = [majority_baseline(config, prepared, corpus)] if prepared.task.metrics else []
-    if len(prepared.model.parts) > 1:
-        for name in prepared.model.parts:
-            say(f"baseline: {name} alone")
-            found.append(
-                single_scorer_baseline(config, prepared, corpus, name, progress=progress, judging_s=judging_s)
-            )
-    if len(config.model.read_inputs) > 1 and prepared.model.learns:
-        chosen = config.evaluation.baseline_inputs
-        for name in config.model.read_inputs:
-            if chosen is not None and name not in chosen:
-                continue
-            if not config.model.is_read_alone(name):
-                say(f"no baseline of {name} only: every scorer reads other inputs")
-                continue
-            say(f"baseline: {name} only")
-            found.append(
-                single_input_baseline(config, prepared, corpus, name, progress=progress, judging_s=judging_s)
-            )
+    alone = list(prepared.model.parts) if len(prepared.model.parts) > 1 else []
+    only = _inputs_alone(config, prepared, say)
+    time_left = BaselinesTime.after(fitting_s, judging_s, len(alone) + len(only))
+    for name in alone:
+        say(f"baseline: {name} alone")
+        found.append(single_scorer_baseline(config, prepared, corpus, name, progress=progress, left=time_left))
+    for name in only:
+        say(f"baseline: {name} only")
+        found.append(single_input_baseline(config, prepared, corpus, name, progress=progress, left=time_left))
     return found
+
+
+def _inputs_alone(config: RunConfig, prepared: Prepared, say: Say) -> list[str]:
+    """Return the inputs that are tried alone."""
+    if len(config.model.read_inputs) < 2 or not prepared.model.learns:
+        return []
+    chosen = config.evaluation.baseline_inputs
+    asked = [name for name in config.model.read_inputs if chosen is None or name in chosen]
+    for name in asked:
+        if not config.model.is_read_alone(name):
+            say(f"no baseline of {name} only: every scorer reads other inputs")
+    return [name for name in asked if config.model.is_read_alone(name)]
 
 
 def chance_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> Baseline:
@@ -149,16 +154,28 @@ def majority_baseline(config: RunConfig, prepared: Prepared, corpus: Corpus) -> 
 
 
 def single_scorer_baseline(
-    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None, judging_s: float
+    config: RunConfig,
+    prepared: Prepared,
+    corpus: Corpus,
+    name: str,
+    *,
+    progress: Progress | None,
+    left: BaselinesTime,
 ) -> Baseline:
     """Judge one scorer of the fitted model by itself."""
     title = f"judging {name} alone"
-    result = _judged(config, prepared, prepared.model.scored_by(name), corpus, title, progress, judging_s)
+    result = _judged(config, prepared, prepared.model.scored_by(name), corpus, title, progress, left)
     return Baseline(f"{name} alone", result.num_rows, result.metrics, None, row_scores(result))
 
 
 def single_input_baseline(
-    config: RunConfig, prepared: Prepared, corpus: Corpus, name: str, *, progress: Progress | None, judging_s: float
+    config: RunConfig,
+    prepared: Prepared,
+    corpus: Corpus,
+    name: str,
+    *,
+    progress: Progress | None,
+    left: BaselinesTime,
 ) -> Baseline:
     """Train the same model with one input and a share of the budget, and judge it on the same rows."""
     started = time.perf_counter()
@@ -171,7 +188,7 @@ def single_input_baseline(
     with scratch_run(f"the baseline '{name} only'") as scratch:
         fit_model(alone, model, prepared.train, prepared.validation, scratch, progress=progress)
     seconds = time.perf_counter() - started
-    result = _judged(config, prepared, model, corpus, f"judging {name} only", progress, judging_s)
+    result = _judged(config, prepared, model, corpus, f"judging {name} only", progress, left)
     return Baseline(f"{name} only", result.num_rows, result.metrics, seconds, row_scores(result))
 
 
@@ -182,10 +199,10 @@ def _judged(
     corpus: Corpus,
     title: str,
     progress: Progress | None,
-    seconds: float,
+    left: BaselinesTime,
 ) -> Evaluation:
     with stage(progress, title) as advance:
-        return evaluate(
+        found = evaluate(
             model,
             prepared.task,
             corpus,
@@ -195,5 +212,7 @@ def _judged(
             max_rows=config.evaluation.max_rows,
             vectors=config.word_vectors(),
             advance=advance,
-            seconds=seconds,
+            seconds=left.next(),
         )
+    left.took(found.seconds)
+    return found

@@ -13,6 +13,7 @@ from typing import Any
 from sensorium.model.config import ModelConfig
 from sensorium.version import __version__
 from sensorium.workflow.config import PretrainingConfig, RunConfig
+from sensorium.workflow.judging_time import judged_rows
 
 
 def write_pretraining_card(config: PretrainingConfig, summary: Mapping[str, Any]) -> str:
@@ -128,7 +129,7 @@ def _measured(summary: Mapping[str, Any]) -> list[str]:
     rows = [("this model", summary["rows"], summary["metrics"])]
     rows += [(b["name"], b["rows"], b["metrics"]) for b in summary["baselines"]]
     table = [
-        f"On the {summary['judged_on']} rows; in brackets the 95 % interval (rows drawn with replacement):",
+        f"On {judged_rows(summary)}; in brackets the 95 % interval (rows drawn with replacement):",
         "",
         f"| | rows | {' | '.join(names)} |",
         "|---|---:|" + "---:|" * len(names),

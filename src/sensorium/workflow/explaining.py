@@ -12,6 +12,7 @@ INPUT.METHOD.curves.csv           its deletion and insertion curves, beside rand
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,15 @@ def mean_over(
     value: str = "log_p",
     max_rows: int | None = None,
     advance: Advance | None = None,
+    seconds: float | None = None,
 ) -> Contributions:
-    """Average what each input gives to the targets of a corpus.  Raises UsageError: no row has a target."""
+    """Average what each input gives to the targets of a corpus, or of its first rows if that takes longer than
+    `seconds`.
+
+    Raises:
+        UsageError: no row has a target.
+    """
+    ends = math.inf if seconds is None else time.perf_counter() + seconds
     num_rows = corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows)
     step = rows_at_once(len(model.preparers))
 
@@ -94,6 +102,8 @@ def mean_over(
             yield from contributions(model, batch, ids, value)
             if advance is not None:
                 advance(min(start + step, num_rows), num_rows)
+            if time.perf_counter() >= ends:
+                return
 
     return mean_contributions(rows())
 

@@ -35,6 +35,7 @@ from sensorium.training.metrics_log import read_metrics
 from sensorium.training.progress import Progress
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import mean_over
+from sensorium.workflow.judging_time import part_judged, patterns_seconds
 from sensorium.workflow.prepare import BAD_ROWS, Say, quiet
 from sensorium.workflow.provenance import versions
 from sensorium.workflow.report_queries import searches
@@ -46,9 +47,7 @@ REPORT = "report.html"
 PATTERN_INPUTS, PATTERN_ROWS = 4, 256
 """Presence patterns are judged for at most so many inputs, on so many rows."""
 PATTERN_BATCH = 128
-"""Rows times patterns of one batch; between batches the time is looked at."""
-PATTERN_SECONDS, PATTERN_SHARE = 2.0, 0.1
-"""No further rows are judged under all patterns after so many seconds, or this share of what fitting took."""
+"""Rows times patterns of one batch."""
 CONTRIBUTION_ROWS = 256
 SHOWN_BAD_ROWS = 200
 SHOWN_CONFIG_CHARACTERS = 50_000
@@ -127,7 +126,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         task=judged.evaluation.task,
         run=str(judged.run),
         command=f"sensorium train {shlex.quote(str(judged.run / 'config.toml'))}",
-        judged_on=judged.summary["judged_on"],
+        judged_on=part_judged(judged.summary),
         metric=metric,
         lower_is_better=frozenset(filter(is_lower_better, judged.evaluation.metrics)),
         model=_model(judged),
@@ -155,7 +154,6 @@ def presence_patterns(judged: Judged) -> list[System]:
     inputs = list(judged.model.config.inputs)
     if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
         return []
-    fitting_s = sum(s for way, s in judged.summary["seconds"].items() if way != "evaluation")
     with stage(judged.progress, "judging what rows may lack") as advance:
         found = evaluate_missing(
             judged.model,
@@ -167,7 +165,7 @@ def presence_patterns(judged: Judged) -> list[System]:
             max_rows=PATTERN_ROWS,
             vectors=judged.evaluation.vectors,
             advance=advance,
-            seconds=max(PATTERN_SECONDS, PATTERN_SHARE * fitting_s),
+            seconds=patterns_seconds(_fitting_s(judged)),
         )
     return [
         System(
@@ -186,7 +184,13 @@ def _contributions(judged: Judged) -> tuple[str, list[tuple[str, float]]]:
         return "", []
     try:
         with stage(judged.progress, "sharing out what each input gave") as advance:
-            given = mean_over(judged.model, judged.corpus, max_rows=CONTRIBUTION_ROWS, advance=advance)
+            given = mean_over(
+                judged.model,
+                judged.corpus,
+                max_rows=CONTRIBUTION_ROWS,
+                advance=advance,
+                seconds=patterns_seconds(_fitting_s(judged)),
+            )
     except SensoriumError as error:  # a target that is impossible without some input has no finite log p
         logger.info("no Shapley values: %s", error)
         return "", []
@@ -199,8 +203,11 @@ def _model(judged: Judged) -> System:
     for name, value in judged.evaluation.metrics.items():
         low, high = bounds.get(name, (None, None))
         scores[name] = Score(value=value, low=low, high=high)
-    fitting = [s for way, s in judged.summary["seconds"].items() if way != "evaluation"]
-    return System(name="this model", rows=judged.evaluation.num_rows, scores=scores, seconds=sum(fitting))
+    return System(name="this model", rows=judged.evaluation.num_rows, scores=scores, seconds=_fitting_s(judged))
+
+
+def _fitting_s(judged: Judged) -> float:
+    return float(sum(s for way, s in judged.summary["seconds"].items() if way != "evaluation"))
 
 
 def _baseline(facts: Mapping[str, Any]) -> System:

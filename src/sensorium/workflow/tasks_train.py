@@ -20,6 +20,7 @@ from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.judging_time import model_seconds
 from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet
@@ -157,6 +158,7 @@ def _judged(
 ) -> RunResult:
     own = config.tasks[name].replace(decoding=decoding)
     corpus, judged_on = judged_corpus(task)
+    fitting_s = sum(fitted.tasks[name].seconds.values())
     with stage(progress, f"judging {name}") as advance:
         evaluation = evaluate(
             task.model,
@@ -168,6 +170,7 @@ def _judged(
             max_rows=own.evaluation.max_rows,
             vectors=own.word_vectors(),
             advance=advance,
+            seconds=model_seconds(fitting_s),
         )
     found = measure_baselines(
         own,
@@ -175,7 +178,8 @@ def _judged(
         corpus,
         progress=progress,
         say=lambda line: say(f"{name} {line}"),
-        fitting_s=sum(fitted.tasks[name].seconds.values()),
+        fitting_s=fitting_s,
+        judging_s=evaluation.seconds,
     )
     return RunResult(run, fitted.tasks[name], evaluation, judged_on, found, task, decoding, data_digests(own))
 

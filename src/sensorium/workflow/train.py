@@ -25,6 +25,7 @@ from sensorium.workflow.baselines import Baseline, differences, measure_baseline
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
+from sensorium.workflow.judging_time import cut_note, model_seconds
 from sensorium.workflow.known_data import known_of
 from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
@@ -76,10 +77,16 @@ class RunResult:
 
     def summary(self) -> dict[str, Any]:
         """Return the plain facts, as written to `evaluation.json`."""
+        facts = self._facts()
+        note = cut_note(facts)
+        return facts if note is None else facts | {"notes": [*facts["notes"], note]}
+
+    def _facts(self) -> dict[str, Any]:
         return {
             "task": self.evaluation.task,
             "judged_on": self.judged_on,
             "rows": self.evaluation.num_rows,
+            "not_judged": self.evaluation.num_unjudged,
             "metrics": self.evaluation.metrics,
             "tokenize": self.evaluation.tokenize,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
@@ -138,6 +145,7 @@ def train(
         write_decoding(run, decoding)
         config = config.replace(decoding=decoding)
         corpus, judged_on = judged_corpus(prepared)
+        fitting_s = sum(fitted.seconds.values())
         _save(config, prepared, run, write_card(config, None))
         with stage(progress, "judging") as advance:
             evaluation = evaluate(
@@ -150,9 +158,16 @@ def train(
                 max_rows=config.evaluation.max_rows,
                 vectors=vectors,
                 advance=advance,
+                seconds=model_seconds(fitting_s),
             )
         baselines = measure_baselines(
-            config, prepared, corpus, progress=progress, say=say, fitting_s=sum(fitted.seconds.values())
+            config,
+            prepared,
+            corpus,
+            progress=progress,
+            say=say,
+            fitting_s=fitting_s,
+            judging_s=evaluation.seconds,
         )
         result = RunResult(
             run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
