@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from small_runs import ANSWERING, CONFIGS
+from small_runs import ANSWERING, CONFIGS, PLACE, TARGET
 
 import sensorium
+from sensorium.workflow.compare import compare
+from sensorium.workflow.tasks_config import load_answering
 
 WORDS = {
     "check": ("check", "c.toml"),
@@ -93,6 +95,36 @@ def test_python_names_a_task_wherever_it_asks(at_run):
     ):
         with pytest.raises(sensorium.core.errors.UsageError, match="this model has 2 tasks"):
             call()
+
+
+def test_fusions_are_compared_on_one_of_several_tasks(at_run, sensorium_command):
+    """The one task that is named is measured as a config of it alone, with the inputs that it reads, would be."""
+    folder = at_run("one")
+    text = (folder / "c.toml").read_text()
+    both = text.replace(TARGET, "") + (
+        f'[inputs.spare]\ncolumn = "answer"\n{PLACE.partition(chr(10))[2]}'
+        f'[tasks.say]\ninputs = ["place", "question"]\n{TARGET.replace("target", "tasks.say.target")}'
+        f'[tasks.tell]\ninputs = ["spare"]\n{TARGET.replace("target", "tasks.tell.target")}'
+    )
+    (folder / "both.toml").write_text(both)
+    words = ["compare", "both.toml", *WORDS["compare"][2:]]
+    code, _, err = sensorium_command(*words)
+    assert (code, "say which with --task, one of say, tell" in err) == (2, True), err
+    code, _, err = sensorium_command(*words, "--task", "tel")
+    assert (code, "no task 'tel' (did you mean 'tell'?)" in err) == (2, True), err
+    code, _, err = sensorium_command(*words, "--task", "tell")
+    assert (code, "one input has nothing to be fused with" in err) == (2, True), err
+    code, out, err = sensorium_command(*words, "--task", "say", "--json")
+    assert code == 0, err
+    found = {one["name"]: one["metrics"] for one in json.loads(out)["contenders"]}
+    config = load_answering(folder / "both.toml")
+    again = compare(config, ["concat"], task="say", num_seeds=1, jobs=0, out=folder / "again").facts()
+    alone = compare(
+        load_answering(folder / "c.toml"), ["concat"], num_seeds=1, jobs=0, out=folder / "alone"
+    ).facts()
+    assert set(found) == {"question only", "place only", "late fusion", "concat"}
+    for facts in (again, alone):
+        assert {one["name"]: one["metrics"] for one in facts["contenders"]} == found
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ANSWERING if kind not in ("tasks", "finds")])

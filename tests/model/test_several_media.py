@@ -161,7 +161,7 @@ def test_a_list_with_a_bad_medium_is_a_bad_row(albums, tmp_path):
     found = corpus.batch(np.array([1])).inputs["photos"]
     assert found.values[found.list_SK[0], :, 0, 0].tolist() == [list(COLORS["red"]), list(COLORS["blue"])]
     lazy = Corpus.build(table, [0, 1, 2, 4], {"photos": spec}, None, quarantine=Quarantine(1.0), store="none")
-    batch, failures = lazy.load(np.arange(4))
+    batch, (failures, _) = lazy.load(np.arange(4))
     assert [failure.row for failure in failures] == [0, 2]
     media = batch.inputs["photos"]
     assert [media.values[media.list_SK[s][media.list_SK[s] >= 0], :, 0, 0].tolist() for s in media.row_B] == [

@@ -110,6 +110,8 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
 
 
 def _left_out(corpora: Mapping[str, Corpus]) -> dict[str, int]:
+    for corpus in corpora.values():
+        corpus.read_through()
     return {
         f"{part}: {what}": count
         for part, corpus in corpora.items()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sensorium.cli.output import number, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from sensorium.workflow.compare import Comparison
 
 
 def compare(
@@ -21,27 +24,33 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Where results are kept; default runs/NAME-compare.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set a.b=c.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Which task of a config of several: it is compared on that one alone.")
+    ] = None,
 ) -> None:
     """Compare fusions with each input alone and with late fusion, at one budget; go on where it stopped."""
     from sensorium.core.errors import UsageError
     from sensorium.workflow.compare import compare as compare_fusions
     from sensorium.workflow.config import RunConfig
-    from sensorium.workflow.tasks_config import load_any
+    from sensorium.workflow.tasks_config import TasksConfig, load_any
 
     changes = list(assignments or [])
     if seconds is not None:
         changes.append(f"training.seconds={seconds}")
     names = [name.strip() for name in fusions.split(",") if name.strip()]
     parsed = load_any(config, changes)
-    if not isinstance(parsed, RunConfig):
-        advice = "give the config of one task: its [inputs], [target] and [data]"
-        raise UsageError("fusions are compared for one task that answers", where=str(config), advice=advice)
-    found = compare_fusions(parsed, names, num_seeds=seeds, jobs=jobs, out=out, say=say)
-    print_json(found.facts()) if as_json else print_comparison(found.facts())
+    if not isinstance(parsed, RunConfig | TasksConfig):
+        advice = "give the config of a task: its [inputs], [target] and [data]"
+        raise UsageError("fusions are compared for a task that answers", where=str(config), advice=advice)
+    found = compare_fusions(parsed, names, task=task, num_seeds=seeds, jobs=jobs, out=out, say=say)
+    print_json(found.facts()) if as_json else print_comparison(found)
 
 
-def print_comparison(facts: dict[str, Any]) -> None:
+def print_comparison(found: Comparison) -> None:
     """Print the table, best first, and the verdict."""
+    from sensorium.data.omissions import clauses_by_part
+
+    facts = found.facts()
     metric = facts["metric"]
     rows = []
     for line in facts["contenders"]:
@@ -67,8 +76,8 @@ def print_comparison(facts: dict[str, Any]) -> None:
         f"gain: what a row scores more than with {facts['reference']}"
     )
     print_table(header, rows)
-    if left_out := facts["left_out"]:
-        print("left out, cut or absent: " + ", ".join(f"{count:,} {what}" for what, count in left_out.items()))
+    if told := clauses_by_part(found.left_out):
+        print("left out, cut or absent: " + ", ".join(told))
     for name, why in facts["failures"].items():
         print(f"{name} could not be measured: {why}")
     print(f"\n{facts['verdict']}\n\nresults: {facts['folder']}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli.explanation import print_explanation
-from sensorium.cli.output import pairs, print_json, print_table, say
+from sensorium.cli.output import pairs, print_json, print_left_out, print_table, say, say_left_out
 from sensorium.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def explain(
     if data is not None:
         _explain_data(run, data, value, max_rows, task, out, as_json)
         return
+    from sensorium.data.omissions import omitted
     from sensorium.workflow.explaining import explain_answer, table_row, write_explanation
     from sensorium.workflow.predictor import Predictor
 
@@ -60,6 +61,7 @@ def explain(
         facts = {"row": where} if where else {}
         print_json({**facts, **explanation.facts(), "files": [str(path) for path in files]})
         return
+    say_left_out(omitted([explanation.scorers.cut]))
     _print_row(explanation)
     _say_files(files, out)
 
@@ -83,8 +85,10 @@ def _explain_data(
     blind = given.only(typed_inputs(model.predictor_of(task).model))
     files = [] if out is None else write_contributions(given, out, blind)
     if as_json:
-        print_json({**given.facts(), "blind": blind, "files": [str(path) for path in files]})
+        told = {"blind": blind, "left_out": given.left_out.facts(), "files": [str(path) for path in files]}
+        print_json(given.facts() | told)
         return
+    print_left_out(given.left_out)
     _print_inputs(given, blind)
     _say_files(files, out)
 

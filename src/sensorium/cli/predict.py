@@ -85,8 +85,7 @@ class _Told:
             if "error" in answer:
                 self.num_errors += 1
                 self.first_error = self.first_error or answer["error"]
-            if answer.get("cut"):
-                self.cuts.append(answer["cut"])
+            self.cuts.append(answer.get("cut", ()))
             yield answer
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.output import pairs, print_json
+from sensorium.cli.output import pairs, print_json, print_left_out
 
 
 def retrieve(
@@ -29,7 +29,9 @@ def retrieve(
     name = found_input(predictor, query, find)
     found = retrieve(predictor, query, among, find=name, top=top)
     if as_json:
-        print_json({"find": name, "among": among, "found": [dataclasses.asdict(one) for one in found]})
+        facts = {"find": name, "among": among, "found": [dataclasses.asdict(one) for one in found]}
+        print_json(facts | {"left_out": found.left_out.facts()})
         return
+    print_left_out(found.left_out)
     for one in found:
         print(f"{one.cosine:6.3f}  {one.cell}  ({one.where})")

@@ -39,6 +39,8 @@ __all__ = ["Corpus", "Failure", "InputSpec", "StoreChoice", "TargetSpec"]
 
 logger = logging.getLogger(__name__)
 
+_READ_ROWS = 16
+
 
 class Failure(NamedTuple):
     """A row of the corpus that a batch could not use: its index, the input at fault, and why."""
@@ -46,6 +48,14 @@ class Failure(NamedTuple):
     row: int
     input: str
     message: str
+
+
+class Met(NamedTuple):
+    """What was found only when rows were gathered for a batch."""
+
+    failures: list[Failure]
+    cut: dict[str, list[int]]
+    """The units of each input that were cut."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,14 @@ class CorpusInput:
             return False
         return not self.cut.isdisjoint([number] if self.lists is None else self.lists[number].tolist())
 
-    def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str]]:
-        """Fetch what the rows have; also returns, by position in `row_B`, why a row's item failed."""
+    def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str], list[int]]:
+        """Fetch what rows have; also returns why items failed, by position in `row_B`, and units cut now."""
         number_S, position_B = _distinct(self.unit_N[row_B])
         unit_U, list_SK = number_S, np.arange(len(number_S))[:, None]
         if self.lists is not None:
             unit_U, list_SK = _distinct(self.lists.padded(number_S))
         fetched = self.store.fetch(unit_U)
+        cut = [int(unit_U[u]) for u in fetched.cut]
         failures: dict[int, str] = {}
         if fetched.failures:
             bad = fetched.failures
@@ -89,9 +100,9 @@ class CorpusInput:
             list_SK = np.append(np.where(is_good_U, np.cumsum(is_good_U) - 1, ABSENT), ABSENT)[list_SK]
         if self.lists is not None:
             lists = torch.from_numpy(list_SK)
-            return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B), lists), failures
+            return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B), lists), failures, cut
         position_B = np.append(list_SK[:, 0], ABSENT)[position_B]
-        return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B)), failures
+        return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B)), failures, cut
 
 
 def _distinct(number_X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -107,7 +118,7 @@ class Corpus:
     """Rows ready for batching; made by `build` or `from_samples`.
 
     Attributes:
-        left_out: what was left out, cut or absent; rows that fail at batch time are counted as they are met.
+        left_out: what was left out, cut or absent; what a batch finds out is counted as it is met.
         quarantine: the rows that could not be used, and why.
     """
 
@@ -126,6 +137,7 @@ class Corpus:
         self._origin = origin
         self._left_out = left_out
         self._failed: set[int] = set()
+        self._cut: set[tuple[str, int]] = set()
         self.quarantine = quarantine
 
     @classmethod
@@ -142,6 +154,7 @@ class Corpus:
         *,
         store: StoreChoice = "auto",
         keep_rows_without_target: bool = False,
+        beside: Mapping[str, int] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Corpus:
         """Read the rows, prepare their distinct items, and set aside what cannot be used.
@@ -154,6 +167,7 @@ class Corpus:
             store: where prepared media live: "memory", mapped from the "cache", or "none" (prepared at
                 batch time); "auto" takes the cache if there is one, memory if they fit, else none.
             keep_rows_without_target: keep rows whose target is empty (for prediction).
+            beside: counts of the table's rows that were left out before, by what they count.
             progress: told the input's name, how many media are prepared, and of how many.
 
         Raises:
@@ -186,6 +200,8 @@ class Corpus:
         left_out = _left_out(scan, len(good_K), corpus_inputs, units)
         if scan.num_seen == len(table):  # of a share of the rows nobody knows which were unreadable
             left_out = left_out.plus(UNREADABLE, table.num_unreadable, more_rows=table.num_unreadable)
+        for what, count in (beside or {}).items():
+            left_out = left_out.plus(what, count)
         targets = scan.targets.only(good_K) if scan.targets is not None else None
         origin = TableRows(table, target.column if target is not None else None)
         logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({left_out})" if left_out else "")
@@ -223,7 +239,10 @@ class Corpus:
     @property
     def left_out(self) -> Omissions:
         """Return what was left out, cut or absent up to now."""
-        return self._left_out.plus(QUARANTINED, len(self._failed)) if self._failed else self._left_out
+        left_out = self._left_out.plus(QUARANTINED, len(self._failed)) if self._failed else self._left_out
+        for name, _ in self._cut:
+            left_out = left_out.plus(cut_items(name), 1)
+        return left_out
 
     @property
     def counts(self) -> dict[str, int]:
@@ -245,6 +264,10 @@ class Corpus:
         """Say whether batches are mere indexing: nothing is left to be decoded at batch time."""
         return not any(isinstance(part.store, LazyStore) for part in self._inputs.values())
 
+    def cut_in(self, i: int) -> tuple[str, ...]:
+        """Name the inputs of row `i` that were cut, as far as they are prepared."""
+        return tuple(name for name, part in self._inputs.items() if part.is_cut(i))
+
     def is_media(self, name: str) -> bool:
         """Say whether an input's items are media, not text."""
         items = self._inputs[name].items
@@ -256,18 +279,24 @@ class Corpus:
         Raises:
             DataError: too many rows are bad.
         """
-        batch, failures = self.load(row_N)
-        self.set_aside(failures)
+        batch, met = self.load(row_N)
+        self.note(met)
         return batch
 
-    def load(self, row_N: npt.NDArray[np.int64]) -> tuple[Batch, list[Failure]]:
-        """Gather rows, returning beside the batch those that had to be left out."""
+    def read_through(self) -> None:
+        """Meet all that only batches find out, if any does.  Raises DataError: too many rows are bad."""
+        for start in range(0, 0 if self.is_prepared else self.num_rows, _READ_ROWS):
+            self.batch(np.arange(start, min(start + _READ_ROWS, self.num_rows)))
+
+    def load(self, row_N: npt.NDArray[np.int64]) -> tuple[Batch, Met]:
+        """Gather rows, returning beside the batch what had to be left out or cut, which `note` is to be told."""
         row_N = np.asarray(row_N, np.int64)
         inputs: dict[str, MediaBatch] = {}
         failures: list[Failure] = []
+        cut: dict[str, list[int]] = {}
         is_good_N = np.ones(len(row_N), bool)
         for name, corpus_input in self._inputs.items():
-            inputs[name], failed = corpus_input.fetch(row_N)
+            inputs[name], failed, cut[name] = corpus_input.fetch(row_N)
             failures += [Failure(int(row_N[b]), name, message) for b, message in failed.items()]
             is_good_N[list(failed)] = False
         if failures:
@@ -275,7 +304,12 @@ class Corpus:
             inputs = {n: dataclasses.replace(m, row_B=m.row_B[keep_B]) for n, m in inputs.items()}
             row_N = row_N[is_good_N]
         token_BT, mask_BT = self._targets.padded(row_N) if self._targets else (None, None)
-        return Batch(torch.from_numpy(self._row_number_N[row_N]), inputs, token_BT, mask_BT), failures
+        return Batch(torch.from_numpy(self._row_number_N[row_N]), inputs, token_BT, mask_BT), Met(failures, cut)
+
+    def note(self, met: Met) -> None:
+        """Count what a batch met, and quarantine its failures.  Raises DataError: too many are bad."""
+        self._cut.update((name, unit) for name, units in met.cut.items() for unit in units)
+        self.set_aside(met.failures)
 
     def set_aside(self, failures: Iterable[Failure]) -> None:
         """Quarantine rows that failed at batch time.  Raises DataError: too many are bad."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sensorium.core.types import Batch
 from sensorium.data.bare import BareBatch
-from sensorium.data.corpus import Corpus, Failure
+from sensorium.data.corpus import Corpus, Met
 from sensorium.data.workers import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -111,15 +111,15 @@ class Loader:
         Raises:
             DataError: too many rows turn out bad, or a process ends before its time.
         """
-        for row_N, batch, failures in self._loaded(self.order.batches(epoch, start_batch)):
-            self.corpus.set_aside(failures)
+        for row_N, batch, met in self._loaded(self.order.batches(epoch, start_batch)):
+            self.corpus.note(met)
             if not batch.num_rows and len(row_N):
                 logger.warning("a batch is empty: none of its %d rows can be used", len(row_N))
             yield batch
 
     def _loaded(
         self, orders: Iterator[npt.NDArray[np.int64]]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Batch, list[Failure]]]:
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Batch, Met]]:
         if self.workers == 0:
             for row_N in orders:
                 yield (row_N, *self.corpus.load(row_N))
@@ -131,7 +131,7 @@ class Loader:
                 assert outcome.error is not None
                 first = self.corpus.where(int(outcome.task[0]))
                 raise outcome.error.at(f"a batch of {len(outcome.task)} rows that begins with {first}")
-            yield outcome.task, outcome.value.batch.batch(), outcome.value.failures
+            yield outcome.task, outcome.value.batch.batch(), outcome.value.met
 
     def close(self) -> None:
         """End the loader's processes."""
@@ -152,7 +152,7 @@ class Loaded(NamedTuple):
     """What a process sends back."""
 
     batch: BareBatch
-    failures: list[Failure]
+    met: Met
 
 
 class _LoadRows:
@@ -162,5 +162,5 @@ class _LoadRows:
         self._corpus = corpus
 
     def __call__(self, row_N: npt.NDArray[np.int64]) -> Loaded:
-        batch, failures = self._corpus.load(row_N)
-        return Loaded(BareBatch.of(batch), failures)
+        batch, met = self._corpus.load(row_N)
+        return Loaded(BareBatch.of(batch), met)

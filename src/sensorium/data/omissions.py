@@ -18,6 +18,13 @@ UNREADABLE = "rows that could not be read"
 BEYOND = "rows beyond the first that were asked for"
 UNJUDGED = "rows not judged, since there was no time"
 
+BEYOND_FRACTION = "table rows left out by train_fraction"
+
+
+def of_no_part(column: str) -> str:
+    """Name the count of a table's rows that its column of parts gives to none."""
+    return f"table rows that '{column}' gives to no part"
+
 
 def without(name: str) -> str:
     """Name the count of rows that lack an input."""
@@ -92,7 +99,22 @@ def omitted(cut: Iterable[Collection[str]], num_unreadable: int = 0) -> Omission
     return Omissions(len(cut), counts).plus(UNREADABLE, num_unreadable, more_rows=num_unreadable)
 
 
+def counts_by_part(parts: Mapping[str, Omissions]) -> dict[str, int]:
+    """Return what there is to be said of all parts of a run, by what and part, as plain values."""
+    return {f"{what} ({part})": count for part, one in parts.items() for what, count in one.facts().items()}
+
+
+def clauses_by_part(parts: Mapping[str, Omissions]) -> list[str]:
+    """Return the clauses of all parts of a run, such as '100 of 200 rows without target (train)'."""
+    return [f"{clause} ({part})" for part, one in parts.items() for clause in one.clauses()]
+
+
 def _singular(what: str) -> str:
-    for many, one in (("targets ", "target "), (" items ", " item "), ("their longest", "its longest")):
+    for many, one in (
+        ("targets ", "target "),
+        ("table rows", "table row"),
+        (" items ", " item "),
+        ("their longest", "its longest"),
+    ):
         what = what.replace(many, one)
     return what

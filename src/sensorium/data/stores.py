@@ -23,6 +23,7 @@ from sensorium.core.errors import SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Item
 from sensorium.data.packed import PackedTensors
+from sensorium.data.preparing import OneByOne
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,13 @@ class Fetched:
         values: (K', ...) collated.
         mask: (K', T) bool or None.
         failures: position in the request -> reason, for the K - K' units that could not be prepared.
+        cut: positions in the request of units that were prepared only now, and cut.
     """
 
     values: Tensor
     mask: Tensor | None
     failures: Mapping[int, str] = field(default_factory=dict)
+    cut: frozenset[int] = frozenset()
 
 
 class Store(Protocol):
@@ -103,14 +106,21 @@ class LazyStore:
     def __init__(self, items: Sequence[Item], preparer: Preparer) -> None:
         self._items = items
         self._preparer = preparer
+        self._prepare = OneByOne(preparer)
 
     def fetch(self, unit_K: npt.NDArray[np.int64]) -> Fetched:
         """Prepare the units numbered `unit_K`, in this order."""
         values: list[Tensor] = []
         failures: dict[int, str] = {}
+        cut = set()
         for position, unit in enumerate(unit_K.tolist()):
             try:
-                values.append(self._preparer(self._items[unit]))
+                prepared = self._prepare(self._items[unit])
             except SensoriumError as error:
                 failures[position] = str(error)
-        return Fetched(*self._preparer.collate(values), failures)
+                continue
+            assert prepared.value is not None
+            values.append(prepared.value)
+            if prepared.is_cut:
+                cut.add(position)
+        return Fetched(*self._preparer.collate(values), failures, frozenset(cut))

@@ -131,7 +131,7 @@ def _fits(items: CellItems, preparer: Preparer) -> bool:
         return True
     logger.warning(
         "%s prepared media need %.1f GiB of %.1f GiB free memory: they are prepared anew for every batch, "
-        "and those that are cut are not counted; a cache folder in [data] would keep them",
+        "and those that are cut are counted as they are met; a cache folder in [data] would keep them",
         f"{len(items):,}", needed / 2**30, available / 2**30,
     )  # fmt: skip
     return False

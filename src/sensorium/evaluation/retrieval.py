@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.errors import DataError, UsageError
-from sensorium.data.corpus import Corpus
+from sensorium.data.corpus import Corpus, Met
 from sensorium.evaluation.metrics_ranking import order, ranking_metrics
 from sensorium.model.multimodal import MultimodalLM
 
@@ -114,9 +114,10 @@ def embed_units(model: MultimodalLM, corpus: Corpus, name: str, unit_K: Units, b
     with torch.inference_mode():
         for start in range(0, len(unit_K), batch_rows):
             row_N = row_K[start : start + batch_rows]
-            media, failures = corpus.inputs[name].fetch(row_N)
+            media, failures, cut = corpus.inputs[name].fetch(row_N)
             for position, reason in failures.items():
                 raise DataError(reason, where=f"{name} of {corpus.place(corpus.row_number(int(row_N[position])))}")
+            corpus.note(Met([], {name: cut}))
             vectors.append(model.embed(name, media).cpu())
     return torch.cat(vectors)
 

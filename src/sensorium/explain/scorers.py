@@ -55,11 +55,13 @@ class Explanation:
         text: the answer.
         mix: how the scorers are composed: linear, product, gate; "alone" where there is one.
         tokens: in order; special tokens as the vocabulary spells them.
+        cut: the inputs whose item was longer than they take: nothing beyond that length was explained.
     """
 
     text: str
     mix: str
     tokens: tuple[TokenExplanation, ...]
+    cut: tuple[str, ...] = ()
 
     @property
     def log_p(self) -> float:
@@ -76,7 +78,8 @@ class Explanation:
 
     def facts(self) -> dict[str, Any]:
         """Return plain values for JSON, in which a log p of -inf is None."""
-        return {"mix": self.mix, "log_p": _finite(self.log_p), "tokens": [_token_facts(t) for t in self.tokens]}
+        facts = {"mix": self.mix, "log_p": _finite(self.log_p), "tokens": [_token_facts(t) for t in self.tokens]}
+        return facts | ({"cut": list(self.cut)} if self.cut else {})
 
 
 def explain(

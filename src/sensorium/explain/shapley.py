@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sensorium.core.errors import ModelError, UsageError
 from sensorium.core.types import Batch
+from sensorium.data.omissions import Omissions
 from sensorium.explain.values import load_value
 from sensorium.language.pieces import score_in_pieces
 from sensorium.model.multimodal import MultimodalLM
@@ -44,6 +45,7 @@ class Contributions:
         pattern_values: v by set of shown inputs, all 2^m of them.
         tokens: the text's tokens with each input's contribution to log p of this token, nats; empty for a mean.
         num_rows: how many rows were averaged.
+        left_out: what was left out of a table's rows, cut or absent.
     """
 
     names: tuple[str, ...]
@@ -52,6 +54,7 @@ class Contributions:
     pattern_values: Mapping[frozenset[str], float]
     tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
     num_rows: int = 1
+    left_out: Omissions = field(default_factory=Omissions)
 
     @property
     def full(self) -> float:

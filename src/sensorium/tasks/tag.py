@@ -186,7 +186,7 @@ def _tokens(model: MultimodalLM, corpus: Corpus, rows: Sequence[int], name: str)
         return
     for start in range(0, len(rows), _CHECKED_ROWS):
         row_N = np.array(rows[start : start + _CHECKED_ROWS])
-        media, _ = corpus.inputs[name].fetch(row_N)
+        media, _, _ = corpus.inputs[name].fetch(row_N)
         length_U = [] if media.mask_UT is None else media.mask_UT.sum(1).tolist()
         values = media.values.tolist()
         for unit in media.row_B.tolist():

@@ -45,7 +45,7 @@ from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
 from sensorium.workflow.predictor import Predictor, chosen, load_predictors, save_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
 from sensorium.workflow.run_folder import lessons_folder
-from sensorium.workflow.searching import Found, retrieve
+from sensorium.workflow.searching import Findings, retrieve
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
 from sensorium.workflow.tasks_train import TasksResult, train_any
 from sensorium.workflow.train import RunResult
@@ -143,8 +143,10 @@ class Sensorium:
         top: int = 5,
         task: str | None = None,
         **inputs: Any,
-    ) -> list[Found]:
+    ) -> Findings:
         """Find what means the same as one row, given by keyword, among the rows of a table, best first.
+
+        What is returned is a list, whose `left_out` says what was left out of the table's rows, or cut.
 
         Args:
             find: the input to be found; None = the one aligned input that is not given.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sensorium.core import registry
 from sensorium.core.config import Source
 from sensorium.core.errors import DataError, ModelError, SensoriumError, UsageError
+from sensorium.data.omissions import Omissions, counts_by_part
 from sensorium.evaluation.metrics_interval import spread
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
 from sensorium.evaluation.registry import is_lower_better
@@ -31,6 +32,7 @@ from sensorium.workflow.contenders import LATE, Contender, Outcome, key_of, meas
 from sensorium.workflow.known_data import content_of
 from sensorium.workflow.prepare import Say, quiet
 from sensorium.workflow.run_folder import RUNS, write_json
+from sensorium.workflow.tasks_config import AnsweringConfig, of_one_task
 
 SURE = 0.05
 
@@ -108,7 +110,7 @@ class Comparison:
         standings: best first.
         reference: the best of the inputs alone and late fusion, which the fusions are tested against.
         failures: contenders that could not be measured, and why.
-        left_out: what was left out of the rows, cut or absent, by what and part.
+        left_out: what was left out of the rows, cut or absent, by part.
     """
 
     metric: str
@@ -120,7 +122,7 @@ class Comparison:
     verdict: str
     failures: dict[str, str]
     folder: Path
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, Omissions] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return the plain facts, as written to `comparison.json`."""
@@ -133,15 +135,17 @@ class Comparison:
             "reference": self.reference,
             "contenders": [standing.facts() for standing in self.standings],
             "failures": self.failures,
-            "left_out": self.left_out,
+            "left_out": counts_by_part(self.left_out),
+            "rows_asked_for": {part: one.num_rows for part, one in self.left_out.items()},
             "folder": str(self.folder),
         }
 
 
 def compare(
-    config: RunConfig,
+    config: AnsweringConfig,
     fusions: Sequence[str] = (),
     *,
+    task: str | None = None,
     num_seeds: int = 3,
     jobs: int = 1,
     out: Path | None = None,
@@ -151,6 +155,7 @@ def compare(
 
     Args:
         fusions: names in the registry; all of them if empty.
+        task: which one, of a config of several: it is compared on that task alone, with the inputs that it reads.
         num_seeds: the config's seed and those that follow it.
         jobs: processes side by side; each measurement has its own, so that its memory can be told.  0 measures in
             this process.  Where the budget is in seconds, more than there are idle cores take from each other.
@@ -158,9 +163,10 @@ def compare(
 
     Raises:
         ConfigError: no such fusion.
-        UsageError: fewer than two inputs.
+        UsageError: fewer than two inputs; no such task, or it is not clear which is meant.
         ModelError: no fusion, or nothing to compare it with, could be measured.
     """
+    config = of_one_task(config, task)
     if not config.model.scorers:
         raise UsageError(f"task '{config.model.target.task}' aligns its inputs, and has no fusion to compare")
     if len(config.model.inputs) < 2:

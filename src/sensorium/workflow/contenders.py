@@ -23,6 +23,7 @@ import numpy as np
 
 from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
+from sensorium.data.omissions import Omissions
 from sensorium.evaluation.intervals import row_scores
 from sensorium.evaluation.runner import evaluate
 from sensorium.model.config_fusion import FusionSection
@@ -77,7 +78,7 @@ class Outcome:
         steps: updates of the weights.
         seconds: of fitting.
         weights: late fusion's exponents, or the scorers' weights.
-        left_out: what was left out of the rows, cut or absent, by what and part.
+        left_out: what was left out of the rows, cut or absent, by part.
     """
 
     contender: str
@@ -93,7 +94,7 @@ class Outcome:
     steps: int
     seconds: float
     weights: dict[str, float]
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, Omissions] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return plain values, as a file keeps them."""
@@ -106,7 +107,8 @@ class Outcome:
             key: {name: math.inf if number is None else number for name, number in facts[key].items()}
             for key in ("metrics", "majority")
         }
-        return cls(**{**facts, **known})
+        left_out = {part: Omissions(**one) for part, one in facts.get("left_out", {}).items()}
+        return cls(**{**facts, **known, "left_out": left_out})
 
 
 UNHEARD = ("baselines", "baseline_budget", "baseline_inputs", "report")
@@ -186,7 +188,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         steps=sum(fitted.report.num_steps for fitted in fits if fitted.report is not None),
         seconds=seconds,
         weights=weights,
-        left_out=prepared.left_out,
+        left_out=prepared.omissions,
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def explain_answer(
     whole = predictor.with_model(predictor.model.thawed())
     ids = answer.token_ids or answer_ids(whole.model, answer.text)
     blind = typed_inputs(whole.model)
-    return explain_row(whole.model, whole.batch([row]), answer.text, ids, methods=methods, value=value, blind=blind)
+    batch = whole.batch([row])
+    found = explain_row(whole.model, batch, answer.text, ids, methods=methods, value=value, blind=blind)
+    return replace(found, scorers=replace(found.scorers, cut=whole.cut_in(row)))
 
 
 def require_explainable(methods: Sequence[str], value: str) -> None:
@@ -105,7 +108,8 @@ def mean_over(
             if time.perf_counter() >= ends:
                 return
 
-    return mean_contributions(rows())
+    found = mean_contributions(rows())
+    return replace(found, left_out=corpus.left_out.beyond(num_rows, corpus.num_rows))
 
 
 def typed_inputs(model: MultimodalLM) -> list[str]:

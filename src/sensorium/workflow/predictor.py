@@ -186,8 +186,7 @@ class Predictor:
         if numbers is not None:
             batch = replace(batch, row_id_B=torch.tensor(numbers, dtype=torch.int64))
         answers = predict(self.model, batch, self.answers, self.decoding, self.task)
-        cut = [tuple(n for n, part in corpus.inputs.items() if part.is_cut(i)) for i in range(len(rows))]
-        return [replace(one, cut=names) if names else one for one, names in zip(answers, cut, strict=True)]
+        return [replace(one, cut=corpus.cut_in(i)) for i, one in enumerate(answers)]
 
     def require_writing(self) -> None:
         """Refuse to ask for texts where the task finds rows.  Raises UsageError."""
@@ -237,7 +236,9 @@ class Predictor:
         if not rows:
             return []
         ids = [answer.token_ids or answer_ids(self.model, answer.text) for answer in answers]
-        return explain(self.model, self.batch(rows), [answer.text for answer in answers], ids)
+        corpus = self._corpus(rows, None)
+        found = explain(self.model, self._whole(corpus), [answer.text for answer in answers], ids)
+        return [replace(one, cut=corpus.cut_in(i)) for i, one in enumerate(found)]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -279,6 +280,10 @@ class Predictor:
     def batch(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None = None) -> Batch:
         """Prepare rows as one batch."""
         return self._whole(self._corpus(rows, targets))
+
+    def cut_in(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Name the inputs of a row that are longer than they take, as `Prediction.cut` does."""
+        return self._corpus([row], None).cut_in(0)
 
     def _whole(self, corpus: Corpus) -> Batch:
         return corpus.batch(np.arange(corpus.num_rows))

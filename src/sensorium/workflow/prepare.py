@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sensorium.core.types import Item
 from sensorium.data.cache_place import cache_place
 from sensorium.data.cell_values import fault_in
 from sensorium.data.corpus import Corpus, TargetSpec
+from sensorium.data.omissions import BEYOND_FRACTION, Omissions, counts_by_part, of_no_part
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
@@ -47,11 +48,13 @@ class Part:
 
     Attributes:
         notes: what is to be said of how they were parted from the others.
+        beside: counts of the table's rows that are in no part, by why.
     """
 
     table: Table
     row_N: np.ndarray
     notes: tuple[str, ...] = ()
+    beside: Mapping[str, int] = field(default_factory=dict)
 
     def cells(self, column: str) -> Iterator[str]:
         """Yield one column's cells."""
@@ -81,12 +84,13 @@ class Prepared:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Count what was left out, cut or absent, by what and part."""
-        return {
-            f"{what} ({part})": count
-            for part, corpus in self.corpora.items()
-            for what, count in corpus.left_out.facts().items()
-        }
+        """Count what was left out, cut or absent up to now, by what and part."""
+        return counts_by_part(self.omissions)
+
+    @property
+    def omissions(self) -> dict[str, Omissions]:
+        """Return what was left out, cut or absent up to now, by part."""
+        return {part: corpus.left_out for part, corpus in self.corpora.items()}
 
 
 def quiet(line: str) -> None:
@@ -161,6 +165,11 @@ def say_counts(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None
         say(f"{label}{name}: {', '.join([f'{corpus.num_rows:,} rows', *corpus.left_out.clauses()])}")
 
 
+def say_met(corpora: Mapping[str, Corpus], say: Say, label: str = "") -> None:
+    """Tell the counts again of what is known only when all is read: media that are prepared for every batch."""
+    say_counts({f"all read, {n}": one for n, one in corpora.items() if not one.is_prepared}, say, label)
+
+
 def say_notes(parts: Mapping[str, Part], say: Say, label: str = "") -> None:
     """Tell how rows were parted, where it is not as was asked for; `label` comes before each line."""
     for note in (note for part in parts.values() for note in part.notes):
@@ -225,7 +234,8 @@ def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, P
         sides = split_by_column(table, data.split_column)
         if "train" not in sides:
             raise DataError(f"column '{data.split_column}' says 'train' in no row", where=data.train)
-        parts = {name: Part(table, row_N) for name, row_N in sides.items()}
+        beside = {of_no_part(data.split_column): len(table) - sum(map(len, sides.values()))}
+        parts = {name: Part(table, row_N, beside=beside) for name, row_N in sides.items()}
     for name in ("validation", "test"):
         spec = getattr(data, name)
         if spec is not None:
@@ -271,6 +281,7 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
         cache=cache_folder(config),
         workers=config.training.workers,
         quarantine=quarantine,
+        beside=part.beside,
     )
     if config.model.unread:
         corpus = corpus.with_absent({name: model.preparers[name] for name in config.model.unread})
@@ -312,15 +323,16 @@ def _hold_back(config: PretrainingConfig, train: Part) -> dict[str, Part]:
             advice="add rows, or name a validation table in [data]",
         )
     notes = (f"validation: {said}",) if said else ()
-    held = Part(train.table, train.row_N[is_held_N], notes)
-    return {"train": Part(train.table, train.row_N[~is_held_N]), "validation": held}
+    held = replace(train, row_N=train.row_N[is_held_N], notes=notes)
+    return {"train": replace(train, row_N=train.row_N[~is_held_N]), "validation": held}
 
 
 def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
     is_left_N, said = divide(config, train.table, train.row_N, 1 - fraction, seed=1)
-    row_N = train.row_N[~is_left_N]
+    row_N = train.row_N[~is_left_N] if not is_left_N.all() else train.row_N[:1]
     notes = (f"train_fraction leaves out: {said}",) if said else ()
-    return Part(train.table, row_N if len(row_N) else train.row_N[:1], notes)
+    beside = {**train.beside, BEYOND_FRACTION: len(train.row_N) - len(row_N)}
+    return replace(train, row_N=row_N, notes=notes, beside=beside)
 
 
 def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:

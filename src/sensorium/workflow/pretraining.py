@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from sensorium.data.corpus import Corpus
+from sensorium.data.omissions import counts_by_part
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.pretrainer import Pretrainer
 from sensorium.model.saving import num_parameters, save_pretrained
@@ -40,6 +41,7 @@ from sensorium.workflow.prepare import (
     require_columns,
     require_rows,
     say_counts,
+    say_met,
     say_notes,
 )
 from sensorium.workflow.pretraining_report import write_pretraining_report
@@ -67,6 +69,7 @@ class PretrainingResult:
         num_quarantined: bad rows.
         num_parameters: of the model, heads of objectives included.
         part_rows: rows by part.
+        counts: what was left out, cut or absent, by what and part.
         digests: SHA-256 of the tables, by part.
     """
 
@@ -79,6 +82,7 @@ class PretrainingResult:
     num_quarantined: int
     num_parameters: int
     part_rows: Mapping[str, int]
+    counts: Mapping[str, int]
     digests: Mapping[str, str]
 
     def summary(self) -> dict[str, Any]:
@@ -95,6 +99,7 @@ class PretrainingResult:
             "quarantined": self.num_quarantined,
             "parameters": self.num_parameters,
             "part_rows": self.part_rows,
+            "counts": self.counts,
             "digests": self.digests,
             "versions": versions(),
             "run": str(self.run),
@@ -139,6 +144,7 @@ def pretrain(
                 data=data,
             )
         model.eval()
+        say_met(corpora, say)
         result = PretrainingResult(
             run,
             report,
@@ -149,6 +155,7 @@ def pretrain(
             len(quarantine),
             num_parameters(model),
             {name: corpus.num_rows for name, corpus in corpora.items()},
+            counts_by_part({name: corpus.left_out for name, corpus in corpora.items()}),
             data_digests(config),
         )
         summary = result.summary()
@@ -199,6 +206,7 @@ def _corpus(config: PretrainingConfig, model: Pretrainer, part: Part, quarantine
         cache=cache_folder(config),
         workers=config.training.workers,
         quarantine=quarantine,
+        beside=part.beside,
     )
     require_rows(part, corpus)
     return corpus

@@ -7,7 +7,7 @@ found once, at its first row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn import functional
 from sensorium.core.errors import DataError, ModelError, UsageError
 from sensorium.core.names import require_known
 from sensorium.data.corpus import Corpus, InputSpec
+from sensorium.data.omissions import Omissions, cut_items
 from sensorium.data.table import Table
 from sensorium.evaluation.retrieval import embed_units
 from sensorium.tasks.meanings import list_meanings
@@ -38,6 +39,18 @@ class Found:
     row: int
 
 
+class Findings(list[Found]):
+    """What was found, best first.
+
+    Attributes:
+        left_out: what was left out of the searched rows, cut or absent; items of the query that were cut, too.
+    """
+
+    def __init__(self, found: Iterable[Found], left_out: Omissions) -> None:
+        super().__init__(found)
+        self.left_out = left_out
+
+
 class Gallery:
     """The distinct items of one column of a table, as unit vectors.
 
@@ -45,6 +58,9 @@ class Gallery:
         predictor: whose model aligns the input.
         table: the rows that are searched.
         find: the input that is found; the table has its column.
+
+    Attributes:
+        left_out: what was left out of the rows, cut or absent.
 
     Raises:
         DataError: the table lacks the column, or no row has such an item.
@@ -63,7 +79,7 @@ class Gallery:
         unit_K, first_K = unit_K[unit_K >= 0], first_K[unit_K >= 0]
         if not len(unit_K):
             raise DataError(f"no row has a '{find}'", where=table.name)
-        self._table, self._column = table, column
+        self._table, self._column, self.left_out = table, column, corpus.left_out
         self._row_K = [corpus.row_number(int(i)) for i in first_K]
         self._vector_KD = embed_units(predictor.model, corpus, find, unit_K.astype(np.int64), _ITEMS_AT_ONCE)
 
@@ -83,7 +99,7 @@ class Gallery:
 
 def retrieve(
     predictor: Predictor, query: Mapping[str, Any], among: Table | str | Path, *, find: str | None, top: int
-) -> list[Found]:
+) -> Findings:
     """Return what means the same as `query` among the rows of a table, best first.
 
     Args:
@@ -96,7 +112,11 @@ def retrieve(
     """
     table = among if isinstance(among, Table) else Table.open(str(among), Path())
     table = table.read_as(list_meanings(predictor.model.config, has_target=False))
-    return Gallery(predictor, table, found_input(predictor, query, find)).search(embed_query(predictor, query), top)
+    gallery = Gallery(predictor, table, found_input(predictor, query, find))
+    left_out = gallery.left_out
+    for name in predictor.cut_in(query):
+        left_out = left_out.plus(cut_items(name), 1)
+    return Findings(gallery.search(embed_query(predictor, query), top), left_out)
 
 
 def found_input(predictor: Predictor, query: Mapping[str, Any], find: str | None) -> str:

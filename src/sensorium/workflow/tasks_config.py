@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import Field
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, UsageError
+from sensorium.core.names import require_known
 from sensorium.model.config import is_without_target
 from sensorium.model.tasks_config import dump_tasks, expand
 from sensorium.tasks.registry import default_tokenizers
@@ -86,9 +87,37 @@ class TasksConfig:
         tasks = {name: config.replace(training=training) for name, config in self.tasks.items()}
         return dataclasses.replace(self, tasks=tasks)
 
+    def alone(self, task: str | None) -> RunConfig:
+        """Return one task as a run of its own, of the inputs that it reads; None = the only one.
+
+        Raises:
+            UsageError: no such task, or it is not clear which is meant.
+        """
+        names = list(self.tasks)
+        if task is None and len(names) > 1:
+            advice = f"say which with --task, one of {', '.join(names)}"
+            raise UsageError(f"this config has {len(names)} tasks", where=self.name, advice=advice)
+        name = names[0] if task is None else task
+        require_known([name], names, "task", where="--task")
+        config = self.tasks[name]
+        model = replace(config.model.only(config.model.read_inputs), unread=frozenset())
+        return config.replace(model=model, name=f"{self.name}-{name}")
+
 
 AnsweringConfig = RunConfig | TasksConfig
 AnyConfig = AnsweringConfig | PretrainingConfig
+
+
+def of_one_task(config: AnsweringConfig, task: str | None = None) -> RunConfig:
+    """Return a run of one task: the config itself, or a task of several as `TasksConfig.alone`.
+
+    Raises:
+        UsageError: no such task, or it is not clear which is meant.
+    """
+    if isinstance(config, TasksConfig):
+        return config.alone(task)
+    require_known([] if task is None else [task], [config.model.target.task], "task", where="--task")
+    return config
 
 
 def load_any(path: Path, assignments: Sequence[str] = ()) -> AnyConfig:

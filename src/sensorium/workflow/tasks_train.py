@@ -23,7 +23,7 @@ from sensorium.workflow.config import RunConfig
 from sensorium.workflow.judging_time import model_seconds
 from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
-from sensorium.workflow.prepare import Prepared, Say, quiet
+from sensorium.workflow.prepare import Prepared, Say, quiet, say_met
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
 from sensorium.workflow.provenance import data_digests
 from sensorium.workflow.readiness import require_ready
@@ -116,6 +116,8 @@ def train_tasks(
             for name, task in prepared.tasks.items()
         }
         result = TasksResult(run, fitted, judged_tasks, prepared)
+        for name, task in prepared.tasks.items():
+            say_met(task.corpora, say, f"{name} ")
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         _save(prepared, run, decoding, _card(config, summary["tasks"]))

@@ -29,7 +29,7 @@ from sensorium.workflow.judging_time import cut_note, model_seconds
 from sensorium.workflow.known_data import known_of
 from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
-from sensorium.workflow.prepare import Prepared, Say, quiet
+from sensorium.workflow.prepare import Prepared, Say, quiet, say_met
 from sensorium.workflow.provenance import data_digests, versions
 from sensorium.workflow.readiness import ready
 from sensorium.workflow.reporting import Judged, try_report
@@ -172,6 +172,7 @@ def train(
         result = RunResult(
             run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
         )
+        say_met(prepared.corpora, say)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
         _save(config, prepared, run, write_card(config, summary))
