@@ -75,6 +75,7 @@ def test_predict_json_is_one_object(trained, shapes_folder, monkeypatch, capsys)
     answer = json.loads(out)
     assert answer["task"] == "answer"
     assert 0 < answer["probability"] <= 1
+    assert answer["is_bound"] is False  # asked for one row, it is exact
     assert answer["alternatives"][0]["text"] == answer["text"]
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +258,14 @@ def test_small_targets_are_large_enough_and_headings_are_in_order(run, browser):
     levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(e => +e.tagName[1])")
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def test_patterns_of_which_no_row_fits_into_the_time_are_left_out_and_said(run):
+    slow = run.evaluation.num_rows * 100.0
+    summary = run.summary()
+    config = load_config(run.run / "config.toml")
+    judged = run.judged(config, summary)
+    assert reporting.presence_patterns(judged)
+    held_up = replace(judged, evaluation=replace(judged.evaluation, seconds=slow))
+    assert reporting.presence_patterns(held_up) == []
+    assert any("--missing` does" in note for note in reporting.gather(held_up).notes)

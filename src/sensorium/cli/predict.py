@@ -61,7 +61,8 @@ def predict(
     if as_json:
         print_json({"task": predictor.task.name, **facts})
     else:
-        print(f"{prediction.text}    ({100 * prediction.probability:.1f} %)")
+        least = "at least " if prediction.is_bound else ""
+        print(f"{prediction.text}    ({least}{100 * prediction.probability:.1f} %)")
         say_left_out(omitted([prediction.cut]))
         for text, probability in prediction.alternatives[1:4]:
             print(f"    {text}    ({100 * probability:.1f} %)")
@@ -158,6 +159,7 @@ def _facts(prediction: Prediction) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "text": prediction.text,
         "probability": prediction.probability,
+        "is_bound": prediction.is_bound,
         "alternatives": [{"text": text, "probability": p} for text, p in prediction.alternatives],
     }
     return facts | ({"cut": list(prediction.cut)} if prediction.cut else {})

@@ -85,6 +85,7 @@ class Row:
     Attributes:
         where: its place, such as 'test.csv:12'.
         score: of this row alone, by the first metric.
+        is_bound: whether probabilities are at least what is told, rather than exactly.
     """
 
     where: str
@@ -94,6 +95,7 @@ class Row:
     probability: float
     score: float
     alternatives: Sequence[tuple[str, float]] = ()
+    is_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from sensorium.report.markup import Markup, tag
 
 def row_card(row: Row) -> Markup:
     """Show a row."""
+    sure = _probability(row, row.probability)
     return tag(
         "article",
         [shown(one) for one in row.inputs],
@@ -18,7 +19,11 @@ def row_card(row: Row) -> Markup:
             tag("dt", "expected"),
             [tag("dd", text) for text in dict.fromkeys(row.expected)],
             tag("dt", "said"),
-            tag("dd", row.answer or "(nothing)", tag("span", f" {_per_cent(row.probability)}", class_="fine")),
+            tag(
+                "dd",
+                row.answer or "(nothing)",
+                tag("span", f" {sure}", class_="fine"),
+            ),
             _runners_up(row),
         ),
         tag("p", row.where, class_="fine where"),
@@ -30,7 +35,7 @@ def _runners_up(row: Row) -> list[Markup]:
     others = [(text, p) for text, p in row.alternatives if text != row.answer][:2]
     if not others:
         return []
-    said = ", ".join(f"{text}\u00a0{_per_cent(p)}" for text, p in others)
+    said = ", ".join(f"{text}\u00a0{_probability(row, p)}" for text, p in others)
     return [tag("dt", "or"), tag("dd", said, class_="fine")]
 
 
@@ -56,6 +61,10 @@ def _text(one: Shown) -> Markup:
 
 
 _KINDS: dict[str, Callable[[Shown], Markup]] = {"image": _picture, "audio": _sound, "video": _picture}
+
+
+def _probability(row: Row, p: float) -> str:
+    return f"{'at least ' if row.is_bound else ''}{_per_cent(p)}"
 
 
 def _per_cent(p: float) -> str:

@@ -98,4 +98,5 @@ class JudgedRows:
             probability=prediction.probability,
             score=float(self._score_N[position]) if position < len(self._score_N) else float("nan"),
             alternatives=[(cut(text, 60), p) for text, p in prediction.alternatives],
+            is_bound=prediction.is_bound,
         )

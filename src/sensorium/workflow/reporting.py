@@ -145,7 +145,7 @@ def gather(judged: Judged, *, media_bytes: int = 7_000_000, show_rows: bool = Tr
         about=_about(judged),
         digests=judged.summary.get("digests", {}),
         config=write_toml(judged.config.dump())[:SHOWN_CONFIG_CHARACTERS],
-        notes=[*judged.summary.get("notes", ()), *_notes(inliner, show_rows)],
+        notes=[*judged.summary.get("notes", ()), *_notes(judged, inliner, show_rows)],
     )
 
 
@@ -153,6 +153,8 @@ def presence_patterns(judged: Judged) -> list[System]:
     """Judge the model under every presence pattern, on its first rows; empty where that is not cheap."""
     inputs = list(judged.model.config.inputs)
     if not 1 < len(inputs) <= PATTERN_INPUTS or isinstance(judged.task, Finds):
+        return []
+    if _patterns_note(judged) is not None:
         return []
     with stage(judged.progress, "judging what rows may lack") as advance:
         found = evaluate_missing(
@@ -175,6 +177,15 @@ def presence_patterns(judged: Judged) -> list[System]:
         )
         for result in found
     ]
+
+
+def _patterns_note(judged: Judged) -> str | None:
+    """Say so where no presence patterns are judged, since one row under all of them takes longer than all may."""
+    num_inputs = len(judged.model.config.inputs)
+    row_s = judged.evaluation.seconds / max(1, judged.evaluation.num_rows)
+    if not 1 < num_inputs <= PATTERN_INPUTS or 2**num_inputs * row_s <= patterns_seconds(_fitting_s(judged)):
+        return None
+    return f"What rows may lack was not judged, for time: `sensorium evaluate {judged.run} --missing` does."
 
 
 def _contributions(judged: Judged) -> tuple[str, list[tuple[str, float]]]:
@@ -270,8 +281,8 @@ def _about(judged: Judged) -> dict[str, str]:
     return {name: value for name, value in about.items() if value}
 
 
-def _notes(inliner: Inliner, show_rows: bool) -> list[str]:
-    notes = []
+def _notes(judged: Judged, inliner: Inliner, show_rows: bool) -> list[str]:
+    notes = [note] if (note := _patterns_note(judged)) is not None else []
     if inliner.num_left_out:
         notes.append(f"{inliner.num_left_out:,} media are named but not shown, so that the page stays small.")
     if not show_rows:

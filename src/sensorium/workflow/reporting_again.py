@@ -7,6 +7,7 @@ of a pretraining run all is known that its report tells.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def _report(
             max_rows=config.evaluation.max_rows,
             vectors=config.word_vectors(),
             advance=advance,
+            seconds=math.inf,  # cut into the batches of training, whose bounds of probabilities are then told again
         )
     note = cut_note(summary)
     if note is not None:  # now all are judged; the baselines stay as they were
