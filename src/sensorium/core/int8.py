@@ -122,7 +122,7 @@ class Int8Matrix(Tensor):
         if bias_O is not None:
             y_NO.add_(bias_O)
         y_NO = y_NO.to(x.dtype)
-        return y_NO if x.dim() == 2 else y_NO.view(*x.shape[:-1], -1)
+        return y_NO if x.dim() == 2 else y_NO.unflatten(0, x.shape[:-1])
 
     def looked_up(self, index: Tensor) -> Tensor:
         """Return rows of the matrix, (..., I)."""

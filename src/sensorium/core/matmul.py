@@ -65,7 +65,7 @@ def _onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
 @functools.cache
 def has_onednn() -> bool:
     """Say whether this build of torch has oneDNN's linear map, and it computes what it should."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available():
         return False
     x, weight, bias = (torch.arange(n, dtype=torch.float32).view(shape) for n, shape in _TRIAL)
     try:

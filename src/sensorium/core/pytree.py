@@ -30,6 +30,12 @@ def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return tree
 
 
+def without_rows(call: Callable[..., Any], *trees: Any) -> Any:
+    """Call what cannot take a batch of no rows with one row of ones instead, and keep no row of what it returns."""
+    given = [map_tensors(tree, lambda tensor: tensor.new_ones(1, *tensor.shape[1:])) for tree in trees]
+    return map_tensors(call(*given), lambda tensor: tensor[:0])
+
+
 def select(state: Any, row_N: Tensor) -> Any:
     """Return a copy of `state` whose row i is the old row `row_N[i]`; row_N is (N,) int64."""
     return map_tensors(state, lambda tensor: tensor.index_select(0, row_N))

@@ -255,7 +255,8 @@ def words_by_row(media: MediaBatch) -> Tensor:
     absent_1T = torch.full_like(word_UT[:1], -1)
     if media.list_SK is not None:
         member_SK = torch.where(media.list_SK >= 0, media.list_SK, len(word_UT))
-        word_UT = torch.cat([word_UT, absent_1T]).index_select(0, member_SK.flatten()).view(len(member_SK), -1)
+        word_UT = torch.cat([word_UT, absent_1T]).index_select(0, member_SK.flatten())
+        word_UT = word_UT.unflatten(0, member_SK.shape).flatten(1)
         absent_1T = torch.full((1, word_UT.shape[1]), -1, dtype=word_UT.dtype, device=word_UT.device)
     word_UT = word_UT.gather(1, (word_UT < 0).long().argsort(dim=1, stable=True))
     return torch.cat([word_UT, absent_1T]).index_select(0, torch.where(media.row_B >= 0, media.row_B, len(word_UT)))

@@ -131,7 +131,7 @@ def strips(
     order_X = torch.randperm(len(word_XS), generator=generator)
     # One sorted draw for all: `multinomial` would go through the vocabulary for every batch.
     edge_V = chance_V.double().cumsum(0)
-    for strip_G in order_X.split(strips_a_batch):  # type: ignore[no-untyped-call]
+    for strip_G in order_X.split(strips_a_batch):
         at_GK = torch.rand(len(strip_G), _DRAWN, dtype=torch.float64, generator=generator) * edge_V[-1]
         drawn_GK = torch.searchsorted(edge_V, at_GK, right=True).clamp_max(len(edge_V) - 1)
         yield Strips(word_XS[strip_G], sentence_XS[strip_G], drawn_GK)
@@ -247,7 +247,7 @@ def _glove(
     tables = [(torch.rand(size, generator=generator) - 0.5) / config.width for _ in range(2)]
     squares = [torch.ones(size) for _ in range(2)]
     for _ in range(config.epochs):
-        for place_B in torch.randperm(len(cell_E), generator=generator).split(8 * config.batch_words):  # type: ignore[no-untyped-call]
+        for place_B in torch.randperm(len(cell_E), generator=generator).split(8 * config.batch_words):
             cell_B = cell_E[place_B]
             sides = (cell_B // num_words, cell_B % num_words)
             i_BX, j_BX = (table[side_B] for table, side_B in zip(tables, sides, strict=True))

@@ -136,15 +136,15 @@ class _Beams:
         Twice the width, because at most `width` of them end and as many must live on.
         """
         alive_BK = self._alive.score_BK
-        shape = (*alive_BK.shape, -1)
+        choice_BKV = choice_NV.unflatten(0, alive_BK.shape)
         # A dead path's scorer may say anything, NaN included; it must not reach the sum.
-        sum_BKV = torch.where(alive_BK[..., None] != NEG_INF, alive_BK[..., None] + choice_NV.view(shape), NEG_INF)
+        sum_BKV = torch.where(alive_BK[..., None] != NEG_INF, alive_BK[..., None] + choice_BKV, NEG_INF)
         num_tokens = sum_BKV.shape[-1]
         score_BC, flat_BC = sum_BKV.flatten(1).topk(min(2 * self._beam.width, sum_BKV[0].numel()))
         parent_BC, token_BC = flat_BC // num_tokens, flat_BC % num_tokens
         best = self._alive.take(parent_BC)
         best.token_BKT[..., self._length] = token_BC
-        best.log_p_BKT[..., self._length] = log_p_NV.reshape(len(alive_BK), -1).gather(1, flat_BC)
+        best.log_p_BKT[..., self._length] = log_p_NV.unflatten(0, alive_BK.shape).flatten(1).gather(1, flat_BC)
         return _Texts(best.token_BKT, best.log_p_BKT, score_BC), parent_BC
 
     def _set_aside(self, best: _Texts, ends_BC: Tensor) -> None:

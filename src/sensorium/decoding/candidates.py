@@ -54,7 +54,7 @@ def score_candidates(
         token_N1 = trie.token_E[part.node_Q].repeat(num_rows)[:, None]
         mask_N1 = torch.ones_like(token_N1, dtype=torch.bool)
         log_p_NV, state = scorer.extend(select(part.state, part.row_N), token_N1, mask_N1)
-        log_p_BQV = log_p_NV.view(num_rows, len(part.node_Q), -1)
+        log_p_BQV = log_p_NV.unflatten(0, (num_rows, len(part.node_Q)))
         child_C, from_C = trie.children(part.node_Q)
         total_BC = total_BE[:, part.node_Q[from_C]] + log_p_BQV[:, from_C, trie.token_E[child_C]]
         total_BE[:, child_C] = total_BC.to(total_BE.dtype)

@@ -41,7 +41,8 @@ def features(scorers: Mapping[str, Scorer], found: Generated, cond: Conditioning
     mask_NT = torch.nn.functional.pad(mask_NT, (1, 0), value=True)
     columns = [score_in_pieces(scorer, token_NT, mask_NT, many).float().sum(1) for scorer in scorers.values()]
     columns.append((mask_NT.sum(1) - 1).float())
-    return torch.stack(columns, 1).view(num_rows, num_best, -1)
+    feature_BKF: Tensor = torch.stack(columns, 1).unflatten(0, (num_rows, num_best))
+    return feature_BKF
 
 
 def rescored(found: Generated, feature_BKF: Tensor, weight_F: Sequence[float]) -> Generated:

@@ -172,7 +172,7 @@ class AudioHMM(CountedTables):
 def _pooled(x_UTX: Tensor, mask_UT: Tensor, stride: int) -> Tensor:
     """Average every `stride` frames, over real ones."""
     num, short = -(-x_UTX.shape[1] // stride), -x_UTX.shape[1] % stride
-    total_UTX = functional.pad(x_UTX, (0, 0, 0, short)).view(len(x_UTX), num, stride, -1).sum(2)
+    total_UTX = functional.pad(x_UTX, (0, 0, 0, short)).unflatten(1, (num, stride)).sum(2)
     count_UT = functional.pad(mask_UT, (0, short)).view(len(x_UTX), num, stride).sum(2)
     average_UTX: Tensor = total_UTX / count_UT.clamp_min(1)[..., None]
     return average_UTX

@@ -153,7 +153,7 @@ class FrameMasking:
         target_UTF = x_UTF.float().masked_fill(~is_real_UT[..., None], math.nan)
         target_UTF = functional.pad(target_UTF, (0, 0, 0, num_runs * self.span - length), value=math.nan)
         shown = replace(media, values=x_UTF.masked_fill(hidden_UT[..., None], 0))
-        return Hidden(shown, target_UTF.reshape(num, num_runs, -1), hidden_UP)
+        return Hidden(shown, target_UTF.unflatten(1, (num_runs, self.span)).flatten(2), hidden_UP)
 
     def coordinates(self, num_pieces: int) -> Tensor:
         """Return the places of the runs, (P, 1)."""

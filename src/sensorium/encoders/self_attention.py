@@ -55,9 +55,8 @@ class SelfAttention(nn.Module):
         return attention_weights(q, k, attendable(mask_UT))
 
     def _heads(self, x_UTF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Sequence[Tensor]:
-        num, length, _ = x_UTF.shape
         qkv = F.linear(x_UTF, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.view(num, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return (q, k, v) if turn is None else (rotate(q, *turn), rotate(k, *turn), v)
 
 

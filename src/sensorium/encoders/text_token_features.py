@@ -76,15 +76,15 @@ class FeatureTable(nn.Module):
 
     def forward(self, id_UTF: Tensor) -> Tensor:
         """Return the sums (U, T, D)."""
-        num_media, length, num_templates = id_UTF.shape
-        id_NF = id_UTF.reshape(-1, num_templates)
+        id_NF = id_UTF.flatten(0, 1)
         if self.training and self.dropout:
             is_dropped_NF = torch.rand(id_NF.shape, device=id_NF.device) < self.dropout
             id_NF = torch.where(is_dropped_NF, UNSEEN, id_NF)
         x_ND = F.embedding_bag(id_NF, self.weight_VD, mode="sum", padding_idx=UNSEEN)
         if self.training and self.dropout:
             x_ND = x_ND / (1 - self.dropout)
-        return x_ND.view(num_media, length, -1)
+        x_UTD: Tensor = x_ND.unflatten(0, id_UTF.shape[:2])
+        return x_UTD
 
 
 class TextTokenFeatures(nn.Module):

@@ -221,7 +221,7 @@ class _ScaledMessages(torch.autograd.Function):
         log_sum_TB[0] += last_S.max()
         log_sum_TB[1:] += top_TB[:-1] + step_SS.max()
         shape_TBS = (raw_TBS / sum_TB1).log()
-        is_exact = bool(raw_TBS.amin() >= _TRUSTED)
+        is_exact = bool((raw_TBS >= _TRUSTED).all())
         return shape_TBS, log_sum_TB.cumsum(0), is_exact
 
     @staticmethod

@@ -98,12 +98,12 @@ class CrfProduct(nn.Module):
             for chains, tag_BT in seen:
                 joined = weighted(chains, log_weight_K.exp())
                 part = (log_partition(joined) - path_score(joined, tag_BT)).sum() / num_tags
-                part.backward()  # type: ignore[no-untyped-call]
+                part.backward()
                 total = total + part.detach()
             return total
 
         with torch.enable_grad():
-            optimiser.step(loss)  # type: ignore[no-untyped-call]
+            optimiser.step(loss)
         return self.set_weights(log_weight_K.detach().exp().tolist()).weights
 
     def chain(self, cond: Conditioning) -> Chain:

@@ -117,7 +117,7 @@ class CTC(nn.Module):
         if self.layers is not None:
             x_BFD = torch.cat([x_BFD, self.layers(self.dropout(x_BFD), is_real_BF)], dim=-1)
         log_y_BFV = (self.classes(x_BFD) + self.class_bias_V).log_softmax(-1, dtype=torch.float32)
-        blank_V = torch.full_like(log_y_BFV[0, 0], LEAST)
+        blank_V = log_y_BFV.new_full(log_y_BFV.shape[2:], LEAST)
         blank_V[BLANK] = 0
         log_y_BFV = torch.where(is_real_BF[..., None], log_y_BFV.clamp_min(LEAST), blank_V)
         return Emissions(log_y_BFV, is_real_BF.sum(1), part.present_B)
@@ -147,7 +147,11 @@ class CTC(nn.Module):
         faster; there, a text that its frames are too few to spell gives 0 and no gradient, and is counted.
         """
         heard = self.emissions(cond)
-        if self.training and bool((token_BT.gather(1, mask_BT.sum(1, keepdim=True) - 1) == EOS).all()):
+        if (
+            self.training
+            and len(token_BT)
+            and bool((token_BT.gather(1, mask_BT.sum(1, keepdim=True) - 1) == EOS).all())
+        ):
             heard_BT = self._total_at_end(token_BT, mask_BT, heard)
         else:
             heard_BT = self._token_by_token(token_BT, heard.log_y_BFV.double())

@@ -106,7 +106,7 @@ def next_tokens(prefix: Prefix, log_y_BFV: Tensor) -> Tensor:
     log_p_BV[:, EOS] = whole(prefix)
     # The mass of all ways on is p(prefix); dividing by their own sum keeps rounding out of the total.
     log_p_BV = log_p_BV - log_p_BV.logsumexp(1, keepdim=True)
-    sure_V = torch.full_like(log_p_BV[0], NEG_INF)
+    sure_V = log_p_BV.new_full(log_p_BV.shape[1:], NEG_INF)
     sure_V[EOS] = 0
     is_possible_B1 = (prefix.log_p_B > LEAST / 2)[:, None]
     return torch.where(is_possible_B1, log_p_BV.masked_fill(log_p_BV < LEAST / 2, NEG_INF), sure_V)

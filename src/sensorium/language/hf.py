@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from sensorium.core.config import Section
 from sensorium.core.errors import ModelError
 from sensorium.core.lora import Lora, add_lora
+from sensorium.core.pytree import without_rows
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, PAD, UNK, BorrowedVocab, Vocab
 from sensorium.data.published import Published, pinned_revision
@@ -232,6 +233,9 @@ class PublishedLM(nn.Module):
     @torch.no_grad()
     def start(self, cond: Conditioning) -> PublishedState:
         """Begin B rows: read what stands before the text."""
+        if not cond.num_rows:
+            begun: PublishedState = without_rows(self.start, cond)
+            return begun
         state = self._seen(cond)
         num_rows, device = cond.num_rows, self.output_bias_V.device
         lead_BL = self._lead(num_rows)
@@ -246,6 +250,9 @@ class PublishedLM(nn.Module):
     @torch.no_grad()
     def extend(self, state: PublishedState, token_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, PublishedState]:
         """Feed T tokens; returns log p(next) (B, V) and the new state."""
+        if not len(token_BT):
+            nothing: tuple[Tensor, PublishedState] = without_rows(self.extend, state, token_BT, mask_BT)
+            return nothing
         logits_BV, state = self._advance(state, mask_BT, input_ids=token_BT)
         return self._log_p(logits_BV), state
 
@@ -299,6 +306,9 @@ class PublishedLM(nn.Module):
 
     def _logits(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return the logits after each token, (B, T, V): what is real stands left, so causality is the mask."""
+        if not len(token_BT):
+            none_BTV: Tensor = without_rows(self._logits, token_BT, mask_BT, cond)
+            return none_BTV
         state, lead_BL, length = self._seen(cond), self._lead(len(token_BT)), token_BT.shape[1]
         id_BT = torch.cat([lead_BL, token_BT], 1)
         self._require_room(id_BT.shape[1])

@@ -198,7 +198,7 @@ class Infinigram(nn.Module):
         """Return the facts after each position, (B, T, F)."""
         interval_BTK2 = self._intervals(token_BT, self._nowhere(len(token_BT)))
         own_NF = self._match_facts(interval_BTK2.flatten(0, 1))
-        return torch.cat([self.base.unroll_facts(token_BT, mask_BT, cond), own_NF.view(*token_BT.shape, -1)], -1)
+        return torch.cat([self.base.unroll_facts(token_BT, mask_BT, cond), own_NF.unflatten(0, token_BT.shape)], -1)
 
     def _match_facts(self, interval_NK2: Tensor) -> Tensor:
         size_NK = interval_NK2[..., 1] - interval_NK2[..., 0]

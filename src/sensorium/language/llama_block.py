@@ -68,7 +68,7 @@ class Attention(nn.Module):
         y_BHTK = F.scaled_dot_product_attention(
             q_BHTK, k_BHSK, v_BHSK, attn_mask=place.mask, is_causal=place.is_causal
         )
-        y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(num_rows, length, -1))
+        y_BTW: Tensor = self.out(y_BHTK.transpose(1, 2).flatten(2))
         return y_BTW
 
 

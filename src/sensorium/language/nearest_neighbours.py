@@ -278,7 +278,7 @@ class NearestNeighbours(nn.Module):
             return self.blank_V.repeat(*token_BT.shape, 1), self.blank_V.new_zeros(*token_BT.shape, 1)
         hidden_QW = self._read[0].unroll_hidden(token_BT, mask_BT, cond).flatten(0, 1)
         log_p_QV, nearness_Q1 = self._predict(hidden_QW, self._read[0].predict(hidden_QW))
-        return log_p_QV.view(*token_BT.shape, -1), nearness_Q1.view(*token_BT.shape, 1)
+        return log_p_QV.unflatten(0, token_BT.shape), nearness_Q1.unflatten(0, token_BT.shape)
 
     def _predict(self, hidden_QW: Tensor, own_QV: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(next) (Q, V), and how near the nearest key is (Q, 1); `own_QV` is what is read."""

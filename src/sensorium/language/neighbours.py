@@ -270,7 +270,7 @@ class Neighbours(nn.Module):
         rows = max(1, _PAIRS // max(1, token_BT.shape[1] * place_BK.shape[1] * self.token_.shape[1]))
         pieces = [
             self._counts_of(token_BT[first : first + rows], place_BK[first : first + rows])
-            for first in range(0, len(token_BT), rows)
+            for first in range(0, max(1, len(token_BT)), rows)
         ]
         given_BTKO, both_BTKO = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         return _Counts(given_BTKO, both_BTKO)

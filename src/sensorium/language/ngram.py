@@ -224,7 +224,8 @@ class Ngram(nn.Module):
     def unroll(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return log p(next) after each position, (B, T, V)."""
         node_BTK = self._nodes(token_BT, self.start(cond).node_BK, self.config.order - 1)
-        return self._distribution(node_BTK.flatten(0, 1)).view(*token_BT.shape, -1)
+        log_p_BTV: Tensor = self._distribution(node_BTK.flatten(0, 1)).unflatten(0, token_BT.shape)
+        return log_p_BTV
 
     @property
     def num_facts(self) -> int:

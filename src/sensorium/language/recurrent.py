@@ -184,7 +184,7 @@ class Recurrent(nn.Module):
         memory, num_rows = cond.memory, cond.num_rows
         empty = memory.mask_BT.shape[1] == 0  # and then of no width that we could project
         mean_BD = self.first.weight.new_zeros(num_rows, self.memory_width) if empty else memory.mean_BD()
-        first = self.first(mean_BD).tanh().view(num_rows, -1, self.config.layers, self.config.width)
+        first = self.first(mean_BD).tanh().unflatten(1, (-1, self.config.layers, self.config.width))
         cell_BNW = first[:, 1] if first.shape[1] > 1 else None
         return RecurrentState(first[:, 0], cell_BNW, self.attention.ready(memory) if self.attention else None)
 

@@ -200,9 +200,9 @@ class MemoryAttention(nn.Module):
         return attention_weights(q_BHTK, k_BHMK.to(q_BHTK.dtype), mask_B11M)
 
     def _queries(self, x_BTW: Tensor) -> Tensor:
-        num_rows, length, _ = x_BTW.shape
+        num_rows, length, width = x_BTW.shape
         query_BTW: Tensor = self.query(self.norm(x_BTW))
-        return query_BTW.view(num_rows, length, self.heads, -1).transpose(1, 2)
+        return query_BTW.view(num_rows, length, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Mlp(nn.Module):

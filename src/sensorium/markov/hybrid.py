@@ -107,7 +107,7 @@ def fit_hybrid(
             state_UT = pad_sequence([states[i] for i in rows], batch_first=True, padding_value=_IGNORE)
             loss = hybrid.loss(x_UTF, mask_UT, state_UT)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
             total += float(loss.detach()) * len(rows)

@@ -111,7 +111,7 @@ class WordModels:
         """Join all words into one chain of X states, in which words follow by `language_WW`."""
         num, size = self.num_words, self.states
         first_W, last_W = torch.arange(num) * size, torch.arange(num) * size + size - 1
-        transition_XX: Tensor = torch.block_diag(*self.transition_WSS)  # type: ignore[no-untyped-call]
+        transition_XX: Tensor = torch.block_diag(*self.transition_WSS)
         transition_XX[last_W] *= 1 - self.leave_W[:, None]
         # Added, not set: in a word of one state, going on and beginning again are the same transition.
         transition_XX[last_W[:, None], first_W] += self.leave_W[:, None] * language_WW[:num, :num]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.core.protocols import FactualScorer, Scorer, UnrollingScorer
+from sensorium.core.protocols import FactualScorer, HiddenScorer, Scorer, UnrollingScorer
 from sensorium.core.pytree import select
 from sensorium.core.types import Conditioning, Encoded
 from sensorium.core.vocabulary import BOS, EOS, PAD
@@ -235,6 +235,54 @@ def _check_rows_independent(suite: _Suite) -> None:
         suite.same(alone_1T, together_BT[[row], :length], "a row alone scores as in its batch")
 
 
+def _check_no_rows(suite: _Suite) -> None:
+    """A batch without rows is a batch: from a start without rows, and where search has dropped every row."""
+    scorer, no_rows, num_tokens = suite.scorer, torch.empty(0, dtype=torch.int64), len(suite.scorer.vocab)
+    nobody, token_0T, mask_0T = select(suite.cond, no_rows), suite.token_BT[:0], suite.mask_BT[:0]
+    _, fed = suite.feed(suite.token_BT[:, :2], suite.cond)
+    for state in (scorer.start(nobody), select(scorer.start(suite.cond), no_rows), select(fed, no_rows)):
+        log_p_0V, state = scorer.extend(state, token_0T, mask_0T)
+        log_p_0V, _ = scorer.extend(state, token_0T[:, :1], mask_0T[:, :1])
+        suite.same(log_p_0V, torch.empty(0, num_tokens), "no rows are extended")
+    suite.same(scorer.score(token_0T, mask_0T, nobody), torch.empty(0, suite.length), "no rows are scored")
+    if isinstance(scorer, UnrollingScorer):
+        got_0TV = scorer.unroll(token_0T, mask_0T, nobody)
+        suite.same(got_0TV, torch.empty(0, suite.length, num_tokens), "no rows are unrolled")
+    if isinstance(scorer, FactualScorer):
+        got_0TF = scorer.unroll_facts(token_0T, mask_0T, nobody)
+        suite.same(got_0TF, torch.empty(0, suite.length, scorer.num_facts), "no rows have no facts")
+    if isinstance(scorer, HiddenScorer):
+        got_0TW = scorer.unroll_hidden(token_0T, mask_0T, nobody)
+        suite.same(got_0TW, torch.empty(0, suite.length, scorer.hidden_width), "no rows have no hidden vectors")
+
+
+def _check_order(suite: _Suite) -> None:
+    """Rows in another order, and more than once, score the same, and begin the same."""
+    want_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, suite.cond)
+    want_BV, _ = suite.feed(suite.token_BT, suite.cond)
+    row_N = torch.tensor([2, 0, 3, 3, 1])
+    cond = select(suite.cond, row_N)
+    got_NT = suite.scorer.score(suite.token_BT[row_N], suite.mask_BT[row_N], cond)
+    suite.same(got_NT, want_BT[row_N], "rows in another order score the same")
+    got_NV, _ = suite.feed(suite.token_BT[row_N], cond)
+    suite.same(got_NV, want_BV[row_N], "rows in another order are extended to the same")
+
+
+def _check_evidence_padding(suite: _Suite) -> None:
+    """More of the -1 that stand behind a row's words, as beside a longer row, change nothing."""
+    want_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, suite.cond)
+    padded = {
+        name: nn.functional.pad(words, (0, 3), value=-1) if _holds_words(words) else words
+        for name, words in suite.cond.evidence.items()
+    }
+    got_BT = suite.scorer.score(suite.token_BT, suite.mask_BT, replace(suite.cond, evidence=padded))
+    suite.same(got_BT, want_BT, "padding of the evidence changes nothing")
+
+
+def _holds_words(evidence: Tensor) -> bool:
+    return evidence.ndim == 2 and not evidence.is_floating_point()
+
+
 def _check_memory_padding(suite: _Suite) -> None:
     """Masked memory positions, wherever they stand and whatever they hold, change nothing."""
     if suite.cond.memory.mask_BT.shape[1] == 0:
@@ -290,6 +338,9 @@ _CHECKS: tuple[Callable[[_Suite], None], ...] = (
     _check_select,
     _check_padding,
     _check_rows_independent,
+    _check_order,
+    _check_no_rows,
+    _check_evidence_padding,
     _check_memory_padding,
     _check_parts_padding,
     _check_total_probability,
@@ -331,15 +382,20 @@ def _check_gradient(suite: _Suite, learns_from_nothing: bool) -> None:
         suite.scorer.zero_grad()
         total = suite.scorer.score(suite.token_BT, mask_BT, cond).sum()
         assert total.requires_grad, "score has a gradient"
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         gradients = [p.grad for p in suite.scorer.parameters() if p.grad is not None]
         assert all(g.isfinite().all() for g in gradients), "gradients are finite"
         assert not learns or any((g != 0).any() for g in gradients), "some gradient is not zero"
     suite.scorer.zero_grad()
+    suite.scorer.train()
+    nobody = _rows(suite.cond, [])
+    total = suite.scorer.score(suite.token_BT[:0], suite.mask_BT[:0], nobody).sum()
+    assert float(total.detach()) == 0, "a batch without rows has no loss in training either"
+    suite.scorer.eval()
 
 
 def _rows(cond: Conditioning, rows: list[int]) -> Conditioning:
-    chosen: Conditioning = select(cond, torch.tensor(rows))
+    chosen: Conditioning = select(cond, torch.tensor(rows, dtype=torch.int64))
     return chosen
 
 

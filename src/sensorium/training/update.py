@@ -113,7 +113,7 @@ class Updater:
             nll_B, num_tokens_B = self._losses(batch)
         nll_B = nll_B.float()
         nll = nll_B.sum()
-        nll.backward()  # type: ignore[no-untyped-call]
+        nll.backward()
         return _Part(batch.row_id_B, nll_B.detach(), nll.detach(), num_tokens_B.sum(dtype=torch.float32))
 
     def _check(self, nll: float, num_tokens: float, grad_norm: float, seen: list[_Part]) -> None:
