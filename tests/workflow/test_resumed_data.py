@@ -106,7 +106,7 @@ def test_a_column_that_nobody_reads_may_come_and_test_rows_may_change(begun):
     "setting",
     [
         *('workers = 0"', "keep_checkpoints = 1", "log_every", "checkpoint_every"),
-        *("max_bad_fraction = 0.01", "baseline_budget = 0.15", "max_pixels = 40000000", 'cache = ""'),
+        *("max_bad_fraction = 0.01", "max_pixels = 40000000", 'cache = ""'),
     ],
 )
 def test_what_training_calls_free_may_change(begun, setting):
@@ -116,7 +116,6 @@ def test_what_training_calls_free_may_change(begun, setting):
         "log_every": ("[training]\n", "[training]\nlog_every = 2\n"),
         "checkpoint_every": ("[training]\n", "[training]\ncheckpoint_every = 2\n"),
         "max_bad_fraction = 0.01": ("max_bad_fraction = 0.01", "max_bad_fraction = 0.5"),
-        "baseline_budget = 0.15": ("baseline_budget = 0.15", "baseline_budget = 0.3"),
         "max_pixels = 40000000": ("max_pixels = 40000000", "max_pixels = 4000"),
         'cache = ""': ('cache = ""', f'cache = "{begun / "cache"}"'),
     }
