@@ -262,3 +262,13 @@ def test_it_keeps_the_contract(kind):
         tolerance=1e-4,
         length=4,
     )
+
+
+def test_what_a_fusion_leaves_as_evidence_is_no_word():
+    cond = rows_of([[4], [5], [4], [5]])
+    scorer = NaiveBayes(NaiveBayes.Config(), LABELS, 4)
+    scorer.observe(*targets([4, 5, 4, 5]), cond)
+    scorer.estimate()
+    fused = {"gate": torch.full((4, 2), 0.5), "edges": torch.full((4, 2, 2), 0.5)}
+    beside = Conditioning(cond.memory, {}, {**fused, **cond.evidence})
+    assert torch.equal(scorer.start(beside).log_p_BV, scorer.start(cond).log_p_BV)

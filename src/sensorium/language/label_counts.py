@@ -75,8 +75,12 @@ class Layout:
 
 
 def known_words(evidence: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """Return the words of the named inputs, (B, T) each; of all inputs if none is named."""
-    return [evidence[name] for name in names or evidence if name in evidence]
+    """Return the words of the named inputs, (B, T) each; of all inputs if none is named.
+
+    What a fusion leaves as evidence (its gates, its edges) is no word.
+    """
+    words = {name: tensor for name, tensor in evidence.items() if not tensor.is_floating_point()}
+    return [words[name] for name in names or words if name in words]
 
 
 def matches(
