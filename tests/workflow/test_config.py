@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from sensorium.core.config import write_toml
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, DataError
+from sensorium.data.word_vectors import WordVectors
 from sensorium.workflow.config import config_from_text, load_config
 
 BASE = """[data]
@@ -90,3 +91,18 @@ def test_specs_are_relative_to_the_config():
     assert config.resolve("t.csv") == "/somewhere/t.csv"
     assert config.resolve("folder:a/b") == "folder:/somewhere/a/b"
     assert config.resolve("/abs/t.csv") == "/abs/t.csv"
+
+
+def test_vectors_are_read_once_while_their_file_is_as_it_was(tmp_path, monkeypatch):
+    read, seen = WordVectors.read, []
+    monkeypatch.setattr(WordVectors, "read", lambda path: seen.append(path) or read(path))
+    path = tmp_path / "v.txt"
+    path.write_text("the 0.1 0.2\n", encoding="utf-8")
+    text = BASE + '\n[evaluation]\nvectors = "v.txt"\n'
+    assert [config_from_text(text, tmp_path).word_vectors().words for _ in range(3)] == [("the",)] * 3
+    assert len(seen) == 1
+    path.write_text("the 0.1 0.2\ncat 1 0\n", encoding="utf-8")
+    assert config_from_text(text, tmp_path).word_vectors().words == ("the", "cat")
+    path.unlink()
+    with pytest.raises(DataError):
+        config_from_text(text, tmp_path).word_vectors()

@@ -178,9 +178,7 @@ class Corpus:
         folder = folder if folder is not None else table.folder
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
-        for name, items in scan.items.items():
-            if cure := cure_of_missing(name, items, folder, table.folder):
-                quarantine.cure(table.path, cure)
+        _name_cures(scan, table, folder, quarantine)
         units = {
             name: prepare_units(
                 scan.items[name],
@@ -197,9 +195,7 @@ class Corpus:
             name: _corpus_input(scan.unit_N[name][good_K], part, scan.lists.get(name))
             for name, part in units.items()
         }
-        left_out = _left_out(scan, len(good_K), corpus_inputs, units)
-        if scan.num_seen == len(table):  # of a share of the rows nobody knows which were unreadable
-            left_out = left_out.plus(UNREADABLE, table.num_unreadable, more_rows=table.num_unreadable)
+        left_out = _left_out(scan, len(good_K), corpus_inputs, units, table)
         for what, count in (beside or {}).items():
             left_out = left_out.plus(what, count)
         targets = scan.targets.only(good_K) if scan.targets is not None else None
@@ -488,11 +484,21 @@ def _targets_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> TargetIds | 
     return encoder.finish(np.array([encoder.add(sample.target or "") for sample in samples], np.int64))
 
 
+def _name_cures(scan: Scan, table: Table, folder: Path, quarantine: Quarantine) -> None:
+    """Say what mends a column of which no medium is there."""
+    for name, items in scan.items.items():
+        if cure := cure_of_missing(name, items, folder, table.folder):
+            quarantine.cure(table.path, cure)
+
+
 def _left_out(
-    scan: Scan, num_kept: int, parts: Mapping[str, CorpusInput], units: Mapping[str, PreparedUnits]
+    scan: Scan, num_kept: int, parts: Mapping[str, CorpusInput], units: Mapping[str, PreparedUnits], table: Table
 ) -> Omissions:
     """Count what was left out, absent or cut; each distinct item that was cut once."""
     counts = {**scan.left_out.counts, QUARANTINED: scan.num_refused + len(scan.row_number_N) - num_kept}
     counts |= {without(name): int((part.unit_N == ABSENT).sum()) for name, part in parts.items()}
     counts |= {cut_items(name): len(part.cut) for name, part in units.items() if part.cut is not None}
-    return Omissions(scan.left_out.num_rows, counts)
+    left_out = Omissions(scan.left_out.num_rows, counts)
+    if scan.num_seen != len(table):  # of a share of the rows nobody knows which were unreadable
+        return left_out
+    return left_out.plus(UNREADABLE, table.num_unreadable, more_rows=table.num_unreadable)

@@ -22,15 +22,15 @@ from sensorium.evaluation.comparable import comparable_by
 from sensorium.evaluation.intervals import row_scores
 from sensorium.evaluation.paired import Difference, holm, paired_bootstrap
 from sensorium.evaluation.retrieval import search_by_chance, summarise
-from sensorium.evaluation.runner import Evaluation, evaluate, judged, requests_of
+from sensorium.evaluation.runner import Evaluation, judged, requests_of
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, GuessesMajority, Prediction
-from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.budget import reduced_budget
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import fit_model
+from sensorium.workflow.judging import judge
 from sensorium.workflow.judging_time import BaselinesTime
 from sensorium.workflow.prepare import Prepared, Say
 from sensorium.workflow.scratch import scratch_run
@@ -201,18 +201,6 @@ def _judged(
     progress: Progress | None,
     left: BaselinesTime,
 ) -> Evaluation:
-    with stage(progress, title) as advance:
-        found = evaluate(
-            model,
-            prepared.task,
-            corpus,
-            answers=prepared.answers,
-            decoding=config.decoding.among(model.parts),
-            batch_rows=config.evaluation.batch_rows,
-            max_rows=config.evaluation.max_rows,
-            vectors=config.word_vectors(),
-            advance=advance,
-            seconds=left.next(),
-        )
+    found = judge(config, prepared, model, corpus, title=title, progress=progress, seconds=left.next())
     left.took(found.seconds)
     return found

@@ -7,6 +7,7 @@ is read.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sensorium.core.config import Section, Source, override, parse_toml, read_toml, unknown_key
 from sensorium.core.errors import ConfigError
+from sensorium.core.file_state import file_state
 from sensorium.data import readers
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
@@ -161,7 +163,16 @@ class RunConfig(PretrainingConfig):
     def word_vectors(self) -> WordVectors | None:
         """Read the vectors that texts are judged with, if any are named.  Raises DataError."""
         named = self.evaluation.vectors
-        return None if named is None else WordVectors.read((self.folder / named).expanduser())
+        if named is None:
+            return None
+        path = (self.folder / named).expanduser()
+        return _vectors(path, tuple(file_state(path.stat())) if path.is_file() else ())
+
+
+@functools.lru_cache(maxsize=1)
+def _vectors(path: Path, _state: tuple[int, ...]) -> WordVectors:
+    """Read a file of vectors once while it is as it was: the model, each baseline and the report judge with it."""
+    return WordVectors.read(path)
 
 
 KINDS_OF_FILES = ("hf", "keras", "llama")

@@ -25,7 +25,6 @@ from sensorium.core.config import Source
 from sensorium.data.corpus import Corpus
 from sensorium.data.omissions import Omissions
 from sensorium.evaluation.intervals import row_scores
-from sensorium.evaluation.runner import evaluate
 from sensorium.model.config_fusion import FusionSection
 from sensorium.model.late_fusion import LateFusion
 from sensorium.model.multimodal import MultimodalLM
@@ -39,6 +38,7 @@ from sensorium.workflow.baselines import majority_baseline
 from sensorium.workflow.budget import budget_share
 from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
+from sensorium.workflow.judging import judge
 from sensorium.workflow.known_data import content_of
 from sensorium.workflow.prepare import Prepared, prepare
 from sensorium.workflow.scratch import scratch_run
@@ -164,16 +164,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
     started = time.perf_counter()
     model, fits, weights = _fitted(config, contender, prepared)
     seconds = time.perf_counter() - started
-    evaluation = evaluate(
-        model,
-        prepared.task,
-        corpus,
-        answers=prepared.answers,
-        decoding=config.decoding.among(model.parts),
-        batch_rows=config.evaluation.batch_rows,
-        max_rows=config.evaluation.max_rows,
-        vectors=config.word_vectors(),
-    )
+    evaluation = judge(config, prepared, model, corpus, title=f"judging {contender.name}")
     return Outcome(
         contender=contender.name,
         kind=contender.kind,

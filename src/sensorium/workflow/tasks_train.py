@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.decoding.config import DecodingConfig
-from sensorium.evaluation.runner import evaluate
 from sensorium.model.saving_tasks import save_tasks
-from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
+from sensorium.workflow.judging import judge
 from sensorium.workflow.judging_time import model_seconds
 from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
@@ -161,19 +160,9 @@ def _judged(
     own = config.tasks[name].replace(decoding=decoding)
     corpus, judged_on = judged_corpus(task)
     fitting_s = sum(fitted.tasks[name].seconds.values())
-    with stage(progress, f"judging {name}") as advance:
-        evaluation = evaluate(
-            task.model,
-            task.task,
-            corpus,
-            answers=task.answers,
-            decoding=decoding,
-            batch_rows=own.evaluation.batch_rows,
-            max_rows=own.evaluation.max_rows,
-            vectors=own.word_vectors(),
-            advance=advance,
-            seconds=model_seconds(fitting_s),
-        )
+    evaluation = judge(
+        own, task, task.model, corpus, title=f"judging {name}", progress=progress, seconds=model_seconds(fitting_s)
+    )
     found = measure_baselines(
         own,
         task,

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.data.corpus import Corpus
+from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.intervals import intervals, row_scores
 from sensorium.evaluation.paired import Difference
-from sensorium.evaluation.runner import Evaluation, evaluate
+from sensorium.evaluation.runner import Evaluation
 from sensorium.model.saving import save_model
-from sensorium.training.console import stage
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, differences, measure_baselines
 from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.fitting import Fitted, fit_model
+from sensorium.workflow.judging import judge
 from sensorium.workflow.judging_time import cut_note, model_seconds
 from sensorium.workflow.known_data import known_of
 from sensorium.workflow.leaks import with_leaks
@@ -134,32 +135,19 @@ def train(
             progress=progress,
             data=known_of(config, prepared),
         )
-        decoding = tuned(
-            config.decoding,
-            prepared.model,
-            prepared.task,
-            prepared.validation,
-            is_closed=prepared.answers is not None,
-            vectors=vectors,
-        )
-        write_decoding(run, decoding)
-        config = config.replace(decoding=decoding)
+        config = _tuned(config, prepared, vectors, run)
         corpus, judged_on = judged_corpus(prepared)
         fitting_s = sum(fitted.seconds.values())
         _save(config, prepared, run, write_card(config, None))
-        with stage(progress, "judging") as advance:
-            evaluation = evaluate(
-                prepared.model,
-                prepared.task,
-                corpus,
-                answers=prepared.answers,
-                decoding=config.decoding,
-                batch_rows=config.evaluation.batch_rows,
-                max_rows=config.evaluation.max_rows,
-                vectors=vectors,
-                advance=advance,
-                seconds=model_seconds(fitting_s),
-            )
+        evaluation = judge(
+            config,
+            prepared,
+            prepared.model,
+            corpus,
+            title="judging",
+            progress=progress,
+            seconds=model_seconds(fitting_s),
+        )
         baselines = measure_baselines(
             config,
             prepared,
@@ -179,6 +167,20 @@ def train(
         if config.evaluation.report:
             try_report(result.judged(config, summary), progress=progress, say=say)
     return result
+
+
+def _tuned(config: RunConfig, prepared: Prepared, vectors: WordVectors | None, run: Path) -> RunConfig:
+    """Tune how texts are written, where the config asks for it, and keep that; returns the config with it."""
+    decoding = tuned(
+        config.decoding,
+        prepared.model,
+        prepared.task,
+        prepared.validation,
+        is_closed=prepared.answers is not None,
+        vectors=vectors,
+    )
+    write_decoding(run, decoding)
+    return config.replace(decoding=decoding)
 
 
 def _save(config: RunConfig, prepared: Prepared, run: Path, card: str) -> None:
