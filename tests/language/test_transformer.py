@@ -45,7 +45,7 @@ def test_the_cache_grows_without_a_trace(num_rows, conditioning):
         log_p_BV, state = model.extend(state, token_BT[:, t : t + 1], mask_BT[:, t : t + 1])
         capacities.add(state.cache_BN2HCK.shape[-2])
         said.append(log_p_BV.gather(1, token_BT[:, t + 1 : t + 2]) if t < 149 else None)
-    assert len(capacities) == 3
+    assert len(capacities) >= 5  # doubled
     with torch.no_grad():
         want_BT = model.score(token_BT, mask_BT, cond)[:, 1:]
     torch.testing.assert_close(torch.cat(said[:-1], 1), want_BT, rtol=0, atol=1e-4)

@@ -20,7 +20,7 @@ from sensorium.core.attention import attention_weights
 from sensorium.core.matmul import linear
 from sensorium.core.rotary import rotate
 
-_SMALLEST_CACHE = 64
+_SMALLEST_CACHE = 8
 
 
 def with_capacity(cache_BN2HCK: Tensor, needed: int) -> Tensor:
