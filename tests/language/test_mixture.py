@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sensorium.core.errors import DataError, ModelError
 from sensorium.core.types import Conditioning
 from sensorium.core.vocabulary import BOS, EOS, Vocab
+from sensorium.language import product_weights
 from sensorium.language.mixture import Mixture
 from sensorium.language.mixture_weights import fit_mixture_weights
 from sensorium.language.ngram import Ngram
@@ -68,6 +69,20 @@ def test_newton_finds_no_worse_exponents_than_a_grid(seed, num_parts, num_tokens
     assert value >= max(product_value(log_p_KNV, token_N, trial_K) for trial_K in trials) - 1e-5
     singles = log_p_KNV.gather(2, token_N.expand(num_parts, -1)[..., None]).double().mean((1, 2))
     assert value >= float(singles.max()) - 1e-6
+
+
+def test_exponents_are_the_same_however_many_tokens_a_step_looks_at_together(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    log_p_KNV = (2 * torch.randn(3, 40, 7, generator=generator)).log_softmax(2)
+    log_p_KNV[2, :, 5] = -math.inf
+    token_N = torch.multinomial(log_p_KNV[:2].mean(0).exp(), 1, generator=generator)[:, 0]
+    whole_K, held = fit_product_weights(log_p_KNV, token_N), []
+    monkeypatch.setattr(product_weights, "_MOST_NUMBERS", 3 * 7 * 6)
+    monkeypatch.setattr(
+        product_weights, "log_product", lambda *given: held.append(given[0].numel()) or log_product(*given)
+    )
+    torch.testing.assert_close(fit_product_weights(log_p_KNV, token_N), whole_K, atol=1e-4, rtol=0)
+    assert max(held) <= 3 * 7 * 6
 
 
 def test_em_recovers_the_shares_that_made_the_data():

@@ -76,13 +76,17 @@ class Product(nn.Module):
             predicted_BT = mask_BT[:, 1:]
             log_p_KBTV = self.parts.unroll(token_BT[:, :-1], mask_BT[:, :-1], cond)
             log_p.append(log_p_KBTV[:, predicted_BT].float().cpu())
+            del log_p_KBTV  # two of them at once are more than all that is kept
             targets.append(token_BT[:, 1:][predicted_BT].cpu())
             ruled_out.append(_by_row(log_p[-1], targets[-1], predicted_BT.cpu()))
             room -= int(targets[-1].numel())
         token_N = torch.cat([torch.empty(0, dtype=torch.int64), *targets])
-        log_p_KNV = torch.cat([torch.empty(len(self.parts), 0, len(self.vocab)), *log_p], 1)
         is_kept_N = _possible(ruled_out)
-        log_p_KNV, token_N = log_p_KNV[:, is_kept_N], token_N[is_kept_N]
+        kept = is_kept_N.split([piece.shape[1] for piece in log_p])
+        log_p = [piece if is_kept.all() else piece[:, is_kept] for piece, is_kept in zip(log_p, kept, strict=True)]
+        log_p_KNV = torch.cat([torch.empty(len(self.parts), 0, len(self.vocab)), *log_p], 1)
+        del log_p
+        token_N = token_N[is_kept_N]
         log.info("fitting %d exponents on %d held-out tokens", len(self.parts), len(token_N))
         self.set_weights(fit_product_weights(log_p_KNV, token_N).tolist())
         return self.weights
