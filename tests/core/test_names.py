@@ -19,6 +19,9 @@ KNOWN = ("question", "photo", "image_path")
         ("Image-Path", "image_path"),
         ("image path", "image_path"),
         ("qestion", "question"),
+        ("\u200bquestion", "question"),
+        ("question\u00a0", "question"),
+        ("\uff51uestion", "question"),
         ("fish", None),
     ],
 )
@@ -42,3 +45,9 @@ def test_an_unknown_name_is_refused_with_the_near_one():
         require_known(["photo", "Photo"], KNOWN, "column", where="t.csv", error=DataError)
     with pytest.raises(UsageError, match="no input 'x'"):
         require_known("x", KNOWN, "input")
+
+
+@pytest.mark.parametrize("known", ["cafe\u0301", "\u200bcaf\xe9", "caf\xe9\u00ad", "caf\xe9\u3000"])
+def test_names_that_look_alike_are_told_by_their_signs(known):
+    assert nearest("caf\xe9", [known]).endswith(f"they look alike: {known!a} is not 'caf\\xe9'")
+    assert "alike" not in nearest("Caf\xe9", ["caf\xe9"])

@@ -52,6 +52,7 @@ WRITERS = {
     ".tsv": lambda folder: write_delimited(folder, "t.tsv", "\t"),
     ".jsonl": lambda folder: write_json(folder, "t.jsonl"),
     ".ndjson": lambda folder: write_json(folder, "t.ndjson"),
+    ".json": lambda folder: write_json(folder, "t.json"),
     ".parquet": lambda folder: write_parquet(folder, "t.parquet"),
 }
 TESTED_ELSEWHERE = {

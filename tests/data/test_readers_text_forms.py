@@ -37,6 +37,7 @@ TABLES: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     ".tsv": ("t.tsv", {"t.tsv": 'text\tlabel\nhello\tx\n"un ""café"""\ty\n'}, ()),
     ".jsonl": ("t.jsonl", {"t.jsonl": '{"text": "hello"}\n{"text": "café"}\n'}, ()),
     ".ndjson": ("t.ndjson", {"t.ndjson": '{"text": "hello"}\n{"text": "café"}\n'}, ()),
+    ".json": ("t.json", {"t.json": '[{"text": "hello"},\n{"text": "café"}]\n'}, ()),
     "conll:": ("conll:t.txt", {"t.txt": "He PRP B-NP\nran VBD O\n\ncafé NN B-NP\n"}, ()),
     "lines:": ("lines:t/*.txt", {"t/a.txt": "hello there\n\nbye\n", "t/b.txt": "café\n"}, ()),
     "windows:": ("windows:t.txt", {"t.txt": "hello there\ncafé\n" * 30}, ()),

@@ -7,12 +7,14 @@ Whatever is called by name (keys, columns, inputs, metrics, tasks, words) asks h
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from sensorium.core.errors import SensoriumError, UsageError
 
 _CUTOFF = 0.6
 _MOST_LISTED = 30
+_UNSEEN = ("Cf", "Cc", "Co")
 
 
 def near(name: str, known: Iterable[str], cutoff: float = _CUTOFF) -> str | None:
@@ -32,7 +34,9 @@ def nearest(name: str, known: Iterable[str], *, listed: str = "known:", cutoff: 
     known = list(known)
     close = near(name, known, cutoff)
     if close is not None:
-        return f"did you mean '{close}'?"
+        alike = close != name and shown_form(close) == shown_form(name)
+        told = f" they look alike: {close!a} is not {name!a}" if alike else ""
+        return f"did you mean '{close}'?{told}"
     shown = known[:_MOST_LISTED]
     more = f", and {len(known) - len(shown):,} more" if len(known) > len(shown) else ""
     return f"{listed} {', '.join(shown) or 'none'}{more}"
@@ -59,5 +63,11 @@ def require_known(
             raise error(f"no {kind} '{name}'", where=where, advice=nearest(name, known))
 
 
+def shown_form(text: str) -> str:
+    """Return what of a text can be seen: composed, compatible letters, one plain blank, no signs without width."""
+    composed = unicodedata.normalize("NFKC", text)
+    return " ".join("".join(sign for sign in composed if unicodedata.category(sign) not in _UNSEEN).split())
+
+
 def _folded(name: str) -> str:
-    return name.strip().casefold().replace("-", "_").replace(" ", "_")
+    return shown_form(name).casefold().replace("-", "_").replace(" ", "_")

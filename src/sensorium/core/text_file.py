@@ -30,6 +30,10 @@ from sensorium.core.errors import DataError
 MAX_LINE_BYTES = 64_000_000
 MAX_WHOLE_BYTES = 256_000_000
 ADVICE = "save it as UTF-8"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins whose content is kept elsewhere and was not fetched."""
+PAGE = re.compile(rb"<!doctype html|<html|<head|<body|<script|<!--", re.IGNORECASE)
+"""How a page begins that a server sent in place of the file that was asked for, such as one to sign in."""
 
 _MARK, _MARK_BYTES = "\ufeff", b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
@@ -134,6 +138,19 @@ def decoded(data: bytes, where: str) -> str:
     return text
 
 
+def refuse_page(path: Path) -> None:
+    """Refuse a page of HTML where a table belongs.
+
+    Raises:
+        DataError: it is one, or no text in UTF-8.
+        OSError: no such file.
+    """
+    with opened(path) as file:
+        if PAGE.match(file.read(_HEAD_BYTES).lstrip()):
+            advice = "fetch the file itself: a server sent this in its place, perhaps to sign in"
+            raise DataError("is an HTML page, not a table", where=str(path), advice=advice)
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file behind its byte-order mark, for a caller that decodes UTF-8 itself.
@@ -181,6 +198,9 @@ def _refuse_other_kinds(head: bytes, where: str) -> None:
         kind = _NUL_LANES.get(tuple(2 * lane.count(0) > len(lane) for lane in lanes), "")
     if kind:
         raise DataError(f"is {kind}", where=where, advice=ADVICE)
+    if head.startswith(LFS_POINTER):
+        advice = "run `git lfs pull`"
+        raise DataError("is a Git LFS pointer, its content was never fetched", where=where, advice=advice)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes | None]:

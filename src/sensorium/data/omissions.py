@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from sensorium.core.errors import UsageError
+
 NO_TARGET = "rows without target"
 NO_INPUT = "rows without any input"
 CUT_TARGETS = "targets cut short"
@@ -107,6 +109,17 @@ def counts_by_part(parts: Mapping[str, Omissions]) -> dict[str, int]:
 def clauses_by_part(parts: Mapping[str, Omissions]) -> list[str]:
     """Return the clauses of all parts of a run, such as '100 of 200 rows without target (train)'."""
     return [f"{clause} ({part})" for part, one in parts.items() for clause in one.clauses()]
+
+
+def rows_asked(max_rows: int | None, num_rows: int) -> int:
+    """Return how many of the first rows are asked for: at most `max_rows`; None = all.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if max_rows is not None and max_rows < 1:
+        raise UsageError(f"max_rows = {max_rows} leaves no row", advice="1 or more; None takes all")
+    return num_rows if max_rows is None else min(max_rows, num_rows)
 
 
 def _singular(what: str) -> str:

@@ -36,11 +36,15 @@ from sensorium.core.names import nearest
 
 ENTRY_POINTS = "sensorium.readers"
 
+_MAY_BE_PACKED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+"""Files read as text, which their opener unpacks; see `core.text_file`."""
+
 READERS: dict[str, str] = {
     ".csv": "sensorium.data.readers_delimited:read_csv",
     ".tsv": "sensorium.data.readers_delimited:read_tsv",
     ".jsonl": "sensorium.data.readers_json:read_jsonl",
     ".ndjson": "sensorium.data.readers_json:read_jsonl",
+    ".json": "sensorium.data.readers_json:read_json",
     ".parquet": "sensorium.data.readers_parquet:read_parquet",
     "folder:": "sensorium.data.readers_folder:read_class_folders",
     "conll:": "sensorium.data.readers_conll:read_conll",
@@ -134,8 +138,11 @@ class TableSpec:
                 rest, options = split_options(spec.removeprefix(kind))
                 return cls(spec, _placed(kind, rest, folder), kind, options)
         path = _nameable(spec, folder)
-        if path.suffix.lower() in kinds:
-            return cls(spec, path, path.suffix.lower())
+        kind = path.suffix.lower()
+        if kind == ".gz" and (packed := Path(path.stem).suffix.lower()) in _MAY_BE_PACKED:
+            kind = packed
+        if kind in kinds:
+            return cls(spec, path, kind)
         if path.is_dir():
             raise ConfigError("is a folder", where=spec, advice=f"for class folders write 'folder:{spec}'")
         raise ConfigError(

@@ -51,6 +51,7 @@ def read_tsv(path: Path) -> RowStream:
 
 def _beginning(path: Path) -> tuple[list[str], bool]:
     """Return the first lines of a file, and whether they are all of it."""
+    text_file.refuse_page(path)
     lines, size = [], 0
     for line in text_file.lines_with_faults(path, keep_ends=True):
         lines.append(line.text)

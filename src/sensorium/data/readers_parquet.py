@@ -15,6 +15,7 @@ from typing import Any
 from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.data.arrow_cells import Moments, holds_bytes
 from sensorium.data.readers import BadLine, Row, RowStream, row_of
+from sensorium.media.content_type import HEAD, sniffed
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ def read_parquet(path: Path) -> RowStream:
     try:
         file = parquet.ParquetFile(path, memory_map=True)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"is not Parquet: {first_line(error)}", where=str(path)) from None
+        with path.open("rb") as start:
+            kind = sniffed(start.read(HEAD)).kind
+        raise DataError(f"is not Parquet but {kind}: {first_line(error)}", where=str(path)) from None
     columns = _text_columns(file.schema_arrow, path)
     return RowStream(columns, _rows(file, columns, path))
 

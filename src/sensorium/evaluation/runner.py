@@ -23,7 +23,7 @@ from sensorium.core.logspace import possible_total
 from sensorium.core.memory import WHILE_JUDGING, named_memory_errors
 from sensorium.core.types import Batch
 from sensorium.data.corpus import Corpus
-from sensorium.data.omissions import Omissions
+from sensorium.data.omissions import Omissions, rows_asked
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.answered import Advance, Outcome, answer_and_score
@@ -116,6 +116,7 @@ def evaluate(
 
     Raises:
         DataError: there are no rows.
+        UsageError: `max_rows` is below 1.
     """
     return evaluate_patterns(
         model,
@@ -155,7 +156,7 @@ def evaluate_patterns(
         seconds: see `evaluate`.
     """
     started = time.perf_counter()
-    rows = np.arange(corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows))
+    rows = np.arange(rows_asked(max_rows, corpus.num_rows))
     if not len(rows):
         raise DataError("no rows to evaluate")
     model.eval()

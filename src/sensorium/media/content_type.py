@@ -11,6 +11,7 @@ import codecs
 import re
 from typing import NamedTuple
 
+from sensorium.core import text_file
 from sensorium.media.beginning import behind_tags, first_frame, is_transport
 
 IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "TIFF", "BMP"})
@@ -97,7 +98,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x76\x2f\x31\x01", "an OpenEXR picture"),
     (b"qoif", "a QOI picture"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"version https://git-lfs.github.com", "a Git LFS pointer, its content was never fetched"),
+    (text_file.LFS_POINTER, "a Git LFS pointer, its content was never fetched"),
 )
 
 _RIFF = {b"WAVE": "WAV", b"WEBP": "WebP", b"AVI ": "AVI"}
@@ -239,7 +240,7 @@ def _textual(head: bytes) -> str:
     if not any(head):
         return _ZEROS
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if re.match(rb"<!doctype html|<html|<head|<body|<script|<!--", start):
+    if text_file.PAGE.match(start):
         return "an HTML page"
     if re.search(rb"<svg[\s>]", start):
         return "an SVG drawing"

@@ -245,7 +245,7 @@ class Sensorium:
                 answers=predictor.answers,
                 decoding=predictor.decoding,
                 batch_rows=config.evaluation.batch_rows,
-                max_rows=max_rows or config.evaluation.max_rows,
+                max_rows=config.evaluation.max_rows if max_rows is None else max_rows,
                 only=None if only is None else frozenset(only),
                 vectors=config.word_vectors(),
                 advance=advance,
@@ -269,7 +269,7 @@ class Sensorium:
                 answers=predictor.answers,
                 decoding=predictor.decoding,
                 batch_rows=config.evaluation.batch_rows,
-                max_rows=max_rows or config.evaluation.max_rows,
+                max_rows=config.evaluation.max_rows if max_rows is None else max_rows,
                 vectors=config.word_vectors(),
                 advance=advance,
             )

@@ -153,7 +153,7 @@ def _judge(contestant: Contestant, max_rows: int | None) -> tuple[dict[str, floa
             answers=predictor.answers,
             decoding=predictor.decoding,
             batch_rows=config.evaluation.batch_rows,
-            max_rows=max_rows or config.evaluation.max_rows,
+            max_rows=config.evaluation.max_rows if max_rows is None else max_rows,
             vectors=config.word_vectors(),
             advance=advance,
         )

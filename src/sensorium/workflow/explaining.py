@@ -27,6 +27,7 @@ from sensorium.core.registry import load
 from sensorium.core.types import Media
 from sensorium.core.vocabulary import BOS
 from sensorium.data.corpus import Corpus
+from sensorium.data.omissions import rows_asked
 from sensorium.data.table import Table
 from sensorium.evaluation.answered import Advance
 from sensorium.explain.maps import ENTRY_POINTS, METHODS
@@ -87,10 +88,10 @@ def mean_over(
     `seconds`.
 
     Raises:
-        UsageError: no row has a target.
+        UsageError: no row has a target; `max_rows` is below 1.
     """
     ends = math.inf if seconds is None else time.perf_counter() + seconds
-    num_rows = corpus.num_rows if max_rows is None else min(max_rows, corpus.num_rows)
+    num_rows = rows_asked(max_rows, corpus.num_rows)
     step = rows_at_once(len(model.preparers))
 
     def rows() -> Iterator[Contributions]:
