@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.output import number, print_json, print_left_out, print_table
+from sensorium.cli.output import number, print_json, print_left_out, print_notes, print_table
 from sensorium.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _facts(result: Evaluation, has_intervals: bool) -> dict[str, Any]:
         "tokenize": result.tokenize,
         "seconds": round(result.seconds, 3),
         "left_out": result.left_out.facts(),
+        "notes": list(result.notes),
     }
     return facts | ({"intervals": _bounds(result)} if has_intervals else {})
 
@@ -87,6 +88,7 @@ def _bounds(result: Evaluation) -> dict[str, tuple[float, float]]:
 def _print_result(name: str, result: Evaluation, has_intervals: bool) -> None:
     print(f"{name}: {result.num_rows:,} rows in {result.seconds:.1f} s")
     print_left_out(result.left_out)
+    print_notes(result.notes)
     bounds, tokenize = _bounds(result) if has_intervals else {}, result.tokenize
     columns = ["metric", "value", *(["95 %"] if has_intervals else []), *(["words"] if tokenize else [])]
     rows = []
@@ -110,6 +112,7 @@ def _print_patterns(run: Path, data: str | None, patterns: list[PatternResult], 
                 "patterns": [pattern.facts() for pattern in patterns],
                 "seconds": round(sum(pattern.evaluation.seconds for pattern in patterns), 3),
                 "left_out": first.left_out.facts(),
+                "notes": list(first.notes),
                 "run": str(run),
                 "data": data,
             }
@@ -117,6 +120,7 @@ def _print_patterns(run: Path, data: str | None, patterns: list[PatternResult], 
         return
     print(f"{first.task}: {first.num_rows:,} rows under {len(patterns)} presence patterns")
     print_left_out(first.left_out)
+    print_notes(first.notes)
     rows = [
         [p.name, *(number(value) for value in p.evaluation.metrics.values()), f"{p.num_complete:,}"]
         for p in patterns

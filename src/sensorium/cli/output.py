@@ -52,6 +52,12 @@ def print_left_out(left_out: Omissions) -> None:
         print(f"left out, cut or absent: {left_out}")
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what is to be known of judged rows."""
+    for note in notes:
+        print(f"warning: {note}")
+
+
 def say_left_out(left_out: Omissions) -> None:
     """Say on stderr what was left out of the rows, or cut; nothing where nothing was."""
     if left_out:

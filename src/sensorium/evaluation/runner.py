@@ -31,6 +31,7 @@ from sensorium.evaluation.comparable import Comparable, comparable_by
 from sensorium.evaluation.metrics import perplexity
 from sensorium.evaluation.registry import VECTOR_METRICS, load_metric, split_name
 from sensorium.evaluation.retrieval import Direction, search, summarise
+from sensorium.evaluation.unseen_labels import KnownLabels
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Finds, Task
 
@@ -57,6 +58,7 @@ class Evaluation:
         left_out: what was left out of the rows, cut or absent.
         rows: which of the corpus were asked about; empty = the first `num_rows`.
         num_unjudged: rows that there was no time for.
+        notes: what is to be known of the judged rows, such as labels that training never had.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Evaluation:
     left_out: Omissions = field(default_factory=Omissions)
     rows: Sequence[int] = field(default=(), repr=False)
     num_unjudged: int = 0
+    notes: Sequence[str] = ()
 
     @functools.cached_property
     def said(self) -> list[str]:
@@ -186,8 +189,14 @@ def evaluate_patterns(
         left_out=corpus.left_out.beyond(len(rows), corpus.num_rows).unjudged(num_unjudged),
         rows=judged_rows,
         num_unjudged=num_unjudged,
+        notes=_notes(KnownLabels.by(task, model.tokenizer, answers), corpus, judged_rows),
     )
     return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
+
+
+def _notes(labels: KnownLabels | None, corpus: Corpus, rows: Sequence[int]) -> list[str]:
+    note = "" if labels is None else labels.unseen_note(map(corpus.target_text, rows))
+    return [note] if note else []
 
 
 def judged(task: Task, evaluation: Evaluation) -> Evaluation:

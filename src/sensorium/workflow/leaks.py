@@ -1,4 +1,6 @@
-"""Is what is judged known from training already?  Equal and nearly equal texts, pictures and sounds across parts.
+"""What training has of the rows that are judged, and what it lacks.
+
+Equal and nearly equal texts, pictures and sounds stand in several parts; labels stand in the judged ones alone.
 
 Enters: the corpora of a run, by part.  Leaves: a sentence for each part and input that has such rows, with counts
 and an example; nothing is moved or left out.  A figure on rows that training has seen is too good, and whoever
@@ -12,7 +14,8 @@ Clips are compared by content alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +25,7 @@ from sensorium.core.types import Item, Items, Media
 from sensorium.data.corpus import Corpus
 from sensorium.data.fingerprints import MOST, all_bits
 from sensorium.data.near_duplicates import Known, known_bits, known_texts
+from sensorium.evaluation.unseen_labels import KnownLabels, alike_note
 from sensorium.media.content import contents
 from sensorium.media.policy import MediaPolicy
 from sensorium.workflow.config import RunConfig
@@ -47,9 +51,12 @@ class _Things:
 
 
 def with_leaks(config: RunConfig, prepared: Prepared, say: Say = quiet, label: str = "") -> Prepared:
-    """Add to a prepared run's notes what is known of its judged rows already, and say it after `label`."""
+    """Add to a prepared run's notes what is known of its judged rows already, and what can never be answered.
+
+    Each sentence is said after `label`.
+    """
     modalities = {name: choice.section.modality for name, choice in config.model.read_inputs.items()}
-    found = leaks(prepared.corpora, modalities, config.media)
+    found = [*leaks(prepared.corpora, modalities, config.media), *_of_labels(prepared)]
     for sentence in found:
         say(f"{label}warning: {sentence}")
     return replace(prepared, notes=(*prepared.notes, *found))
@@ -71,6 +78,24 @@ def leaks(corpora: Mapping[str, Corpus], modalities: Mapping[str, str], policy: 
                 _media_leak(part, name, corpus, train, modality, policy) for name, modality in modalities.items()
             ]
     return [sentence for sentence in found if sentence]
+
+
+def _of_labels(prepared: Prepared) -> list[str]:
+    """Say which labels look alike in training, and which of the judged ones it never had."""
+    labels = KnownLabels.by(prepared.task, prepared.model.tokenizer, prepared.answers)
+    if labels is None:
+        return []
+    notes = {
+        part: alike_note(Counter(label for text in _targets(corpus) for label in labels.of(text)))
+        if part == "train"
+        else labels.unseen_note(_targets(corpus))
+        for part, corpus in prepared.corpora.items()
+    }
+    return [f"{part}: {note}" for part, note in notes.items() if note]
+
+
+def _targets(corpus: Corpus) -> Iterator[str]:
+    return map(corpus.target_text, range(corpus.num_rows))
 
 
 def _text_leak(part: str, corpus: Corpus, train: Corpus) -> str:
