@@ -5,7 +5,7 @@
 
 Leaves: rows of `image` (path), `caption`, `image_id`; one for each annotation, numbered as in the file.  An
 annotation whose image is not listed, or that has no caption, is a BadLine; images without a caption are counted
-in the log.  The file is read as a stream; only the names of the images are kept.
+in the log; one id for two files is refused.  The file is read as a stream; only the names of the images are kept.
 Source: Chen et al. 2015, "Microsoft COCO Captions" (arXiv 1504.00325); https://cocodataset.org/#format-data.
 """
 
@@ -49,7 +49,7 @@ def image_places(path: Path) -> list[str]:
 
 def _rows(path: Path, prefix: str) -> Iterator[Row | BadLine]:
     names = _image_names(path)
-    captioned: set[int] = set()
+    captioned: set[int | str] = set()
     for number, annotation in elements(path, "annotations"):
         fault = _fault(annotation, names)
         if fault:
@@ -64,22 +64,25 @@ def _rows(path: Path, prefix: str) -> Iterator[Row | BadLine]:
         logger.warning("%s: %s images have no caption", path.name, f"{len(names) - len(captioned):,}")
 
 
-def _image_names(path: Path) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _image_names(path: Path) -> dict[int | str, str]:
+    names: dict[int | str, str] = {}
     for number, image in elements(path, "images"):
-        is_good = isinstance(image, dict) and isinstance(image.get("id"), int)
+        is_good = isinstance(image, dict) and isinstance(image.get("id"), int | str)
         if not is_good or not isinstance(image.get("file_name"), str):
             raise DataError(f"record {number:,} of 'images' lacks 'id' or 'file_name'", where=path.name)
-        names[image["id"]] = image["file_name"]
+        name = names.setdefault(image["id"], image["file_name"])
+        if name != image["file_name"]:
+            what = f"'images' has the id {image['id']!r} of '{name}' for '{image['file_name']}', too"
+            raise DataError(what, where=path.name, advice="number the images anew, and their captions with them")
     return names
 
 
-def _fault(annotation: Any, names: dict[int, str]) -> str:
+def _fault(annotation: Any, names: dict[int | str, str]) -> str:
     if not isinstance(annotation, dict):
         return "the annotation is no JSON object"
     if not isinstance(annotation.get("caption"), str):
         return "the annotation has no 'caption' (is this a captions_*.json?)"
     image_id = annotation.get("image_id")
-    if not isinstance(image_id, int) or image_id not in names:
+    if not isinstance(image_id, int | str) or image_id not in names:
         return f"its image {image_id!r} is not listed in 'images'"
     return ""

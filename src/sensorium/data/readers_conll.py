@@ -9,12 +9,14 @@ Its cells hold one item a token, parted by blanks:
 
     conll:chunking/train.txt
 
-Lines '-DOCSTART- ...' (CoNLL-2003) are skipped.  A sentence whose lines have another number of columns than
-the first line is a BadLine.
+Lines '-DOCSTART- ...' (CoNLL-2003) are skipped, and so are remarks before a sentence ('# sent_id = 1', '# id 5f3e',
+'# https://...').  A sentence whose lines have another number of columns than the first line is a BadLine.  CoNLL-U,
+whose first column numbers the tokens and whose last one is no tag, is refused.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,8 @@ JOINER = "￨"
 """What parts the factors of a token (U+FFE8, as in OpenNMT's word features)."""
 
 _NAMES = ("words", "pos", "chunk")
+_REMARK = re.compile(r"#\s*(?:id\s+\S|[\w.:-]+\s*=\s|newdoc\b|newpar\b|https?://)")
+_CONLL_U_COLUMNS = 10
 
 
 def read_conll(path: Path) -> RowStream:
@@ -38,6 +42,9 @@ def read_conll(path: Path) -> RowStream:
     if first is None:
         raise DataError("holds no sentence", where=str(path))
     width = len(first[0])
+    if width == _CONLL_U_COLUMNS and first[0][0] == "1":
+        advice = "keep two columns, the word and the tag: grep -v '^#' FILE | cut -f2,4"
+        raise DataError("is CoNLL-U, whose first column numbers the tokens", where=str(path), advice=advice)
     if width < 2:
         raise DataError(
             "has one column", where=str(path), advice="expected a token and its tag on each line, such as 'He B-NP'"
@@ -67,10 +74,11 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
     lines: list[list[str]] = []
     start = 1
     for number, line in text_file.lines(path):
+        if not lines and _REMARK.match(line):
+            continue
         cells = text_file.fields(line)
-        if cells[:1] == [
-            "-DOCSTART-"
-        ]:  # a document's start ends the sentence before it, with a blank line or without
+        # A document's start ends the sentence before it, with a blank line or without.
+        if cells[:1] == ["-DOCSTART-"]:
             cells = []
         if cells:
             if not lines:

@@ -5,7 +5,8 @@ may stand the line 'sep=;' that spreadsheets write, which says what parts the ce
 Leaves: RowStream.  A ragged row, a row that is not UTF-8, holds NUL, breaks quoting or is too large is a BadLine.
 
 CSV: the separator is the comma, or the semicolon where that parts the header into more columns.  A header that tabs
-or bars part is refused: read by commas, it would be one column.
+or bars part is refused: read by commas, it would be one column.  Where the header's quotes stand behind a blank
+('"text", "label"'), blanks behind a separator are no part of a cell.
 TSV: by IANA's definition a quote is an ordinary character, yet many programs write quoted cells; so the
 file is read with quotes if its first MiB parses strictly that way, else without; the choice is logged.
 """
@@ -36,7 +37,8 @@ def read_csv(path: Path) -> RowStream:
     """Open a CSV file.  Raises DataError: empty, not UTF-8, not parted by commas, or a header with duplicates."""
     lines, _ = _beginning(path)
     delimiter = _delimiter(lines, path, ",;")
-    return read_delimited(path, {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL})
+    dialect = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL}
+    return read_delimited(path, {**dialect, "skipinitialspace": _has_quotes_behind_blanks(lines, delimiter)})
 
 
 def read_tsv(path: Path) -> RowStream:
@@ -89,6 +91,11 @@ def _header_width(lines: Sequence[str], delimiter: str) -> int:
         return len(next(csv.reader(lines, delimiter=delimiter, strict=True)))
     except csv.Error:
         return 0
+
+
+def _has_quotes_behind_blanks(lines: Sequence[str], delimiter: str) -> bool:
+    header = next((line for line in lines if line.strip() and not _DIRECTIVE.fullmatch(line)), "")
+    return re.search(rf'{re.escape(delimiter)} +"[^"\n]*"\s*({re.escape(delimiter)}|$)', header) is not None
 
 
 def _parses_quoted(lines: Sequence[str], delimiter: str, is_whole: bool) -> bool:

@@ -63,15 +63,17 @@ def _chapter(root: Path, transcript: Path) -> Iterator[dict[str, str] | str]:
     """Yield the cells of each line of a transcript, or what is wrong with it."""
     folder = transcript.parent
     recordings = {
-        file.stem: file.name for file in folder.iterdir() if file.suffix in SOUNDS and not is_litter(file.name)
+        file.stem: file.name
+        for file in folder.iterdir()
+        if file.suffix.lower() in SOUNDS and not is_litter(file.name)
     }
     place = transcript.relative_to(root).as_posix()
     speaker, _, chapter = transcript.name.removesuffix(TRANSCRIPT).partition("-")
     subset = (folder.parts[-3:-2] or ("",))[0]
     for line, said, fault in text_file.lines_with_faults(transcript):
-        if not said.strip():
+        if not (words := text_file.fields(said)):
             continue
-        utterance, _, text = said.strip().partition(" ")
+        utterance, text = words[0], said.strip(" \t").removeprefix(words[0]).strip(" \t")
         name = None if fault else recordings.pop(utterance, None)
         if name is None or not text:
             what = f"has no recording '{utterance}.flac'" if name is None else f"'{utterance}' has no text"

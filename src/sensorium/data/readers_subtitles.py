@@ -6,8 +6,9 @@
 
 Enters: SubRip (SRT) or WebVTT, UTF-8.  Leaves: rows of `media` ('lecture.mp4#t=1.2,3.4', for audio and video
 inputs alike), `text` (without markup, on one line), `speaker` (of VTT's <v NAME>), `start_s`, `end_s`.
-A cue whose times cannot be read, or end before they begin, or that has no times, is a BadLine; cues in which
-nothing is left to be read have an empty `text`.
+A cue begins at its times, and at the number or name before them, with a blank line in front or without one; in SRT
+it goes on behind blank lines until the next one's number.  A cue whose times cannot be read, or end before they
+begin, or that has no times, is a BadLine; cues in which nothing is left to be read have an empty `text`.
 Source: W3C WebVTT (Candidate Recommendation 2019), section 4; SRT as SubRip writes it, which has no standard.
 """
 
@@ -104,7 +105,7 @@ def _row(part: _Cue | BadLine, medium: str) -> Row | BadLine:
 def _cues(path: Path) -> Iterator[_Cue | BadLine]:
     is_vtt = path.suffix.lower() == ".vtt"
     num_cues = 0
-    for number, (line, block) in enumerate(_blocks(path)):
+    for number, (line, block) in enumerate(_vtt_blocks(path) if is_vtt else _srt_blocks(path)):
         if is_vtt and number == 0:
             if not re.match(r"WEBVTT(\s|$)", block[0]):
                 raise DataError("does not begin with WEBVTT", where=f"{path.name}:1", advice="is it an .srt?")
@@ -140,16 +141,60 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
     return round(whole + int((fraction or "0").ljust(3, "0")) / 1000, 3)
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the runs of lines between blank ones, each with the number of its first line."""
+def _vtt_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the runs of lines between blank ones, each with the number of its first line.
+
+    Times end the run before them, as W3C's parser has it; in the file's first run, which is no cue, the first ones
+    do.  A number before them is theirs, which for W3C is text.
+    """
     block: list[str] = []
-    first = 1
+    first, has_times, is_head = 1, False, True
     for number, line in text_file.lines(path):
+        are_times = _TIMES.fullmatch(line) is not None
+        if block and (not line.strip() or (are_times and (has_times or is_head))):
+            named = [block.pop()] if are_times and len(block) > 1 and block[-1].strip().isdecimal() else []
+            yield first, block
+            first, block, has_times, is_head = number - len(named), named, False, False
         if line.strip():
             first = first if block else number
             block.append(line)
-        elif block:
-            yield first, block
-            block = []
+            has_times = has_times or are_times
     if block:
         yield first, block
+
+
+def _srt_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield each cue's filled lines, with the number of the first.
+
+    A cue begins at a number that times follow, at times without a number, and behind a blank line at whatever
+    has an arrow or a number that has none: these are for the caller to complain of.
+    """
+    block: list[str] = []
+    first, is_behind_blank = 1, False
+    for (number, line), (_, following) in _pairs(path):
+        if not line.strip():
+            is_behind_blank = True
+            continue
+        is_number = line.strip().isdecimal()
+        numbers_times = is_number and "-->" in following
+        are_times = "-->" in line and (is_behind_blank or _TIMES.fullmatch(line) is not None)
+        are_numbered = len(block) == 1 and block[0].strip().isdecimal()
+        if block and (numbers_times or (are_times and not are_numbered) or (is_number and is_behind_blank)):
+            yield first, block
+            block = []
+        first = first if block else number
+        block.append(line)
+        is_behind_blank = False
+    if block:
+        yield first, block
+
+
+def _pairs(path: Path) -> Iterator[tuple[tuple[int, str], tuple[int, str]]]:
+    """Yield each line, filled or not, with the next filled one; behind the last is an empty one."""
+    waiting: list[tuple[int, str]] = []
+    for here in text_file.lines(path):
+        if here[1].strip():
+            yield from ((line, here) for line in waiting)
+            waiting = []
+        waiting.append(here)
+    yield from ((line, (0, "")) for line in waiting)
