@@ -148,6 +148,16 @@ def test_a_malformed_file_is_refused_with_the_fault(old, new, fault, tmp_path):
         read_arpa(written(tmp_path, SMALL.replace(old, new)))
 
 
+@pytest.mark.parametrize("line", ["-0.3\ta  b", "-0.3\ta b\t", "-0.3 \t a b", "-0.3 a b"])
+def test_blanks_beside_tabs_change_no_model(line, tmp_path):
+    (vocab, tables), (again, same) = (
+        read_arpa(written(tmp_path, t)) for t in (SMALL, SMALL.replace("-0.3\ta b", line))
+    )
+    assert vocab.tokens == again.tokens
+    assert tables.key.tolist() == same.key.tolist()
+    assert tables.log_p.tolist() == same.log_p.tolist()
+
+
 def test_an_n_gram_without_its_context_is_refused(tmp_path):
     text = SMALL.replace("ngram 2=3", "ngram 2=3\nngram 3=1").replace(
         "\\end\\", "\\3-grams:\n-0.1\tb a b\n\n\\end\\"

@@ -21,12 +21,16 @@ def film(
     keyint: int = 12,
     codec: str = "libx264",
     sound_s: float = 0.0,
+    sound_at_s: float = 0.0,
     ticks: list[int] | None = None,
     pictures: bool = True,
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
 ) -> Path:
-    """Film `num` grey pictures, picture i of brightness 20 + STEP * i (mod 200); `ticks` of 1/120 s set times."""
+    """Film `num` grey pictures, picture i of brightness 20 + STEP * i (mod 200); `ticks` of 1/120 s set times.
+
+    A sound is a tone of `sound_s` seconds that begins at `sound_at_s`.
+    """
     with av.open(str(path), "w") as file:
         video = sound = None
         if pictures:
@@ -53,7 +57,7 @@ def film(
             kind = "s16" if path.suffix == ".mpg" else "fltp"
             values = (tone_N * 32767).astype(np.int16) if kind == "s16" else tone_N
             frame = av.AudioFrame.from_ndarray(values[None], format=kind, layout="mono")
-            frame.sample_rate, frame.pts = 16_000, 0
+            frame.sample_rate, frame.pts = 16_000, round(sound_at_s * 16_000)
             file.mux([*sound.encode(frame), *sound.encode(None)])
     return path
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -27,6 +28,7 @@ Entry = tuple[str, np.ndarray[tuple[int], np.dtype[np.float32]]]
 
 _FASTTEXT = b"\xba\x16\x4f\x2f"
 _LONGEST_LINE = 1 << 20
+_DECIMAL = re.compile(r"(?!\d+$)[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")  # a whole number may end a word: "Apollo 11"
 _FORM = "expected 'word x_1 .. x_D' on each line, parted by blanks or tabs"
 
 
@@ -67,7 +69,7 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if is_packed else path.open("rb")
 
 
-def _is_header(line: bytes | str) -> bool:
+def _is_header(line: bytes) -> bool:
     fields = line.split()
     return len(fields) == 2 and all(field.isdigit() for field in fields) and int(fields[1]) > 0
 
@@ -77,7 +79,7 @@ def _text(path: Path) -> Iterator[Entry]:
     width = num_words = num_unreadable = 0
     for number, line, fault in text_file.lines_with_faults(path):
         fields = text_file.fields(line)
-        if number == 1 and _is_header(line):
+        if number == 1 and _is_header(line.encode("utf-8", "replace")):
             declared, width = int(fields[0]), int(fields[1])
             continue
         num_words += bool(fields)
@@ -87,7 +89,8 @@ def _text(path: Path) -> Iterator[Entry]:
         # Some GloVe words hold blanks, so the numbers are counted from the end.
         width = width or _width(fields)
         x_D = _numbers(fields[-width:])
-        if not 0 < width < len(fields) or len(x_D) != width:
+        has_more = len(fields) > width + 1 and _DECIMAL.fullmatch(fields[-1 - width]) is not None
+        if has_more or not 0 < width < len(fields) or len(x_D) != width:
             what = f"is no word and {width} numbers" if width else f"is no word and numbers: {line[:60]!r}"
             raise DataError(what, where=f"{path}:{number}", advice=_FORM)
         yield " ".join(fields[:-width]), x_D
@@ -130,7 +133,7 @@ def _binary(path: Path) -> Iterator[Entry]:
             x_D = np.frombuffer(values, "<f4").astype(np.float32)
             if not np.isfinite(x_D).all():
                 raise DataError(f"word {number:,} has a number that is not finite", where=str(path))
-            yield letters.decode("utf-8", "replace").lstrip("\n"), x_D
+            yield letters.decode("utf-8", "replace").lstrip("\r\n"), x_D
         if rest := file.read(1 << 10).strip(b"\r\n"):
             what = f"holds more than the {num_words:,} words of {width:,} numbers that its first line declares"
             raise DataError(what, where=str(path), advice=f"what follows begins with {bytes(rest[:20])!r}")

@@ -1,7 +1,7 @@
 r"""Read and write n-gram models as ARPA files, the form that KenLM and SRILM share.
 
 Enters: a path, gzip if it ends in `.gz`.  Leaves: a vocabulary and `NgramTables`, or the file.
-Words are parted by blanks and tabs alone: a no-break space is part of its word.
+Words are parted by blanks and tabs alone, however many: a no-break space is part of its word.
 
     \data\                       how many n-grams of each length
     ngram 1=4686
@@ -172,6 +172,8 @@ class _Reader:
             if len(fields) < 2:  # blanks in place of tabs
                 pieces = text_file.fields(fields[0])
                 fields = [pieces[0], " ".join(pieces[1 : length + 1]), *pieces[length + 1 :]]
+            elif len(fields) > 3 or fields[1].count(" ") != length - 1:  # blanks beside tabs, a tab at the end
+                fields = [" ".join(part) for field in fields if (part := text_file.fields(field))] or fields
             try:
                 level.log10_p.append(float(fields[0]))
                 level.log10_b.append(float(fields[2]) if len(fields) > 2 else 0.0)

@@ -1,6 +1,8 @@
 """MP3, MP4, Matroska/WebM, AAC, ASF, MPEG, AVI, FLV and AMR through FFmpeg (PyAV), without its protocols.
 
 Enters: bytes whose content type is known.  Leaves: a `SoundStream` of float32 blocks.
+A clip's seconds count from the first of its tracks to begin, as players and subtitles have it: a sound that begins
+after the pictures is silent until then.
 FFmpeg gets the bytes, never a name; the demuxer is the one that belongs to the content type, so that
 no playlist or concat script is ever probed; and a reference to another file is refused.
 """
@@ -8,6 +10,7 @@ no playlist or concat script is ever probed; and a reference to another file is 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,14 +68,34 @@ def open_ffmpeg(data: bytes, kind: str, declared_s: float | None) -> SoundStream
     rate_hz = stream.rate or 0
     if declared_s is None and kind in _STATES_LENGTH:
         declared_s = _declared_s(container, stream)
+    lag = round(max(lag_s(container, stream), 0.0) * rate_hz)
     return SoundStream(
         kind=kind,
         rate_hz=rate_hz,
         num_channels=stream.channels,
-        declared_samples=None if declared_s is None else round(declared_s * rate_hz),
+        declared_samples=None if declared_s is None else lag + round(declared_s * rate_hz),
         slack_samples=_slack(kind, rate_hz),
-        blocks=_blocks(container, stream, kind),
+        blocks=itertools.chain(_silence(lag, stream.channels), _blocks(container, stream, kind)),
     )
+
+
+def lag_s(container: Any, sound: Any) -> float:
+    """Return how many seconds after the pictures a sound begins, below 0 if before them; 0 without pictures."""
+    pictures = picture_stream(container)
+    if pictures is None or pictures.start_time is None or sound.start_time is None:
+        return 0.0
+    return float(sound.start_time * sound.time_base) - float(pictures.start_time * pictures.time_base)
+
+
+def picture_stream(container: Any) -> Any | None:
+    """Return the first stream of moving pictures, which a cover is not; None without one."""
+    attached = av.stream.Disposition.attached_pic
+    return next((stream for stream in container.streams.video if not stream.disposition & attached), None)
+
+
+def _silence(num_samples: int, num_channels: int) -> Iterator[NDArray[np.float32]]:
+    for done in range(0, num_samples, BLOCK_SAMPLES):
+        yield np.zeros((min(BLOCK_SAMPLES, num_samples - done), num_channels), np.float32)
 
 
 def _slack(kind: str, rate_hz: int) -> int:

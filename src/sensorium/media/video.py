@@ -7,7 +7,8 @@ the pictures that are kept ever turned to RGB; its sound is read by `sensorium.m
     which pictures    N, one from each of N equal segments (keyframes where a segment has one, unless `exact`), or
                       those on screen at a rate; each picture at most once, so a short clip gives fewer
     times             seconds from the first picture, by the container's own clock
-    span              where the `Media` has one, that part alone is read, and times count from its first picture
+    span              where the `Media` has one, that part alone is read, and times count from its first picture;
+                      its seconds count from the beginning of the clip, which is its sound's where that begins first
     display matrix    as a phone notes it, in quarter turns and mirrorings
     pixels that are not square    the picture is widened or narrowed, as its track says
     truncated, damaged            refused, never half a clip
@@ -71,6 +72,11 @@ class ClipFacts:
     num_frames: int
     duration_s: float
     sound_start_s: float | None
+
+    @property
+    def pictures_start_s(self) -> float:
+        """When the pictures begin on the clip's own clock, by which spans are cut: later than a sound before them."""
+        return max(-(self.sound_start_s or 0.0), 0.0)
 
 
 def read_video(
@@ -142,9 +148,13 @@ def _span(track: Track, span_s: tuple[float, float | None] | None) -> tuple[int,
     """Return the first picture of a span, the one after its last, and when the span ends."""
     if span_s is None:
         return 0, len(track.time_K), track.end_s
-    start_s, end_s = span_s[0], track.end_s if span_s[1] is None else min(span_s[1], track.end_s)
+    begins_s = _facts(track).pictures_start_s
+    start_s = max(span_s[0] - begins_s, 0.0)
+    end_s = track.end_s if span_s[1] is None else min(span_s[1] - begins_s, track.end_s)
     if start_s >= track.end_s:
-        raise MediaError(f"has no pictures from {start_s:g} s on: it lasts {track.end_s:.2f} s")
+        raise MediaError(f"has no pictures from {span_s[0]:g} s on: it lasts {begins_s + track.end_s:.2f} s")
+    if end_s <= 0:
+        raise MediaError(f"has no pictures before {begins_s:g} s")
     first, last = (int(n) for n in np.searchsorted(track.time_K, np.array((start_s, end_s)) - 5e-7))
     if first == last:  # between two pictures: the one that is on screen
         first, last = max(last - 1, 0), max(last, 1)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.errors import MediaError
-from sensorium.media.ffmpeg import DEMUXERS, reason, refuse
+from sensorium.media.ffmpeg import DEMUXERS, lag_s, picture_stream, reason, refuse
 from sensorium.media.policy import MediaPolicy
 
 _MOST_ASPECT = 4.0
@@ -42,7 +42,7 @@ class Track:
         time_K: (K,) seconds at which each picture appears, from the first one's on, ascending.
         is_key_K: (K,) bool, a picture that is decoded alone.
         end_s: when the last picture ends.
-        sound_start_s: when the sound begins on the same clock; None where there is none.
+        sound_start_s: when the sound begins on the same clock, below 0 if before the pictures; None without sound.
         pixel_aspect: width of a pixel by its height, as stored; 1 where none is stated, or one beyond 4 to 1.
     """
 
@@ -110,10 +110,8 @@ class Track:
             raise MediaError(f"{self.kind} cannot be decoded: {reason(error)}") from None
 
     def _stream(self, container: Any) -> Any:
-        for stream in container.streams.video:
-            if not stream.disposition & av.stream.Disposition.attached_pic:  # a cover is no moving picture
-                break
-        else:
+        stream = picture_stream(container)
+        if stream is None:
             raise MediaError(f"{self.kind} without a picture track")
         if stream.codec_context is None:
             raise MediaError(f"{self.kind} with a picture track of an unknown codec")
@@ -169,15 +167,8 @@ class Track:
                 f"lasts longer than the {self.policy.max_video_seconds:g} s that the policy allows",
                 advice="cut it, or raise max_video_seconds of the media policy",
             )
-        self.sound_start_s = self._sound_start_s(container, tick_s)
-
-    def _sound_start_s(self, container: Any, tick_s: float) -> float | None:
         sound = next((s for s in container.streams.audio if s.codec_context is not None), None)
-        if sound is None:
-            return None
-        if sound.start_time is None or self._pts_K is None:
-            return 0.0
-        return float(sound.start_time * sound.time_base) - float(self._pts_K[0]) * tick_s
+        self.sound_start_s = None if sound is None else lag_s(container, sound)
 
     def _sought(self, chosen_N: NDArray[np.int64]) -> Iterator[Any]:
         """Decode group by group of pictures, each from its keyframe to the last one wanted of it."""

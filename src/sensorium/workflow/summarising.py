@@ -90,14 +90,15 @@ def summarise(
     x_KF = described(seen)
     chosen = greedy(Objective.of(x_KF), num_segments)
     starts = segment_starts(x_KF, chosen)
-    edges_s = [float(seen.time_N[k]) for k in starts] + [facts.duration_s]
+    time_N = seen.time_N + facts.pictures_start_s
+    edges_s = [float(time_N[k]) for k in starts] + [facts.pictures_start_s + facts.duration_s]
     rows = [
         {**_media(predictor, clip, seen, k, span_s, has_sound=facts.sound_start_s is not None), **(given or {})}
         for k, span_s in zip(chosen, itertools.pairwise(edges_s), strict=True)
     ]
     answers = predictor.predict(rows)
     segments = [
-        Segment(edges_s[i], edges_s[i + 1], float(seen.time_N[k]), said.text, said.probability, seen.frame_NHW3[k])
+        Segment(edges_s[i], edges_s[i + 1], float(time_N[k]), said.text, said.probability, seen.frame_NHW3[k])
         for i, (k, said) in enumerate(zip(chosen, answers, strict=True))
     ]
     name = clip.path.name if clip.path is not None else str(clip)
