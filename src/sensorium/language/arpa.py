@@ -172,7 +172,7 @@ class _Reader:
             if len(fields) < 2:  # blanks in place of tabs
                 pieces = text_file.fields(fields[0])
                 fields = [pieces[0], " ".join(pieces[1 : length + 1]), *pieces[length + 1 :]]
-            elif len(fields) > 3 or fields[1].count(" ") != length - 1:  # blanks beside tabs, a tab at the end
+            elif len(fields) > 3 or not fields[-1] or fields[1].count(" ") != length - 1:  # blanks beside tabs
                 fields = [" ".join(part) for field in fields if (part := text_file.fields(field))] or fields
             try:
                 level.log10_p.append(float(fields[0]))
