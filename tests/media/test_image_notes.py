@@ -92,7 +92,7 @@ def test_a_progressive_jpeg_may_lack_whole_scans_and_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("highest", [1, 255, 1023])
+@pytest.mark.parametrize("highest", [1, 255, 1023, 4095])
 def test_deep_pictures_of_which_only_black_would_be_left_are_refused(kind, highest):
     values = np.linspace(0, highest, 48 * 64).reshape(48, 64).astype(np.uint16)
     file = io.BytesIO()

@@ -8,6 +8,7 @@ ends early is an error, never half a picture.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sensorium.core.errors import MediaError
 from sensorium.media.bytes import read_bytes
 from sensorium.media.content_type import IMAGES, OTHER_IMAGES, content_type, cure
+from sensorium.media.deep_pictures import DeepColours
 from sensorium.media.image_layout import Layout, walk
 from sensorium.media.pixels import noted_orientation, to_rgb
 from sensorium.media.png_rows import is_interlaced, share_present
@@ -63,19 +65,23 @@ def read_image(media: Media, policy: MediaPolicy, fit: int | None = None) -> NDA
 def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: int | None) -> NDArray[np.uint8]:
     image = None
     try:
-        with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+        with _opened(data, kind) as image:
             _check_size(image.size, policy)
+            colours = DeepColours(image, functools.partial(_opened, data, kind))
             if fit is not None:
                 image.draft(image.mode, (fit, fit))
             image.load()
             if kind == "PNG":
                 _check_rows(image, data)
-            return to_rgb(image, layout.orientation or noted_orientation(image.info))
+            colours.settle(image)
+            return to_rgb(image, layout.orientation or noted_orientation(image.info), layout.grey)
     except MediaError:
         raise
     except Image.DecompressionBombError:
         raise _too_large("hundreds of millions of pixels", policy) from None
     except UnidentifiedImageError:
+        if layout.samples:
+            raise MediaError(f"is a TIFF of {layout.samples}, which is not read", advice="save it as PNG") from None
         raise MediaError(f"{kind} header is cut short or damaged") from None
     except Exception as error:  # a decoder may raise anything on hostile bytes
         if "truncated" in str(error).lower():
@@ -83,6 +89,10 @@ def _decode(data: bytes, kind: str, layout: Layout, policy: MediaPolicy, fit: in
                 return _decode(data.rstrip(b"\xff") + _END, kind, layout, policy, fit)
             raise MediaError(f"{kind} {_where_it_ends(image)}") from None
         raise MediaError(f"{kind} cannot be decoded: {error}") from None
+
+
+def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=[kind.upper()])
 
 
 def is_whole_without_end(data: bytes, max_scans: int) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sensorium.core.errors import MediaError
+from sensorium.media.pixels import SIXTEEN_BITS, GreyScale
 from sensorium.media.tiff_directory import SUBDIRECTORIES, integers, orientation, read_directory
 
 MAX_BLOCKS = 65_536  # chunks, segments or sub-blocks of one file
@@ -35,6 +36,8 @@ class Layout:
         size: (width, height) where the walk met it; None leaves it to the decoder's header.
         tile_pixels: pixels that one tile of a TIFF makes the decoder hold.
         scan_pixels: pixels that the passes of a JPEG visit, all together.
+        grey: what grey samples of more than 8 bits mean.
+        samples: those of a TIFF in words, for a message; empty elsewhere.
         late_fault: a fault to report if the pixels decode all the same.
     """
 
@@ -42,6 +45,8 @@ class Layout:
     size: tuple[int, int] | None = None
     tile_pixels: int = 0
     scan_pixels: int = 0
+    grey: GreyScale = SIXTEEN_BITS
+    samples: str = ""
     late_fault: str | None = None
 
 
@@ -154,6 +159,7 @@ def _webp_size(name: bytes, body: bytes) -> tuple[int, int] | None:
 
 _PIXEL_TAGS = range(254, 351)  # from NewSubfileType to what JPEG and sample formats need
 _TILE_SIDES = (322, 323)
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
 _STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES = 273, 279, 324, 325
 
 
@@ -171,8 +177,18 @@ def _walk_tiff(data: bytes) -> Layout:
     _check_strips(values.get(_STRIPS, ()), values.get(_STRIP_SIZES, ()), len(data))
     _check_strips(values.get(_TILES, ()), values.get(_TILE_SIZES, ()), len(data))
     sides = [values[tag][0] for tag in _TILE_SIDES if values.get(tag)]
-    # Pillow turns a TIFF upright itself.
-    return Layout(orientation=1, tile_pixels=math.prod(sides) if sides else 0)
+    bits = values.get(_BITS) or (1,)
+    if values.get(_PLANES) == (2,) and len(bits) > 1 and max(bits) > 8:
+        raise MediaError(
+            f"is a TIFF of {max(bits)} bits a sample with each colour in a plane of its own, which is not read",
+            advice="save it as PNG, or with its samples side by side",
+        )
+    return Layout(
+        orientation=1,  # Pillow turns a TIFF upright itself
+        tile_pixels=math.prod(sides) if sides else 0,
+        grey=GreyScale(bits=12 if bits == (12,) else 16, is_inverted=values.get(_PHOTOMETRIC) == (0,)),
+        samples=f"{len(bits)} samples a pixel, {bits[0]} bits each" if len(bits) > 1 else f"{bits[0]}-bit samples",
+    )
 
 
 def _check_strips(starts: tuple[int, ...], sizes: tuple[int, ...], num_bytes: int) -> None:

@@ -4,11 +4,13 @@ Enters: a decoded Pillow image.  Leaves: uint8 (H, W, 3).
 
     transparency     laid over white; palette, grey and colour keys alike
     16-bit samples   the high byte, x >> 8, so that an 8-bit value widened by 257 comes back exactly
+    12-bit samples   of a TIFF that says so: x >> 4
     32-bit integers  as 16-bit; white is 65535, and a pixel beyond it is refused
     floats           white is 1.0, black 0.0; a pixel beyond them, or NaN, is refused
+    white is zero    (TIFF photometric interpretation 0) turned about, deep samples and floats too
     CMYK             255 - ink, times 255 - black (Pillow's own rule); ICC profiles are not applied
     1-bit, grey      0 and 255; three equal channels
-    16-bit, dark     refused if no pixel reaches 1024: 8, 9 or 10 bits were stored, and all would be black
+    16-bit, dark     refused if no pixel reaches 4096: 12 bits or fewer were stored, and all would be black
     orientation      EXIF 2.32 tag 0x0112, or XMP's tiff:Orientation, as the eight views of an array
 
 Conversion goes by strips of rows, so that the peak is the decoded image plus the result.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sensorium.core.errors import MediaError
+from sensorium.media.deep_pictures import check_grey
 from sensorium.media.tiff_directory import orientation as orientation_of
 
 STRIP_PIXELS = 1 << 20
@@ -43,7 +47,6 @@ _STORED_VIEW: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 _XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
-_LEAST_WHITE = 1024
 
 
 def noted_orientation(info: Mapping[Any, Any]) -> int:
@@ -61,47 +64,56 @@ def noted_orientation(info: Mapping[Any, Any]) -> int:
     return int(noted[1]) if noted else 1
 
 
-def to_rgb(image: Image.Image, orientation: int = 1) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True)
+class GreyScale:
+    """What deep grey samples mean.
+
+    Attributes:
+        bits: how many of a sample's bits are used: 12 where the file packs samples of 12 bits, else 16.
+        is_inverted: white is zero.
+    """
+
+    bits: int = 16
+    is_inverted: bool = False
+
+
+SIXTEEN_BITS = GreyScale()
+
+
+def to_rgb(image: Image.Image, orientation: int = 1, scale: GreyScale = SIXTEEN_BITS) -> NDArray[np.uint8]:
     """Convert a loaded image to upright RGB, uint8 (H, W, 3).
+
+    Args:
+        orientation: to be applied, 1..8.
+        scale: what grey samples of more than 8 bits mean.
 
     Raises:
         MediaError: integer or float pixels outside their declared range.
     """
-    _check_white(image)
+    if scale.bits == 16:
+        check_grey(image)
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
     if rows >= height and orientation == 1:
-        return np.array(_strip_to_rgb(image, image.info))
+        return np.array(_strip_to_rgb(image, image.info, scale))
     is_turned = orientation in (5, 6, 7, 8)
     upright = np.empty((width, height, 3) if is_turned else (height, width, 3), np.uint8)
     stored = _STORED_VIEW[orientation](upright) if orientation in _STORED_VIEW else upright
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = image if rows >= height else image.crop((0, top, width, bottom))
-        stored[top:bottom] = _strip_to_rgb(strip, image.info)
+        stored[top:bottom] = _strip_to_rgb(strip, image.info, scale)
     return upright
 
 
-def _strip_to_rgb(strip: Image.Image, info: dict[str | tuple[int, int], object]) -> NDArray[np.uint8]:
+def _strip_to_rgb(
+    strip: Image.Image, info: dict[str | tuple[int, int], object], scale: GreyScale
+) -> NDArray[np.uint8]:
     if strip.mode in ("I", "F") or strip.mode.startswith("I;16"):
-        return _deep_grey(strip, info.get("transparency"))
+        return _deep_grey(strip, info.get("transparency"), scale)
     if strip.has_transparency_data:
         return _over_white(np.asarray(strip.convert("RGBA")))
     return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
-
-
-def _check_white(image: Image.Image) -> None:
-    """Refuse deep integers of which 8 bits would leave nothing but black."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        rows = max(1, STRIP_PIXELS // image.width)
-        tops = range(0, image.height, rows)
-        strips = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in tops)
-        highest = max(int(np.asarray(strip).max()) for strip in strips)
-        if 0 < highest < _LEAST_WHITE:
-            raise MediaError(
-                f"has pixels up to {highest}, black where white is 65535; its white level is not in the file",
-                advice="scale it to integers between 0 and 65535, or save it with 8 bits",
-            )
 
 
 def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,14 +123,16 @@ def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((total + np.uint16(127)) // 255).astype(np.uint8)
 
 
-def _deep_grey(strip: Image.Image, colour_key: object) -> NDArray[np.uint8]:
+def _deep_grey(strip: Image.Image, colour_key: object, scale: GreyScale) -> NDArray[np.uint8]:
     values = np.asarray(strip)
     if strip.mode == "F":
         _check_range(values, 1.0, "floats between 0 and 1")
         grey = np.rint(values * 255).astype(np.uint8)
     else:
         _check_range(values, 65535, "integers between 0 and 65535")
-        grey = (values >> 8).astype(np.uint8)
+        grey = (values >> scale.bits - 8).astype(np.uint8)
+    if scale.is_inverted:
+        grey = ~grey
     if isinstance(colour_key, int):
         grey = np.where(values == colour_key, np.uint8(255), grey)
     return np.repeat(grey[..., None], 3, axis=2)
