@@ -75,7 +75,7 @@ class ClipFacts:
 
     @property
     def pictures_start_s(self) -> float:
-        """When the pictures begin on the clip's own clock, by which spans are cut; 0 unless a sound is before them."""
+        """When the pictures begin on the clip's own clock, by which spans are cut."""
         return max(-(self.sound_start_s or 0.0), 0.0)
 
 
