@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from sensorium.core.types import Conditioning
-from sensorium.core.vocabulary import BOS, EOS, Vocab
+from sensorium.core.vocabulary import BOS, EOS, SPECIAL_TOKENS, Vocab
 from sensorium.language.margin_solver import fit_margin
 from sensorium.language.nb_svm import NbSvm, fit_slope, log_count_ratio
 from sensorium.language.sparse_counts import SparseCounts
@@ -149,3 +151,25 @@ def test_it_keeps_the_contract(num_labels):
         fit=lambda model: (model.observe(*examples(num_labels)), model.estimate()),
         length=3,
     )
+
+
+def test_the_slope_does_not_depend_on_the_order_of_rows():
+    generator = torch.Generator().manual_seed(3)
+    vocab = Vocab((*SPECIAL_TOKENS, "yes", "no"))
+    word_BT = torch.randint(4, 14, (90, 4), generator=generator)
+    is_yes_B = (word_BT < 8).sum(1) + (torch.rand(90, generator=generator) < 0.3) > 1
+    token_BT = torch.stack([torch.full((90,), BOS), torch.where(is_yes_B, 4, 5), torch.full((90,), EOS)], 1)
+
+    def fitted(order_B: torch.Tensor) -> NbSvm:
+        scorer = NbSvm(NbSvm.Config(), vocab, 8)
+        cond = Conditioning.empty(90)
+        cond = dataclasses.replace(cond, evidence={"text": word_BT[order_B]})
+        scorer.observe(token_BT[order_B], torch.ones(90, 3, dtype=torch.bool), cond)
+        scorer.estimate()
+        return scorer
+
+    plain = fitted(torch.arange(90))
+    assert float(plain.slope_) != 1.0
+    for seed in range(3):
+        mixed = fitted(torch.randperm(90, generator=generator.manual_seed(seed)))
+        assert float(mixed.slope_) == pytest.approx(float(plain.slope_), rel=1e-4)

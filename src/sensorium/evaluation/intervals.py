@@ -131,7 +131,7 @@ def _macro(judge: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Seque
     """Return the values of R draws of a mean over labels, which are those that a draw holds."""
 
     def value(said: Sequence[str], right: Any, seed: int) -> Floats:
-        pairs = Counter(labelled(said, right))
+        pairs = dict(sorted(Counter(labelled(said, right)).items()))  # draws must not go by the rows' order
         number = {label: i for i, label in enumerate(sorted({label for pair in pairs for label in pair}))}
         said_U, meant_U = np.array([[number[one], number[other]] for one, other in pairs]).T
         found = []

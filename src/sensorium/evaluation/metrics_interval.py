@@ -38,7 +38,7 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Draw the rows with replacement again and again, and judge each draw.
+    """Draw the rows with replacement again and again, and judge each draw; the rows' order is of no account.
 
     Args:
         metric: a function of as many lists as there are columns.
@@ -57,10 +57,12 @@ def bootstrap_interval(
     if len(lengths) != 1 or lengths == {0}:
         raise DataError(f"columns of {sorted(lengths)} rows have no interval", advice="give equal, non-empty lists")
     num_rows = lengths.pop()
+    # By content, so that what is drawn does not depend on the rows' order.
+    drawn_from = list(zip(*sorted(zip(*columns, strict=True), key=repr), strict=True))
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(num_resamples):
         rows = generator.integers(num_rows, size=num_rows).tolist()
-        values.append(metric(*([column[row] for row in rows] for column in columns)))
+        values.append(metric(*([column[row] for row in rows] for column in drawn_from)))
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(metric(*columns), float(low), float(high))

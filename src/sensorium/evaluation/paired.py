@@ -54,7 +54,8 @@ def paired_bootstrap(
     """
     if len(first_N) != len(second_N) or not len(first_N):
         raise DataError(f"{len(first_N)} and {len(second_N)} rows cannot be paired")
-    gain_N = np.asarray(first_N, np.float64) - np.asarray(second_N, np.float64)
+    # Sorted, so that what is drawn does not depend on the rows' order.
+    gain_N = np.sort(np.asarray(first_N, np.float64) - np.asarray(second_N, np.float64))
     random, found = np.random.default_rng(seed), []
     at_once = max(1, _ROWS_AT_ONCE // len(gain_N))
     for start in range(0, num_resamples, at_once):

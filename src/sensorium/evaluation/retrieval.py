@@ -2,7 +2,8 @@
 
 Enters: a model that aligns inputs, and a corpus.  Leaves: metrics named `QUERY_to_FOUND_recall_at_1`, ... and
 `recall_at_1`, the mean over directions.  Distinct items search and are found, so a photo with five captions is one
-query with five right answers, and a caption of two photos is right for both.
+query with five right answers, and a caption of two photos is right for both.  Similarities that are equal to five
+decimals tie (see `metrics_ranking`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from sensorium.model.multimodal import MultimodalLM
 
 _QUERIES_AT_ONCE = 256
 SHOWN_HITS = 5
+_TIED = 1e5
+"""Similarities that are equal to so many parts of 1 tie: which is more is rounding, and changes with the batch."""
 Units = npt.NDArray[np.int64]
 
 
@@ -186,7 +189,7 @@ def _searched(
         is_right_QN = torch.zeros(len(some_Q), len(found_N), dtype=torch.bool)
         is_right_QN[np.searchsorted(some_Q, pair_2P[0][is_asked_P]), column_P[is_asked_P]] = True
         score_QN = query_KD[torch.from_numpy(np.searchsorted(query_K, some_Q))] @ found_ND.T
-        order_QN = order(score_QN, is_right_QN)
+        order_QN = order((score_QN * _TIED).round(), is_right_QN)
         for unit, score_N, order_N, is_right_N in zip(some_Q, score_QN, order_QN, is_right_QN, strict=True):
             rank_R = torch.nonzero(is_right_N[order_N])[:, 0] + 1
             first_right = int(order_N[int(rank_R[0]) - 1])

@@ -16,6 +16,8 @@ has not seen (the one-parameter form of Platt 1999).
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from pydantic import Field
 
@@ -49,7 +51,7 @@ class NbSvm(LabelScorer):
         bias: bool = True
         """Let margins have an intercept; the authors' own program has none."""
         folds: int = Field(5, ge=2, le=100)
-        """Every so many-th row is held out to fit the slope."""
+        """Every so many-th row, in an order by content, is held out to fit the slope."""
 
     config: Config
 
@@ -82,14 +84,28 @@ class NbSvm(LabelScorer):
         return ratio_F * (bayes + self.config.beta * w_F), intercept
 
     def _slope(self, examples: Examples) -> float:
-        """Fit the slope on every `folds`-th row, by a classifier of the others."""
-        is_held_N = np.arange(len(examples.class_N)) % self.config.folds == 0
+        """Fit the slope on every `folds`-th row, by a classifier of the others.
+
+        Rows are told by what they hold, so that a table in another order gives the same slope.
+        """
+        is_held_N = np.zeros(len(examples.class_N), bool)
+        is_held_N[_by_content(examples.counts, examples.class_N)[:: self.config.folds]] = True
         if is_held_N.sum() < _FEWEST_HELD_OUT:
             return 1.0
         kept_M, held_M = np.flatnonzero(~is_held_N), np.flatnonzero(is_held_N)
         counts, class_N = examples.counts, examples.class_N
         weight_FC, bias_C = self._margins(counts.rows(kept_M), class_N[kept_M], examples.num_classes)
         return fit_slope(counts.rows(held_M).times(weight_FC) + bias_C, class_N[held_M])
+
+
+def _by_content(counts: SparseCounts, class_N: Ints) -> Ints:
+    """Return the rows (N,) in an order like chance, which only what they hold decides."""
+    parts = np.split(np.stack([counts.column_E, counts.value_E.astype(np.int64)], 1), counts.offset_N1[1:-1])
+    digests = [
+        hashlib.blake2b(part.tobytes() + int(label).to_bytes(8, "little"), digest_size=16).digest()
+        for part, label in zip(parts, class_N, strict=True)
+    ]
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
 
 
 def log_count_ratio(counts: SparseCounts, is_in_N: np.ndarray, smoothing: float = 1.0) -> Floats:
