@@ -15,9 +15,11 @@ from sensorium.core.vocabulary import BOS, EOS, PAD, Vocab
 from sensorium.evaluation.runner import mean_nll
 from sensorium.language.ctc import CTC
 from sensorium.language.gate import Gate
+from sensorium.language.left_out import LeftOut
 from sensorium.language.mixture import Mixture
 from sensorium.language.ngram import Ngram
 from sensorium.language.product import Product
+from sensorium.model.through import Through
 
 VOCAB, SIZE = Vocab.of("abcd"), 8
 
@@ -104,3 +106,50 @@ def test_a_validation_leaves_out_what_cannot_be_written(batch_rows, caplog):
 def test_totals_leave_out_infinite_rows():
     total, num_tokens, num_left_out = possible_total(torch.tensor([1.0, torch.inf]), torch.tensor([3, 4]))
     assert (float(total), float(num_tokens), int(num_left_out)) == (1.0, 3.0, 1)
+
+
+@pytest.mark.parametrize("composition", [Product, Mixture])
+@pytest.mark.parametrize("impossible", [{3}, set(range(6))], ids=["one", "all"])
+def test_training_through_counts_leaves_out_a_row_that_is_ruled_out(composition, impossible, caplog):
+    """Both parts rule these rows out: the one that learns cannot say the token, and no more can the counts."""
+    vocab, num_rows = Vocab.of("abc"), 6
+    learner, counts = Says(vocab, learns=True), Says(vocab, learns=False)
+    through = Through(composition([learner, counts]), {1: LeftOut([counts, counts])}, torch.arange(num_rows) % 2)
+    token_BT = torch.tensor([[BOS, 5, EOS]] * num_rows)
+    token_BT[sorted(impossible), 1] = 4
+    mask_BT = torch.ones_like(token_BT, dtype=torch.bool)
+    with caplog.at_level(logging.WARNING):
+        found_BT = through.score(torch.arange(num_rows), token_BT, mask_BT, Conditioning.empty(num_rows))
+    assert found_BT.isfinite().all()
+    assert (found_BT[sorted(impossible)] == 0).all()
+    found_BT.sum().backward()
+    assert learner.logit_V.grad.isfinite().all()
+    assert bool((learner.logit_V.grad != 0).any()) == (len(impossible) < num_rows)
+    assert "ruled out" in caplog.text
+    assert through.num_left_out == len(impossible)
+
+
+class Says(torch.nn.Module):
+    """Says one of the tokens from 5 on, or the end, whatever stands before."""
+
+    def __init__(self, vocab: Vocab, *, learns: bool) -> None:
+        super().__init__()
+        self.vocab, self.fitted_by = vocab, "gradient" if learns else "counting"
+        self.logit_V = torch.nn.Parameter(torch.randn(len(vocab)), requires_grad=learns)
+
+    def start(self, cond):
+        return cond.memory.present_B
+
+    def extend(self, state, token_BT, mask_BT):
+        return self._log_p_V().expand(len(token_BT), -1), state
+
+    def score(self, token_BT, mask_BT, cond):
+        return torch.where(mask_BT & (token_BT != BOS), self._log_p_V()[token_BT], 0.0)
+
+    def unroll(self, token_BT, mask_BT, cond):
+        return self._log_p_V().expand(*token_BT.shape, -1)
+
+    def _log_p_V(self):
+        bias_V = torch.zeros(len(self.vocab))
+        bias_V[[PAD, BOS, 3, 4]] = -torch.inf
+        return (self.logit_V + bias_V).log_softmax(-1)

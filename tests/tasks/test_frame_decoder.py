@@ -125,3 +125,57 @@ def test_settings_that_are_read_are_taken(tmp_path: Path) -> None:
     unread = CONFIG.format(scorers='["ctc", "transformer"]', settings="[decoding.ctc]\nwidth = 7")
     with pytest.raises(ConfigError, match="'ctc' is not read: this model is searched token by token"):
         config_from_text(unread, tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["alpha = 0.3", "beta = 2.0"])
+def test_weights_of_counts_want_a_scorer_that_counts(setting: str, tmp_path: Path) -> None:
+    settings = f"[decoding.ctc]\n{setting}"
+    config_from_text(CONFIG.format(scorers='["ctc", "ngram"]', settings=settings), tmp_path)
+    with pytest.raises(ConfigError, match=f"'{setting[:4].strip()}.*' is not read: no scorer that counts"):
+        config_from_text(CONFIG.format(scorers='["ctc"]', settings=settings), tmp_path)
+    config_from_text(CONFIG.format(scorers='["ctc"]', settings="[decoding.ctc]\nwidth = 3"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hf", "published"])
+def test_borrowed_tokenizers_read_as_they_decode(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "language")
+    from published_writers import END, TEXTS, save_tokenizer
+
+    save_tokenizer(tmp_path, END)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    tokenizer = build(name, {"source": str(tmp_path)}).fit(TEXTS)
+    for width in (1, 10):
+        decoder = FrameDecoder(tokenizer, CTCDecoding(width=width), [])
+        for text in TEXTS[:3]:
+            ids = tokenizer.encode(text)
+            found = decoder(frames(ids, len(tokenizer.vocab)), 0.02)
+            assert found.text == text
+            assert [word.text for word in found.words] == text.split()
+
+
+@pytest.mark.parametrize("width", [1, 10])
+def test_frames_that_can_only_say_the_unknown_word_say_nothing(width: int) -> None:
+    tokenizer = build("character").fit(["ab"])
+    log_y_FV = np.full((3, len(tokenizer.vocab)), -np.inf, np.float32)
+    log_y_FV[:, UNK] = 0
+    assert FrameDecoder(tokenizer, CTCDecoding(width=width), [])(log_y_FV, 0.02).no_speech
+
+
+@pytest.mark.parametrize("width", [1, 10])
+def test_no_frame_that_rules_out_a_class_stops_a_transcription(width: int) -> None:
+    tokenizer, random = build("character").fit(["ab ab"]), np.random.default_rng(0)
+    decoder, num_classes = FrameDecoder(tokenizer, CTCDecoding(width=width), []), len(tokenizer.vocab)
+    for trial in range(150):
+        logit_FV = 3 * random.normal(size=(random.integers(1, 5), num_classes))
+        logit_FV[random.random(logit_FV.shape) < (0.2, 0.5, 0.8)[trial % 3]] = -np.inf
+        if trial % 2:
+            logit_FV[:, PAD] = -np.inf
+        logit_FV[:, UNK] = 0  # some class is possible everywhere
+        y_FV = np.exp(logit_FV)
+        with np.errstate(divide="ignore"):
+            log_y_FV = np.log(y_FV / y_FV.sum(1, keepdims=True)).astype(np.float32)
+        found = decoder(log_y_FV, 0.02)
+        assert " ".join(word.text for word in found.words) == " ".join(found.text.split())

@@ -83,4 +83,4 @@ class LeftOut(nn.Module):
             if answer is None:
                 answer = found.new_zeros(len(token_BT), *found.shape[1:])
             answer[row_N] = found
-        return token_BT.new_zeros(token_BT.shape, dtype=torch.float32) if answer is None else answer
+        return ask(self.by_fold[0], token_BT, mask_BT, plain) if answer is None else answer

@@ -37,6 +37,7 @@ from sensorium.tasks.transcription import NOTHING, Transcription, mean_confidenc
 
 DELIMITER = " "
 _READ_BY_FRAMES = ("ctc", "allow_unknown")
+_OF_COUNTS = ("alpha", "beta")
 SILENT = 1e-3
 """A sound whose prepared frames all stay below this is silence (see `LogMelPreparer`)."""
 
@@ -101,7 +102,8 @@ def require_obeyed(decoding: DecodingConfig, scorers: Collection[type], source: 
     """Check that a transcribing model of these scorers obeys its settings.
 
     Raises:
-        ConfigError: a setting that the search over frames does not read, or one that it alone does.
+        ConfigError: a setting that the search over frames does not read, or one that it alone does; one that weighs
+            counting scorers where there are none.
     """
     default = DecodingConfig()
     changed = [name for name in DecodingConfig.model_fields if getattr(decoding, name) != getattr(default, name)]
@@ -114,6 +116,11 @@ def require_obeyed(decoding: DecodingConfig, scorers: Collection[type], source: 
     if unread:
         what = f"'{unread[0]}' is not read: this model is searched {searched}"
         raise ConfigError(what, where=source.where(f"decoding.{unread[0]}"), advice=advice)
+    of_counts = [name for name in _OF_COUNTS if getattr(decoding.ctc, name) != getattr(default.ctc, name)]
+    if of_counts and len(scorers) == 1:
+        what = f"'{of_counts[0]}' is not read: no scorer that counts texts stands beside ctc"
+        advice = "leave it out, or add 'ngram' to language.scorers"
+        raise ConfigError(what, where=source.where(f"decoding.ctc.{of_counts[0]}"), advice=advice)
 
 
 class FrameDecoder:
@@ -148,8 +155,9 @@ class FrameDecoder:
 
     def __call__(self, log_y_FV: NDArray[np.float32], seconds_per_frame: float) -> Transcription:
         """Return the best text of frames (F, V), with its words' times."""
+        # As `CTC.emissions` has it: a class of probability 0 could part what is searched from what is aligned.
+        log_y_FV = np.maximum(log_y_FV, LEAST)
         if not self.allow_unknown:
-            log_y_FV = log_y_FV.copy()
             log_y_FV[:, UNK] = LEAST
         tokens = greedy(log_y_FV) if self.is_greedy else self._search(log_y_FV)
         text = self.tokenizer.decode(tokens).strip()
