@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -150,9 +150,9 @@ class TieCollector:
         self._texts.append(hashlib.sha256("\0".join(texts).encode()).digest() if is_known else b"")
         self.num_rows += 1
 
-    def ties(self, policy: MediaPolicy | None = None) -> Ties:
-        """Number all contents, and return what ties the rows."""
-        found = contents(list(self._number_of), policy)
+    def ties(self, policy: MediaPolicy | None = None, advance: Callable[[int, int], None] | None = None) -> Ties:
+        """Number all contents, and return what ties the rows; `advance` is told how much is read."""
+        found = contents(list(self._number_of), policy, advance)
         num_contents, num_places = (len(np.unique(number_M)) for number_M in found)
         known_M = found.place_M if num_contents < _DIFFERENT_FILES * num_places else found.content_M
         links = {
@@ -177,7 +177,12 @@ class TieCollector:
 
 
 def ties_of_table(
-    table: Table, row_N: Ints, inputs: Mapping[str, InputSpec], folder: Path, policy: MediaPolicy | None = None
+    table: Table,
+    row_N: Ints,
+    inputs: Mapping[str, InputSpec],
+    folder: Path,
+    policy: MediaPolicy | None = None,
+    advance: Callable[[int, int], None] | None = None,
 ) -> Ties:
     """Return what ties the named rows of a table, numbered 0 to N - 1 as they are named.
 
@@ -192,16 +197,18 @@ def ties_of_table(
     for number in row_N.tolist():
         cells = table.row(number)
         collector.add({name: _items(spec, cells[spec.column], folder) for name, spec in inputs.items()})
-    return collector.ties(policy)
+    return collector.ties(policy, advance)
 
 
-def ties_of_corpus(corpus: Corpus, policy: MediaPolicy | None = None) -> Ties:
+def ties_of_corpus(
+    corpus: Corpus, policy: MediaPolicy | None = None, advance: Callable[[int, int], None] | None = None
+) -> Ties:
     """Return what ties the rows of a corpus, numbered as it numbers them."""
     collector = TieCollector()
     for i in range(corpus.num_rows):
         inputs = corpus.sample(i).inputs
         collector.add({name: found if isinstance(found, tuple) else (found,) for name, found in inputs.items()})
-    return collector.ties(policy)
+    return collector.ties(policy, advance)
 
 
 def _items(spec: InputSpec, cell: str, folder: Path) -> Sequence[Item]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from sensorium.data.groups import normal_text
 
 Ints = npt.NDArray[np.int64]
+Advance = Callable[[int, int], None]
 
 SHINGLE_WORDS = 4
 CONTAINED = 0.8
@@ -47,16 +48,16 @@ class Known(NamedTuple):
     near_H: Ints
 
 
-def known_texts(held: Sequence[str], learned: Sequence[str]) -> Known:
+def known_texts(held: Sequence[str], learned: Sequence[str], advance: Advance | None = None) -> Known:
     """Find each held text among the learned ones."""
     first: dict[str, int] = {}
     for place, text in enumerate(learned):
         first.setdefault(normal_text(text), place)
     exact_H = np.array([first.get(normal_text(text), -1) for text in held], np.int64)
-    return Known(exact_H, np.where(exact_H < 0, near_texts(held, learned), -1))
+    return Known(exact_H, np.where(exact_H < 0, near_texts(held, learned, advance), -1))
 
 
-def near_texts(held: Sequence[str], learned: Sequence[str]) -> Ints:
+def near_texts(held: Sequence[str], learned: Sequence[str], advance: Advance | None = None) -> Ints:
     """Return the learned text that shares the largest part of the shorter one's shingles, (H,); -1 under 80 %."""
     number_of: dict[str, int] = {}
     learned_E, learned_text_E = _shingles(learned, number_of)
@@ -82,6 +83,8 @@ def near_texts(held: Sequence[str], learned: Sequence[str]) -> Ints:
         best_Q = np.lexsort((-learned_Q, share_Q))  # the best comes last, and is written last
         best_Q = best_Q[share_Q[best_Q] >= CONTAINED]
         found_H[held_Q[best_Q]] = learned_Q[best_Q]
+        if advance is not None:
+            advance(min(start + _CHUNK, len(held)), len(held))
     return found_H
 
 

@@ -63,17 +63,28 @@ def scores(score_BK: Tensor, feature_BKF: Tensor, weight_F: Sequence[float]) -> 
 
 
 def tune(
-    score_BK: Tensor, feature_BKF: Tensor, worth: Callable[[list[int]], float], grid: Sequence[float] = GRID
+    score_BK: Tensor,
+    feature_BKF: Tensor,
+    worth: Callable[[list[int]], float],
+    grid: Sequence[float] = GRID,
+    *,
+    advance: Callable[[int, int], None] | None = None,
 ) -> list[float]:
     """Return the weights under which the chosen texts are worth most, by coordinate search from 0.
 
     Args:
         worth: says how good it is to choose text number k_b for each row b; higher is better.
+        advance: told how many of at most how many choices were tried.
     """
     weight_F = [0.0] * feature_BKF.shape[2]
     known: dict[tuple[int, ...], float] = {}
+    num_tried, most = 0, 1 + _ROUNDS * len(weight_F) * len(grid)
 
     def value(trial_F: Sequence[float]) -> float:
+        nonlocal num_tried
+        num_tried += 1
+        if advance is not None:
+            advance(num_tried, most)
         chosen = tuple(scores(score_BK, feature_BKF, trial_F).argmax(1).tolist())
         if chosen not in known:
             known[chosen] = worth(list(chosen))

@@ -6,7 +6,7 @@ the whole text's map.  A new method costs its own file and one line in `METHODS`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,15 +87,26 @@ class _TokenProbability:
         return log_p_T[..., self.token].exp()
 
 
-def place_map(variants: Variants, method: str) -> PlaceMap:
-    """Make one map of one input.
+def num_steps(num_tokens: int) -> int:
+    """Return how many steps one map takes: making it, and judging the whole of it and each token's."""
+    return num_tokens + 2
+
+
+def place_map(variants: Variants, method: str, tell: Callable[[], None] = lambda: None) -> PlaceMap:
+    """Make one map of one input; `tell` is called after each of its `num_steps`.
 
     Raises:
         ConfigError: no such method.
         UsageError: the method has nothing to say of this model's parts; the message says why.
     """
     map_T: Tensor = registry.load(METHODS, ENTRY_POINTS, method)(variants)
-    token_checks = tuple(check_map(variants, map_P, value=_TokenProbability(t)) for t, map_P in enumerate(map_T))
+    tell()
+    token_checks = []
+    for t, map_P in enumerate(map_T):
+        token_checks.append(check_map(variants, map_P, value=_TokenProbability(t)))
+        tell()
+    check = check_map(variants, map_T.sum(0))
+    tell()
     return PlaceMap(
         variants.name,
         method,
@@ -106,6 +117,6 @@ def place_map(variants: Variants, method: str) -> PlaceMap:
         variants.tile,
         variants.labels,
         variants.step_s,
-        check_map(variants, map_T.sum(0)),
-        token_checks,
+        check,
+        tuple(token_checks),
     )

@@ -6,13 +6,13 @@ Enters: a model, a batch of one row and its text.  Leaves: one `RowExplanation`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sensorium.core.errors import UsageError
 from sensorium.core.types import Batch
-from sensorium.explain.maps import PlaceMap, place_map
+from sensorium.explain.maps import PlaceMap, num_steps, place_map
 from sensorium.explain.scorers import Explanation, explain
 from sensorium.explain.shapley import Contributions, contributions
 from sensorium.explain.variants import Variants
@@ -52,6 +52,20 @@ class RowExplanation:
         }
 
 
+@dataclass(slots=True)
+class _Steps:
+    """Count steps, and tell of them."""
+
+    advance: Callable[[int, int], None] | None
+    total: int
+    done: int = 0
+
+    def tell(self) -> None:
+        self.done += 1
+        if self.advance is not None:
+            self.advance(self.done, self.total)
+
+
 def explain_row(
     model: MultimodalLM,
     batch: Batch,
@@ -61,6 +75,7 @@ def explain_row(
     methods: Sequence[str],
     value: str = "log_p",
     blind: Sequence[str] = (),
+    advance: Callable[[int, int], None] | None = None,
 ) -> RowExplanation:
     """Explain the text of one row, whose tokens are `ids` (without BOS).
 
@@ -68,18 +83,19 @@ def explain_row(
         methods: of maps, names in `METHODS`; each is tried on every input that the row has.
         value: what the inputs share out, a name in `VALUES`.
         blind: the inputs that are typed, shown alone for comparison.
+        advance: told how many steps of how many the maps have taken.
 
     Raises:
         ConfigError: an unknown method or value.
         ModelError: see `contributions`.
     """
     maps, left_out = [], {}
-    for name, media in batch.inputs.items():
-        if int(media.row_B[0]) < 0:
-            continue
+    present = [name for name, media in batch.inputs.items() if int(media.row_B[0]) >= 0]
+    steps = _Steps(advance, len(present) * len(methods) * num_steps(len(ids)))
+    for name in present:
         for method in methods:
             try:
-                maps.append(place_map(Variants(model, batch, ids, name), method))
+                maps.append(place_map(Variants(model, batch, ids, name), method, steps.tell))
             except UsageError as error:
                 if type(error) is not UsageError:
                     raise

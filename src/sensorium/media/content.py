@@ -55,15 +55,24 @@ class Contents(NamedTuple):
     place_M: Ints
 
 
-def contents(media: Sequence[Media], policy: MediaPolicy | None = None) -> Contents:
+def contents(
+    media: Sequence[Media], policy: MediaPolicy | None = None, advance: Callable[[int, int], None] | None = None
+) -> Contents:
     """Number media by content and by place.
+
+    Args:
+        advance: told how much of how much is read: places, samples, and what has to be read whole.
 
     A medium that cannot be opened is known by its address: whoever decodes it says why it cannot.
     """
     policy, archives = policy or MediaPolicy(), dict[Hashable, dict[str, archive.Member]]()
-    found = [_place(replace(one, span_s=None), policy, archives) for one in media]
+    tell = advance or _nobody
+    found = []
+    for one in media:
+        found.append(_place(replace(one, span_s=None), policy, archives))
+        tell(len(found), 3 * len(media))
     keys: list[Hashable] = [place.size if isinstance(place, _Place) else place for place in found]
-    for look in (_sample, _digest):
+    for number, look in enumerate((_sample, _digest), start=1):
         known: dict[Hashable, Hashable] = {}
         crowded = _crowded(keys, found)
         for i, place in enumerate(found):
@@ -71,8 +80,13 @@ def contents(media: Sequence[Media], policy: MediaPolicy | None = None) -> Conte
                 if place[:2] not in known:
                     known[place[:2]] = _looked_at(place, policy, look)
                 keys[i] = (keys[i], known[place[:2]])
+            tell(number * len(media) + i + 1, 3 * len(media))
     places: list[Hashable] = [place[:3] if isinstance(place, _Place) else place for place in found]
     return Contents(_numbered(keys), _numbered(places))
+
+
+def _nobody(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def _numbered(keys: Sequence[Hashable]) -> Ints:

@@ -5,15 +5,18 @@ Enters: `Status`.  Leaves: text on stderr; stdout is left to answers.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from sensorium.training.progress import Progress, Stage, Status, Work
+from sensorium.training.progress import Item, Progress, Stage, Status, Work
 
 
 def console_progress() -> Progress:
@@ -21,9 +24,57 @@ def console_progress() -> Progress:
     return TerminalBar() if sys.stderr.isatty() else PlainLines()
 
 
+_SHOWN_BY: ContextVar[Progress | None] = ContextVar("shown_by", default=None)
+
+
+@contextlib.contextmanager
+def shown_by(progress: Progress | None) -> Iterator[None]:
+    """Let `progress` show every stage begun inside, so that a job need not hand it to all that it calls."""
+    token = _SHOWN_BY.set(progress or _SHOWN_BY.get())
+    try:
+        yield
+    finally:
+        _SHOWN_BY.reset(token)
+
+
 def stage(progress: Progress | None, title: str, unit: str = "rows") -> Stage:
-    """Return what shows a piece of work that is not training; None = as `console_progress`."""
-    return Stage(console_progress() if progress is None else progress, title, unit)
+    """Return what shows a piece of work that is not training; None = as the job around it (`shown_by`) is shown,
+    else as `console_progress`."""
+    return Stage(progress or _SHOWN_BY.get() or console_progress(), title, unit)
+
+
+def staged(items: Iterable[Item], total: int, title: str, unit: str = "rows") -> Iterator[Item]:
+    """Go through items as a stage of its own, which begins with the first."""
+    with stage(None, title, unit) as told:
+        yield from told.over(items, total)
+
+
+class Stages:
+    """One stage after the other, by the name of what is worked on: 'preparing photo'.
+
+    Args:
+        doing: what is done with each.
+        unit: of what is counted.
+    """
+
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing, self._unit = doing, unit
+        self._name: str | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Tell how much of how much is done of one of them."""
+        if name != self._name:
+            self._stack.close()
+            self._name = name
+            self._stage = self._stack.enter_context(stage(None, f"{self._doing} {name}", self._unit))
+        self._stage(done, total)
 
 
 class PlainLines:

@@ -16,6 +16,7 @@ from sensorium.data.groups import TEXTS, Grouping, Ties, ties_of_table
 from sensorium.data.splits import Parting, part_groups
 from sensorium.data.table import Table
 from sensorium.model.saving import build_preparers
+from sensorium.training.console import stage
 from sensorium.workflow.config import PretrainingConfig
 
 Rows = npt.NDArray[np.int64]
@@ -26,7 +27,8 @@ def ties(config: PretrainingConfig, table: Table, row_N: Rows) -> Ties:
     preparers = build_preparers(config.model, config.media)
     inputs = {name: choice.spec(preparers[name]) for name, choice in config.model.read_inputs.items()}
     folder = table.folder if config.data.folder is None else Path(config.resolve(config.data.folder))
-    return ties_of_table(table, row_N, inputs, folder, config.media)
+    with stage(None, "looking for media that rows share", "steps") as advance:
+        return ties_of_table(table, row_N, inputs, folder, config.media, advance)
 
 
 def divide(

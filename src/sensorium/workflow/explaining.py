@@ -39,6 +39,7 @@ from sensorium.explain.tables import curve_rows, input_rows, map_rows, token_row
 from sensorium.explain.values import load_value
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Prediction
+from sensorium.training.console import stage
 from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.run_folder import write_json
 
@@ -64,7 +65,17 @@ def explain_answer(
     ids = answer.token_ids or answer_ids(whole.model, answer.text)
     blind = typed_inputs(whole.model)
     batch = whole.batch([row])
-    found = explain_row(whole.model, batch, answer.text, ids, methods=methods, value=value, blind=blind)
+    with stage(None, "mapping what the answer rests on", "steps") as advance:
+        found = explain_row(
+            whole.model,
+            batch,
+            answer.text,
+            ids,
+            methods=methods,
+            value=value,
+            blind=blind,
+            advance=advance,
+        )
     return replace(found, scorers=replace(found.scorers, cut=whole.cut_in(row)))
 
 

@@ -6,6 +6,7 @@ each way took.  Both a run and its baselines go through here.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from sensorium.evaluation.runner import mean_nll
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.training.checkpoint import require_same_data
 from sensorium.training.config import TrainingConfig
-from sensorium.training.console import stage
+from sensorium.training.console import shown_by, stage, staged
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress, Stage
 from sensorium.workflow.config import PretrainingConfig, RunConfig
@@ -74,7 +75,8 @@ def fit_model(
     """
     if resume:
         require_same_data(run, data or {})
-    seconds = count(config, model, train, frozenset(model.config.inputs))
+    with shown_by(progress):
+        seconds = count(config, model, train, frozenset(model.config.inputs))
     report = None
     if model.learns:
         started = time.perf_counter()
@@ -98,8 +100,12 @@ def count(config: RunConfig, model: MultimodalLM, train: Corpus, inputs: frozens
     seconds = {}
     started = time.perf_counter()
     if model.parts:
-        model.fit_counts(train.targets(), batches(train, config.evaluation.batch_rows))
-    model.fit_encoders(lambda: batches(train, config.training.batch_rows), inputs)
+        rows = config.evaluation.batch_rows
+        counted = staged(batches(train, rows), -(-train.num_rows // rows), "counting", "batches")
+        model.fit_counts(staged(train.targets(), train.num_rows, "counting words"), counted)
+    rows = config.training.batch_rows
+    once = functools.partial(staged, total=-(-train.num_rows // rows), title="counting media", unit="batches")
+    model.fit_encoders(lambda: once(batches(train, rows)), inputs)
     seconds["counting"] = time.perf_counter() - started
     started = time.perf_counter()
     if begin_with_learned(model, train, cache_folder(config), inputs):

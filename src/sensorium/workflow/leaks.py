@@ -25,9 +25,11 @@ from sensorium.core.types import Item, Items, Media
 from sensorium.data.corpus import Corpus
 from sensorium.data.fingerprints import MOST, all_bits
 from sensorium.data.near_duplicates import Known, known_bits, known_texts
+from sensorium.evaluation.answered import Advance
 from sensorium.evaluation.unseen_labels import KnownLabels, alike_note
 from sensorium.media.content import contents
 from sensorium.media.policy import MediaPolicy
+from sensorium.training.console import stage
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.prepare import Prepared, Say, quiet
 
@@ -73,10 +75,11 @@ def leaks(corpora: Mapping[str, Corpus], modalities: Mapping[str, str], policy: 
     found = []
     for part, corpus in corpora.items():
         if part != "train":
-            found.append(_text_leak(part, corpus, train))
-            found += [
-                _media_leak(part, name, corpus, train, modality, policy) for name, modality in modalities.items()
-            ]
+            with stage(None, f"{part}: comparing texts with those of training", "texts") as advance:
+                found.append(_text_leak(part, corpus, train, advance))
+            for name, modality in modalities.items():
+                with stage(None, f"{part}: comparing {name} with that of training", "steps") as advance:
+                    found.append(_media_leak(part, name, corpus, train, modality, policy, advance))
     return [sentence for sentence in found if sentence]
 
 
@@ -98,24 +101,32 @@ def _targets(corpus: Corpus) -> Iterator[str]:
     return map(corpus.target_text, range(corpus.num_rows))
 
 
-def _text_leak(part: str, corpus: Corpus, train: Corpus) -> str:
+def _text_leak(part: str, corpus: Corpus, train: Corpus, advance: Advance) -> str:
     held, held_things, num_held = _texts(corpus)
     learned, learned_things, num_learned = _texts(train)
-    known = known_texts(held, learned)
+    known = known_texts(held, learned, advance)
     counts = _Counts.of(known, held_things, corpus.num_rows, known.near_H)
     looked = _looked_at(len(held), num_held, len(learned), num_learned)
     return counts.sentence(part, "texts", (corpus, train), (held_things, learned_things), held, looked)
 
 
-def _media_leak(part: str, name: str, corpus: Corpus, train: Corpus, modality: str, policy: MediaPolicy) -> str:
+def _media_leak(
+    part: str,
+    name: str,
+    corpus: Corpus,
+    train: Corpus,
+    modality: str,
+    policy: MediaPolicy,
+    advance: Advance,
+) -> str:
     held, held_things = _media(corpus, name)
     learned, learned_things = _media(train, name)
-    number_M = contents([*held, *learned], policy).content_M
+    number_M = contents([*held, *learned], policy, advance).content_M
     place_of = {number: place for place, number in reversed(list(enumerate(number_M[len(held) :].tolist())))}
     exact_H = np.array([place_of.get(number, -1) for number in number_M[: len(held)].tolist()], np.int64)
     near_H, looked = np.full(len(held), -1), ""
     if modality in MOST:
-        held_HB, learned_LB = _bits(held, modality, policy), _bits(learned, modality, policy)
+        held_HB, learned_LB = _bits(held, modality, policy, advance), _bits(learned, modality, policy, advance)
         near_H[: len(held_HB)] = known_bits(held_HB, learned_LB, MOST[modality])
         near_H[exact_H >= 0] = -1
         looked = _looked_at(len(held_HB), len(held), len(learned_LB), len(learned))
@@ -211,13 +222,14 @@ def _items(value: Item | Items) -> Items:
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
-def _bits(media: Sequence[Media], modality: str, policy: MediaPolicy) -> npt.NDArray[np.uint8]:
+def _bits(media: Sequence[Media], modality: str, policy: MediaPolicy, advance: Advance) -> npt.NDArray[np.uint8]:
     """Return the fingerprints of the first media, as many as the budget allows."""
     found, started = [all_bits([], modality, policy)], time.monotonic()
-    for medium in media[:MOST_MEDIA]:
+    for number, medium in enumerate(media[:MOST_MEDIA], start=1):
         if time.monotonic() - started > MOST_SECONDS:
             break
         found.append(all_bits([medium], modality, policy))
+        advance(number, min(len(media), MOST_MEDIA))
     return np.concatenate(found)
 
 

@@ -23,6 +23,7 @@ from sensorium.language.left_out import LeftOut
 from sensorium.media.policy import MediaPolicy
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.through import Through
+from sensorium.training.console import stage
 from sensorium.workflow.dividing import describe, way_of
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def folds(corpus: Corpus, num_folds: int, policy: MediaPolicy | None = None) -> 
             f"{corpus.num_rows} training rows that cannot be parted into folds",
             advice='add rows, or set language.train = "alone"',
         )
-    groupings = list(ties_of_corpus(corpus, policy).groupings())
+    with stage(None, "looking for media that rows share", "steps") as advance:
+        groupings = list(ties_of_corpus(corpus, policy, advance).groupings())
     fold_N, grouping = fold_groups(groupings, num_folds)
     if grouping is not groupings[0]:
         hanging, way = describe(groupings[0]), way_of(grouping)

@@ -34,6 +34,7 @@ from sensorium.model.taking import load_preparer
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by, load_task
 from sensorium.tasks.task import ChecksRows, Task, distinct
+from sensorium.training.console import Stages, staged
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
 from sensorium.workflow.dividing import divide
@@ -202,7 +203,8 @@ def fit_preparer(name: str, readers: Sequence[tuple[PretrainingConfig, Part]]) -
     preparer, section = build_preparers(first.model, first.media)[name], first.model.inputs[name].section
     if section.taken_from is not None:
         return load_preparer(preparer, section, f"inputs.{name}")
-    items = chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers)
+    read = chain.from_iterable(input_items(config, part, name, preparer) for config, part in readers)
+    items = staged(read, sum(len(part.row_N) for _, part in readers), f"reading {name} for its vocabulary")
     try:
         return preparer.fit(items)
     except DataError as error:
@@ -272,17 +274,19 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     read = config.model.read_inputs
     inputs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
     column = target.column
-    corpus = Corpus.build(
-        part.table,
-        part.row_N,
-        inputs,
-        None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens),
-        folder=media_root(config, part.table),
-        cache=cache_folder(config),
-        workers=config.training.workers,
-        quarantine=quarantine,
-        beside=part.beside,
-    )
+    with Stages("preparing", "media") as progress:
+        corpus = Corpus.build(
+            part.table,
+            part.row_N,
+            inputs,
+            None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens),
+            folder=media_root(config, part.table),
+            cache=cache_folder(config),
+            workers=config.training.workers,
+            quarantine=quarantine,
+            beside=part.beside,
+            progress=progress,
+        )
     if config.model.unread:
         corpus = corpus.with_absent({name: model.preparers[name] for name in config.model.unread})
     if isinstance(task, ChecksRows):

@@ -21,6 +21,7 @@ from sensorium.data.omissions import counts_by_part
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.pretrainer import Pretrainer
 from sensorium.model.saving import num_parameters, save_pretrained
+from sensorium.training.console import Stages, shown_by
 from sensorium.training.loop import FitReport, fit
 from sensorium.training.progress import Progress
 from sensorium.training.seeding import preserved_random_state, seed_everything
@@ -120,7 +121,10 @@ def pretrain(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
+    with (
+        shown_by(progress),
+        opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run,
+    ):
         quarantine = Quarantine(config.data.max_bad_fraction, run / BAD_ROWS)
         parts = open_parts(config, quarantine)
         model, corpora = prepare_pretraining(config, quarantine, say=say, parts=parts)
@@ -197,17 +201,19 @@ def prepare_pretraining(
 
 def _corpus(config: PretrainingConfig, model: Pretrainer, part: Part, quarantine: Quarantine) -> Corpus:
     inputs = {name: choice.spec(model.preparers[name]) for name, choice in config.model.inputs.items()}
-    corpus = Corpus.build(
-        part.table,
-        part.row_N,
-        inputs,
-        None,
-        folder=media_root(config, part.table),
-        cache=cache_folder(config),
-        workers=config.training.workers,
-        quarantine=quarantine,
-        beside=part.beside,
-    )
+    with Stages("preparing", "media") as told:
+        corpus = Corpus.build(
+            part.table,
+            part.row_N,
+            inputs,
+            None,
+            folder=media_root(config, part.table),
+            cache=cache_folder(config),
+            workers=config.training.workers,
+            quarantine=quarantine,
+            beside=part.beside,
+            progress=told,
+        )
     require_rows(part, corpus)
     return corpus
 

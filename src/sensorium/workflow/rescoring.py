@@ -20,6 +20,7 @@ from sensorium.evaluation.registry import is_lower_better, load_metric
 from sensorium.evaluation.runner import requests_of
 from sensorium.model.multimodal import MultimodalLM
 from sensorium.tasks.task import Task, rescorers
+from sensorium.training.console import stage, staged
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def tuned(
     comparable, judge = comparable_by(model.tokenizer), load_metric(metric, vectors)
     score, known, texts = [], [], []
     with torch.inference_mode():
-        for start in range(0, len(groups), _BATCH_ROWS):
+        starts = range(0, len(groups), _BATCH_ROWS)
+        for start in staged(starts, len(starts), "writing texts to choose among", "batches"):
             batch = corpus.batch(np.array([group[0] for group in groups[start : start + _BATCH_ROWS]]))
             cond = model.condition(batch)
             found = build(decoding)(model.scorer, cond)
@@ -71,7 +73,9 @@ def tuned(
     def worth(chosen: list[int]) -> float:
         return sign * float(judge([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
 
-    weights = tune(torch.cat(score), torch.cat(known), worth)
+    feature_BKF = torch.cat(known)
+    with stage(None, "weighing what chooses texts", "trials") as told:
+        weights = tune(torch.cat(score), feature_BKF, worth, advance=told)
     first = worth([0] * len(texts))
     named = dict(zip([*rescore.by, LENGTH], weights, strict=True))
     log.info("rescoring by %s: tuned for %s on %d rows, from %.4g", named, metric, len(texts), sign * first)

@@ -24,6 +24,7 @@ from sensorium.data.omissions import Omissions, cut_items
 from sensorium.data.table import Table
 from sensorium.evaluation.retrieval import embed_units
 from sensorium.tasks.meanings import list_meanings
+from sensorium.training.console import Stages
 from sensorium.workflow.predictor import Predictor
 
 _ITEMS_AT_ONCE = 256
@@ -73,7 +74,8 @@ class Gallery:
         model = predictor.model
         spec = InputSpec(column, model.preparers[find], model.config.inputs[find].lists)
         root = predictor.media_root(table)
-        corpus = Corpus.build(table, range(len(table)), {find: spec}, None, root, store="memory")
+        with Stages("preparing", "media") as told:
+            corpus = Corpus.build(table, range(len(table)), {find: spec}, None, root, store="memory", progress=told)
         unit_N = corpus.group_N(find)
         unit_K, first_K = np.unique(unit_N, return_index=True)
         unit_K, first_K = unit_K[unit_K >= 0], first_K[unit_K >= 0]

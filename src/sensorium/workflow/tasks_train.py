@@ -14,6 +14,7 @@ from typing import Any
 
 from sensorium.decoding.config import DecodingConfig
 from sensorium.model.saving_tasks import save_tasks
+from sensorium.training.console import shown_by
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import measure_baselines
 from sensorium.workflow.card import write_card
@@ -101,7 +102,10 @@ def train_tasks(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
+    with (
+        shown_by(progress),
+        opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run,
+    ):
         prepared = prepare_tasks(config, run, say=say)
         for name, task in prepared.tasks.items():
             require_ready(config.tasks[name], task)

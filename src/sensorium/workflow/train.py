@@ -20,6 +20,7 @@ from sensorium.evaluation.intervals import intervals, row_scores
 from sensorium.evaluation.paired import Difference
 from sensorium.evaluation.runner import Evaluation
 from sensorium.model.saving import save_model
+from sensorium.training.console import shown_by
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, differences, measure_baselines
 from sensorium.workflow.card import write_card
@@ -122,7 +123,10 @@ def train(
         UsageError, ConfigError: an --out that is taken; a resumed run whose config differs.
         DataError, ModelError, DiskError, OutOfMemoryError, LockedError: as their names say.
     """
-    with opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run:
+    with (
+        shown_by(progress),
+        opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run,
+    ):
         prepared, vectors = ready(config, run, say=say)
         prepared = with_leaks(config, prepared, say)
         fitted = fit_model(
