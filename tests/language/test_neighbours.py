@@ -1,5 +1,6 @@
 """The memory of the nearest rows' texts: its formula by brute force, its fitting, and what it remembers."""
 
+import itertools
 import math
 
 import pytest
@@ -108,7 +109,7 @@ def test_it_is_its_formula(words, seed, options):
 def test_many_rows_are_counted_in_pieces(monkeypatch):
     model, (token_BT, mask_BT, cond) = filled(), batch(seed=8)
     whole = model.score(token_BT, mask_BT, cond)
-    monkeypatch.setattr(module, "_PAIRS", 1)
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
     assert torch.equal(model.score(token_BT, mask_BT, cond), whole)
 
 
@@ -231,3 +232,33 @@ def test_recall_tells_the_texts_of_the_nearest_rows_and_their_weights():
         assert weight_BK[b].tolist() == pytest.approx(expected, abs=1e-5)
     assert isinstance(model, RecallingScorer)
     assert not model.recall(Conditioning.empty(2, WIDTH))[1].any()
+
+
+@pytest.mark.parametrize("most_numbers", [1, 30, 1 << 62])
+def test_counts_are_those_of_all_pairs(monkeypatch, most_numbers):
+    monkeypatch.setattr(module, "_MOST_NUMBERS", most_numbers)
+    model, (token_BT, _, _) = filled(order=4), batch()
+    place_BK = torch.tensor([[0, 4], [1, 1], [2, 3], [3, 0], [4, 2]])
+    found = model._counts(token_BT, place_BK)
+    for b, t, k in itertools.product(range(5), range(token_BT.shape[1] - 1), range(2)):
+        text, asked = [PAD] * 3 + ROWS[place_BK[b, k]], [PAD] * 3 + token_BT[b].tolist()
+        at = t + 4  # of the word that is asked for
+        for n in range(4):
+            before = asked[at - n : at]
+            places = [s for s in range(4, len(text)) if text[s - n : s] == before]
+            assert found.given_BTKO[b, t, k, n] == len(places)
+            assert found.both_BTKO[b, t, k, n] == sum(text[s] == asked[at] for s in places)
+
+
+def test_what_judging_holds_at_once_grows_with_the_length_of_texts_not_its_square(largest_tensor):
+    numbers = []
+    for length in (50, 400):
+        text = [BOS, *(4 + (7 * i * i) % 4 for i in range(length - 2)), EOS]
+        model, rows = filled(), batch([text] * 4)
+        model.remember(*rows)
+        model.settle()
+        with largest_tensor:
+            model.score(*rows)
+        numbers.append(largest_tensor.numbers)
+        largest_tensor.numbers = 0
+    assert numbers[1] <= 9 * numbers[0]

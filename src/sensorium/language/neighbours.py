@@ -36,7 +36,8 @@ from sensorium.core.vocabulary import PAD, Vocab
 from sensorium.language.ngram import Ngram
 from sensorium.language.vector_search import nearest
 
-_PAIRS = 1 << 22  # (token, neighbour's token) pairs compared at a time
+_AT_ONCE = 1 << 20  # tokens of neighbours that are counted at a time
+_MOST_NUMBERS = 1 << 62
 _TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _STRENGTHS = tuple(4.0**n for n in range(-2, 9))
 _PASSES = 3
@@ -267,7 +268,8 @@ class Neighbours(nn.Module):
 
     def _counts(self, token_BT: Tensor, place_BK: Tensor) -> _Counts:
         """Count, neighbour by neighbour, what each text but its BOS has to be judged by."""
-        rows = max(1, _PAIRS // max(1, token_BT.shape[1] * place_BK.shape[1] * self.token_.shape[1]))
+        longest = max(1, token_BT.shape[1], self.token_.shape[1])
+        rows = max(1, _AT_ONCE // (longest * max(1, place_BK.shape[1])))
         pieces = [
             self._counts_of(token_BT[first : first + rows], place_BK[first : first + rows])
             for first in range(0, max(1, len(token_BT)), rows)
@@ -276,17 +278,18 @@ class Neighbours(nn.Module):
         return _Counts(given_BTKO, both_BTKO)
 
     def _counts_of(self, token_BT: Tensor, place_BK: Tensor) -> tuple[Tensor, Tensor]:
-        text_BKS = self.token_[place_BK].long()
-        word_B1KS = text_BKS[:, None, :, 1:]
-        is_word_BTKS = (word_B1KS == token_BT[:, 1:, None, None]) & (word_B1KS != PAD)
-        fits_BTKS = (word_B1KS != PAD).expand_as(is_word_BTKS)
+        text_BKS, asked_BT = self.token_[place_BK].long(), token_BT[:, 1:]
+        word_BKS = text_BKS[:, :, 1:]
+        is_word_BKS = word_BKS != PAD
+        # What stands before a word has a number, equal where the words are, so that counting needs no pairs.
+        numbers, end = _Numbers(torch.zeros_like(word_BKS), torch.zeros_like(asked_BT)), len(self.vocab)
         given, both = [], []
         for before in range(self.config.order):
             if before:
-                context_BT = F.pad(token_BT, (before, 0), value=PAD)[:, 1:][:, : token_BT.shape[1] - 1]
-                fits_BTKS = fits_BTKS & (_shifted(text_BKS, before)[:, None] == context_BT[:, :, None, None])
-            given.append(fits_BTKS.sum(3))
-            both.append((fits_BTKS & is_word_BTKS).sum(3))
+                context_BT = F.pad(token_BT, (before, 0), value=PAD)[:, 1:][:, : asked_BT.shape[1]]
+                numbers = numbers.joined(_shifted(text_BKS, before), context_BT, end)
+            given.append(numbers.occurrences(is_word_BKS))
+            both.append(numbers.joined(word_BKS, asked_BT, end).occurrences(is_word_BKS))
         return torch.stack(given, 3), torch.stack(both, 3)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
@@ -316,6 +319,32 @@ def _updated(p: Tensor, given: Tensor, both: Tensor, strengths: Sequence[float])
     for n, strength in enumerate(strengths):
         p = (both[..., n] + strength * p) / (given[..., n] + strength)
     return p
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Numbers below `end` of what stands at each place of neighbours' texts and of those asked for, equal where
+    it is the same: (B, K, S) and (B, T)."""
+
+    known_BKS: Tensor
+    asked_BT: Tensor
+    end: int = 1
+
+    def joined(self, known_BKS: Tensor, asked_BT: Tensor, end: int) -> _Numbers:
+        """Number the pairs of these and of tokens below `end`."""
+        pairs_BKS, pairs_BT = self.known_BKS * end + known_BKS, self.asked_BT * end + asked_BT
+        if self.end * end < _MOST_NUMBERS:
+            return _Numbers(pairs_BKS, pairs_BT, self.end * end)
+        found, number_P = torch.unique(torch.cat([pairs_BKS.flatten(), pairs_BT.flatten()]), return_inverse=True)
+        known_P, asked_P = number_P.split([pairs_BKS.numel(), pairs_BT.numel()])
+        return _Numbers(known_P.view_as(pairs_BKS), asked_P.view_as(pairs_BT), len(found))
+
+    def occurrences(self, is_word_BKS: Tensor) -> Tensor:
+        """Count how often each neighbour's text has what is asked for, (B, T, K); in time K (S + T) log S."""
+        sorted_BKS = torch.where(is_word_BKS, self.known_BKS, self.end).sort(2).values
+        asked_BKT = self.asked_BT[:, None].expand(-1, sorted_BKS.shape[1], -1).contiguous()
+        after_BKT = torch.searchsorted(sorted_BKS, asked_BKT, right=True)
+        return (after_BKT - torch.searchsorted(sorted_BKS, asked_BKT)).transpose(1, 2)
 
 
 def _shifted(text_BKS: Tensor, before: int) -> Tensor:
