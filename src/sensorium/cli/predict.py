@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from sensorium.cli.output import json_text, pairs, print_json, say, say_left_out
 from sensorium.core.errors import DataError, SensoriumError, UsageError
 
 if TYPE_CHECKING:
+    from sensorium.data.omissions import CutTally
     from sensorium.data.table import Table
     from sensorium.tasks.task import Prediction
     from sensorium.workflow.predictor import Predictor
@@ -40,21 +41,21 @@ def predict(
         raise UsageError("give either --input NAME=VALUE ... or --table TABLE")
     if only and table is None:
         raise UsageError("--only is of the columns of a --table", advice="give those inputs alone by --input")
-    from sensorium.data.omissions import omitted
+    from sensorium.data.omissions import CutTally, omitted
     from sensorium.data.table import Table
     from sensorium.workflow.predictor import Predictor
 
     predictor = Predictor.load(run, task)
     if table is not None:
         rows = predictor.read_from(Table.open(table, Path()), only)
-        told = _Told()
+        told = _Told(CutTally())
         answers = told.over(_answer_table(predictor, rows, explain))
         if as_json:
             whole = {"task": predictor.task.name, "rows": len(rows)}
-            _stream_json(whole, answers, lambda: omitted(told.cuts, rows.num_unreadable).facts())
+            _stream_json(whole, answers, lambda: told.left_out.omissions(rows.num_unreadable).facts())
         else:
             _stream_lines(answers)
-        say_left_out(omitted(told.cuts, rows.num_unreadable))
+        say_left_out(told.left_out.omissions(rows.num_unreadable))
         _require_answers(table, told)
         return
     facts, prediction = _answers(predictor, [pairs(inputs or [])], explain)[0]
@@ -74,10 +75,10 @@ def predict(
 class _Told:
     """What is kept of answers that are printed as they come: how many, what was cut, what went wrong first."""
 
+    left_out: CutTally
     num_rows: int = 0
     num_errors: int = 0
     first_error: str = ""
-    cuts: list[Any] = field(default_factory=list)
 
     def over(self, answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Go through answers once."""
@@ -86,7 +87,7 @@ class _Told:
             if "error" in answer:
                 self.num_errors += 1
                 self.first_error = self.first_error or answer["error"]
-            self.cuts.append(answer.get("cut", ()))
+            self.left_out.add(answer.get("cut", ()))
             yield answer
 
 

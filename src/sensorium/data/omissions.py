@@ -96,9 +96,27 @@ def omitted(cut: Iterable[Collection[str]], num_unreadable: int = 0) -> Omission
         cut: for each row, the inputs that were cut.
         num_unreadable: rows of the same table that could not be read.
     """
-    cut = list(cut)
-    counts = Counter(cut_items(name) for names in cut for name in names)
-    return Omissions(len(cut), counts).plus(UNREADABLE, num_unreadable, more_rows=num_unreadable)
+    tally = CutTally()
+    for names in cut:
+        tally.add(names)
+    return tally.omissions(num_unreadable)
+
+
+@dataclass
+class CutTally:
+    """Count what answers say of their rows as they come, so that a table may be as long as it is."""
+
+    num_rows: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, names: Collection[str]) -> None:
+        """Count a row some of whose inputs were cut."""
+        self.num_rows += 1
+        self.counts.update(map(cut_items, names))
+
+    def omissions(self, num_unreadable: int = 0) -> Omissions:
+        """Return what was counted, and rows of the same table that could not be read."""
+        return Omissions(self.num_rows, self.counts).plus(UNREADABLE, num_unreadable, more_rows=num_unreadable)
 
 
 def counts_by_part(parts: Mapping[str, Omissions]) -> dict[str, int]:
