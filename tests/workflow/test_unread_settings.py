@@ -20,6 +20,7 @@ OTHER = {
     "rescore": "{ by = [] }", "allow_unknown": "true",
 }  # fmt: skip
 """Each setting of `[decoding]`, as it is not by default."""
+TWO = 'scorers = ["transformer", "ngram"]'
 ALSO = {
     "beam_width": 'search = "beam"', "length_penalty": 'search = "beam"', "n_best": 'search = "beam"',
     "early_stopping": 'search = "beam"', "rescore": 'search = "beam"\nn_best = 2', "temperature": 'search = "sample"',
@@ -81,6 +82,11 @@ def test_frames_are_for_transcripts() -> None:
         ("evaluation", "baselines = false\nbaseline_budget = 0.5", "evaluation.baseline_budget"),
         ("evaluation", 'baselines = false\nbaseline_inputs = ["q"]', "evaluation.baseline_inputs"),
         ("data", 'validation = "v.csv"\nvalidation_fraction = 0.4', "data.validation_fraction"),
+        ("language", f"{TWO}\nfolds = 9", "language.folds"),
+        ("language", 'scorers = ["ngram"]\nmix = "product"', "language.mix"),
+        ("language", 'scorers = ["ngram"]\nweights = [0.5]', "language.weights"),
+        ("language", f'{TWO}\nmix = "gate"\nweights = [0.5, 0.5]', "language.weights"),
+        ("training", "refit_counts = true", "training.refit_counts"),
     ],
 )
 def test_a_setting_that_another_switches_off_is_refused(section: str, text: str, key: str) -> None:
@@ -91,6 +97,13 @@ def test_a_setting_that_another_switches_off_is_refused(section: str, text: str,
 def test_what_the_switch_is_on_for_is_read() -> None:
     assert read(training='average = "ema"\naverage_decay = 0.5').training.average_decay == 0.5
     assert read(evaluation="baseline_budget = 0.5").evaluation.baseline_budget == 0.5
+
+
+def test_what_is_composed_is_read() -> None:
+    through = read(language=f'{TWO}\ntrain = "through"\nfolds = 9').model.language
+    assert (through.folds, through.train) == (9, "through")
+    assert read(language=f'{TWO}\nmix = "product"\nweights = [1.0, 0.5]').model.language.weights == (1.0, 0.5)
+    assert read(language=TWO, training="refit_counts = true").training.refit_counts
 
 
 def test_several_tasks_share_settings() -> None:

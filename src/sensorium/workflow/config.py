@@ -227,7 +227,7 @@ def parse(
     require_names(model, decoding, judged.baseline_inputs, has_vectors=has_vectors, source=source)
     _require_obeyed(model, decoding, source)
     if not _is_of_a_run(Path(source.name)):
-        require_read(model.target, sections, source, has_one_task=is_only_task)
+        require_read(model, sections, source, has_one_task=is_only_task)
     run = sections.pop("run")
     return RunConfig(
         name=run.name or as_folder_name(name),  # type: ignore[attr-defined]

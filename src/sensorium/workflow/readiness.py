@@ -18,9 +18,17 @@ from sensorium.workflow.unread_settings import changed, unsearched
 
 
 def ready(
-    config: RunConfig, run: Path | None = None, *, say: Say = quiet, quarantine: Quarantine | None = None
+    config: RunConfig,
+    run: Path | None = None,
+    *,
+    say: Say = quiet,
+    quarantine: Quarantine | None = None,
+    resumes: bool = False,
 ) -> tuple[Prepared, WordVectors | None]:
     """Prepare a run up to its first step, and refuse what would end it later.
+
+    Args:
+        resumes: the run was begun before, perhaps when less was refused: what nothing reads is said alone.
 
     Raises:
         ConfigError: settings of a search, where none is made; as `prepare` and `require_ready`.
@@ -30,7 +38,9 @@ def ready(
     prepared = prepare(config, run, say=say, quarantine=quarantine)
     if prepared.answers is not None:  # which the number of different answers has decided
         for unread in map(unsearched, changed(config.decoding)):
-            raise ConfigError(f"'{unread.key}' is not read: {unread.why}", where=unread.key, advice=unread.advice)
+            if not resumes:
+                raise unread.refusal(unread.key)
+            say(f"warning: {unread}")
     require_ready(config, prepared)
     return prepared, vectors
 

@@ -127,7 +127,7 @@ def train(
         shown_by(progress),
         opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run,
     ):
-        prepared, vectors = ready(config, run, say=say)
+        prepared, vectors = ready(config, run, say=say, resumes=resume)
         prepared = with_leaks(config, prepared, say)
         fitted = fit_model(
             config,

@@ -6,11 +6,13 @@ what would read it.  A setting that has its default is never refused, so that wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sensorium.core.config import Section, Source
 from sensorium.core.errors import ConfigError
+from sensorium.model.config import ModelConfig
+from sensorium.model.config_language import LanguageSection
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import Finds, NeedsNoSearch
 from sensorium.training.config import TrainingConfig
@@ -24,14 +26,21 @@ class Unread:
     why: str
     advice: str
 
+    def __str__(self) -> str:
+        return f"'{self.key}' is not read: {self.why}"
+
+    def refusal(self, where: str) -> ConfigError:
+        """Return the error that refuses it."""
+        return ConfigError(str(self), where=where, advice=self.advice)
+
 
 def require_read(
-    target: Section | None, sections: dict[str, Section], source: Source, *, has_one_task: bool = True
+    model: ModelConfig | None, sections: dict[str, Section], source: Source, *, has_one_task: bool = True
 ) -> None:
     """Refuse what nothing would read.
 
     Args:
-        target: the `[target]` section, with `task` and `closed`; None = a run that writes nothing.
+        model: with the `[target]` and `[language]` sections; None = a run that writes nothing.
         sections: the others, by name.
         source: where they were read.
         has_one_task: whether the sections are one task's alone; else what another task may read is let be.
@@ -43,12 +52,14 @@ def require_read(
     found += _of_data(sections["data"])
     if has_one_task:
         found += _of_one_task(sections["training"])
-    if has_one_task and target is not None:
-        found += _of_decoding(target, sections["decoding"])
+    if has_one_task and model is not None:
+        found += _of_decoding(model.target, sections["decoding"])
+    if model is not None and model.scorers:
+        kinds = {choice.scorer.fitted_by for choice in model.scorers.values()}
+        found += _of_language(model.language, len(model.scorers))
+        found += _of_counts(sections["training"], kinds)
     for unread in found:
-        raise ConfigError(
-            f"'{unread.key}' is not read: {unread.why}", where=source.where(unread.key), advice=unread.advice
-        )
+        raise unread.refusal(source.where(unread.key))
 
 
 def changed(section: Section) -> list[str]:
@@ -106,6 +117,26 @@ def _of_decoding(target: Section, decoding: Section) -> Iterator[Unread]:
             yield Unread(
                 "decoding.ctc", f"task '{name}' is not spelled by frames", f"{advice}; transcribe reads it"
             )
+
+
+def _of_language(language: Section, num_scorers: int) -> Iterator[Unread]:
+    assert isinstance(language, LanguageSection)
+    named = changed(language)
+    if "folds" in named and language.train != "through":
+        advice = 'set language.train = "through", or leave it out'
+        yield Unread("language.folds", "rows are folded where a network learns through counts", advice)
+    if num_scorers == 1:
+        for name in sorted({"mix", "weights"} & set(named)):
+            yield Unread(f"language.{name}", "there is one scorer", "add a scorer, or leave it out")
+    elif language.mix == "gate" and language.weights is not None:
+        advice = 'set language.mix = "linear", or leave it out'
+        yield Unread("language.weights", "a gate sets the shares before every token", advice)
+
+
+def _of_counts(training: Section, kinds: Collection[str]) -> Iterator[Unread]:
+    if "refit_counts" in changed(training) and "counting" not in kinds:
+        advice = "add a scorer that counts, or leave it out"
+        yield Unread("training.refit_counts", "no scorer counts", advice)
 
 
 def unsearched(key: str) -> Unread:
