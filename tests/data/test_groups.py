@@ -114,7 +114,7 @@ def test_what_ties_too_many_rows_is_passed_over_for_the_next_best():
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(2, 6))
 def test_folds_are_whole_groups_of_like_size(sizes, num_folds):
     groups = grouping(sizes)
-    fold_N, taken = fold_groups([groups, grouping([1] * sum(sizes), ())], num_folds)
+    fold_N, taken = fold_groups([groups, grouping([1] * sum(sizes), ())], keys(sum(sizes)), num_folds)
     if max(sizes) > 0.75 * sum(sizes):
         assert taken.by == ()
         return
@@ -138,3 +138,16 @@ def test_another_order_of_rows_divides_them_alike(seed):
         return {name for name, is_held in zip(order, is_held_N, strict=True) if is_held}
 
     assert held(names) == held(list(np.random.default_rng(seed).permutation(names)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_order_of_rows_is_dealt_to_the_same_folds(seed):
+    names = [f"row {i}" for i in range(60)]
+    photo_of = {name: photo(i % 17) for i, name in enumerate(names)}
+
+    def dealt(order):
+        ties = collected([{"photo": [photo_of[name]]} for name in order])
+        fold_N, _ = fold_groups(ties.groupings(), order, 4)
+        return dict(zip(order, fold_N.tolist(), strict=True))
+
+    assert dealt(names) == dealt(list(np.random.default_rng(seed).permutation(names)))

@@ -286,6 +286,42 @@ def test_the_command_prints_a_table_or_an_object(shapes_folder, tmp_path, capsys
         assert f"\n{name} " in table
 
 
+TWO_TEXTS = """
+[data]
+train = "train.csv"
+test = "test.csv"
+cache = ""
+[inputs.one]
+modality = "text"
+encoder = "bag_of_words"
+[inputs.other]
+modality = "text"
+encoder = "bag_of_words"
+[target]
+column = "label"
+task = "classify"
+[training]
+max_steps = 2
+"""
+
+
+def test_what_is_amiss_with_the_judged_rows_is_said(tmp_path, capsys):
+    rows = [f"one{i} of these words,other{i} of those words,{'yes' if i % 2 else 'no'}" for i in range(30)]
+    for name, some in {"train": rows, "test": [*rows[:10], "new,newer,YES"]}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(["one,other,label", *some, ""]), encoding="utf-8")
+    (tmp_path / "c.toml").write_text(TWO_TEXTS, encoding="utf-8")
+    for name in ("made", "known"):
+        found = compare(load_config(tmp_path / "c.toml"), ["concat"], num_seeds=2, jobs=0, out=tmp_path / "out")
+        known, unseen = found.facts()["notes"]
+        assert known.startswith("test: of 11 rows "), name
+        assert "have the very texts of training rows" in known
+        assert "1 of 11 rows have a label that training never had" in unseen
+    command_line.print_comparison(found)
+    out = capsys.readouterr().out
+    assert f"warning: {known}" in out
+    assert f"warning: {unseen}" in out
+
+
 @pytest.mark.slow
 def test_each_measurement_has_its_own_process(shapes_folder, tmp_path):
     command = [

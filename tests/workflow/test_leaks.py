@@ -95,3 +95,21 @@ def test_media_are_compared_by_content_and_by_what_they_show(tmp_path):
     (sentence,) = leaks(prepare(config).corpora, {"photo": "image"}, config.media)
     assert "of 4 rows 1 have the very 'photo' and 1 have nearly the 'photo' of training rows" in sentence
     assert "test.csv:2 and train.csv:2" in sentence
+
+
+def test_search_that_was_cut_short_says_so_even_where_it_found_nothing(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    for i in range(12):
+        picture = Image.fromarray(random.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        picture.resize((90, 90)).save(tmp_path / f"{i}.png")
+    for name, rows in {"train": range(8), "test": range(8, 12)}.items():
+        lines = [f"{i}.png,{i % 2}" for i in rows]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["photo,label", *lines]), encoding="utf-8")
+    (tmp_path / "c.toml").write_text(PHOTO, encoding="utf-8")
+    config = load_config(tmp_path / "c.toml")
+    corpora = prepare(config).corpora
+    assert leaks(corpora, {"photo": "image"}, config.media) == []
+    monkeypatch.setattr("sensorium.workflow.leaks.MOST_MEDIA", 3)
+    (sentence,) = leaks(corpora, {"photo": "image"}, config.media)
+    assert sentence.startswith("validation: no rows with nearly the 'photo' of training rows were found; looked at")
+    assert "looked at 3 of 4 of them, and at 3 of 8 of training" in sentence

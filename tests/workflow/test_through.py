@@ -85,6 +85,20 @@ def test_rows_that_share_a_photo_share_a_fold_and_the_deal_is_even(shapes):
     assert sizes.max() - sizes.min() <= 8
 
 
+def test_rows_in_another_order_are_dealt_to_the_same_folds(tmp_path):
+    rows = [f"some {i % 40} words,{i % 3}" for i in range(60)]
+    section = '[inputs.text]\nmodality="text"\nencoder="bag_of_words"\n[target]\ncolumn="label"\ntask="classify"\n'
+
+    def dealt(name, ordered):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *ordered, ""]), encoding="utf-8")
+        data = f'[data]\ntrain="{name}.csv"\nvalidation="{name}.csv"\ncache=""\n'
+        (tmp_path / f"{name}.toml").write_text(data + section, encoding="utf-8")
+        fold_N = folds(prepare(load_config(tmp_path / f"{name}.toml")).train, 4)
+        return sorted(zip(ordered, fold_N.tolist(), strict=True))
+
+    assert dealt("one", rows) == dealt("other", np.random.default_rng(0).permutation(rows).tolist())
+
+
 def test_what_cannot_be_trained_through_is_refused(shapes):
     with pytest.raises(ConfigError, match="a scorer that counts"):
         config(shapes, 'language.scorers=["transformer"]')

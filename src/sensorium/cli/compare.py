@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sensorium.cli.output import number, print_json, print_table, say
+from sensorium.cli.output import number, print_json, print_notes, print_table, say
 
 if TYPE_CHECKING:
     from sensorium.workflow.compare import Comparison
@@ -78,6 +78,7 @@ def print_comparison(found: Comparison) -> None:
     print_table(header, rows)
     if told := clauses_by_part(found.left_out):
         print("left out, cut or absent: " + ", ".join(told))
+    print_notes(found.notes)
     for name, why in facts["failures"].items():
         print(f"{name} could not be measured: {why}")
     print(f"\n{facts['verdict']}\n\nresults: {facts['folder']}")

@@ -30,8 +30,8 @@ MOST = {"image": 14, "audio": 50}
 """In how many bits copies differ at most, by modality.
 
 Measured: of 875 photos of Flickr8k the two most alike differ in 22 bits, and 99 % of their copies (JPEG of quality
-30, half and 1.7 times the size) in 9 at most; of 1,500 spoken digits the two most alike differ in 72, and 99 % of
-copies (a third as loud, Vorbis, another rate) in 40 at most, 95 % of those as MP3 in 51.
+30, half and 1.7 times the size) in 9 at most, all of them in 14; of 1,500 spoken digits the two most alike differ
+in 72, and 99 % of copies (a third as loud, Vorbis, another rate) in 40 at most, 95 % of those as MP3 in 51.
 """
 _PLACES = 8  # across and down
 _FLAT = 2.0  # of 255: a picture with less contrast than that is a plain colour

@@ -91,12 +91,8 @@ def part_groups(groupings: Iterable[Grouping], keys: Sequence[str], fraction: fl
         keys: a text a row by which chance knows it; a group is known by the least of its rows'.
     """
     passed_over: list[Grouping] = []
-    _, rank_N = np.unique(np.array(keys, object), return_inverse=True)
     for grouping in groupings:
-        least_N = np.full(len(keys), len(keys))
-        np.minimum.at(least_N, grouping.group_N, rank_N)
-        by_rank = dict(zip(rank_N.tolist(), keys, strict=True))
-        place_N = np.array([_place(seed, by_rank[rank]) for rank in least_N[grouping.group_N].tolist()])
+        place_N = np.array([_place(seed, key) for key in _least(keys, grouping)])
         is_held_N, by_chance = _held(grouping.group_N, place_N, fraction)
         last = Parting(is_held_N, grouping, by_chance, tuple(passed_over))
         share, asked = _smaller(float(is_held_N.mean()), fraction)
@@ -106,8 +102,12 @@ def part_groups(groupings: Iterable[Grouping], keys: Sequence[str], fraction: fl
     return last
 
 
-def fold_groups(groupings: Iterable[Grouping], num_folds: int) -> tuple[Rows, Grouping]:
-    """Deal rows to folds of like size, (N,), in whole groups: the same every time.
+def fold_groups(groupings: Iterable[Grouping], keys: Sequence[str], num_folds: int) -> tuple[Rows, Grouping]:
+    """Deal rows to folds of like size, (N,), in whole groups: the same every time, and in any order of rows.
+
+    Args:
+        groupings: the strictest first.
+        keys: a text a row by which chance knows it; a group is known by the least of its rows'.
 
     The strictest grouping is taken of which no group has more than three quarters of the rows, else the last; of
     fewer groups than folds there are as many folds as groups.
@@ -116,15 +116,24 @@ def fold_groups(groupings: Iterable[Grouping], num_folds: int) -> tuple[Rows, Gr
         size_G = grouping.size_G
         if len(size_G) > 1 and size_G.max() <= _LARGEST_GROUP * size_G.sum():
             break
-    _, group_N = np.unique(grouping.group_N, return_inverse=True)
-    order_G = np.random.default_rng(0).permutation(len(size_G))
-    order_G = order_G[np.argsort(-size_G[order_G], kind="stable")]
+    _, first_G, group_N = np.unique(grouping.group_N, return_index=True, return_inverse=True)
+    place_G = np.array([_place(0, key) for key in _least(keys, grouping)])[first_G]
+    order_G = np.lexsort([place_G, -size_G])
     fold_G = np.zeros(len(size_G), np.int64)
     size_K = np.zeros(min(num_folds, len(size_G)), np.int64)
     for group in order_G.tolist():  # the largest first, each to the smallest fold
         fold_G[group] = size_K.argmin()
         size_K[fold_G[group]] += size_G[group]
     return fold_G[group_N], grouping
+
+
+def _least(keys: Sequence[str], grouping: Grouping) -> list[str]:
+    """Return the least key of each row's group, by row."""
+    least: dict[int, str] = {}
+    group_N = grouping.group_N.tolist()
+    for group, key in zip(group_N, keys, strict=True):
+        least[group] = min(key, least.get(group, key))
+    return [least[group] for group in group_N]
 
 
 def _smaller(share: float, asked: float) -> tuple[float, float]:
@@ -179,5 +188,5 @@ def split_by_column(table: Table, column: str, sides: Mapping[str, Sequence[str]
 
 def _place(seed: int, key: str) -> float:
     """Hash a key to [0, 1)."""
-    digest = hashlib.blake2b(key.encode("utf-8"), digest_size=8, key=str(seed).encode()).digest()
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=str(seed).encode()).digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53  # 53 bits, or the largest would round to 1.0

@@ -111,6 +111,7 @@ class Comparison:
         reference: the best of the inputs alone and late fusion, which the fusions are tested against.
         failures: contenders that could not be measured, and why.
         left_out: what was left out of the rows, cut or absent, by part.
+        notes: how rows were parted, and what is amiss with those that are judged.
     """
 
     metric: str
@@ -123,6 +124,7 @@ class Comparison:
     failures: dict[str, str]
     folder: Path
     left_out: Mapping[str, Omissions] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return the plain facts, as written to `comparison.json`."""
@@ -136,6 +138,7 @@ class Comparison:
             "contenders": [standing.facts() for standing in self.standings],
             "failures": self.failures,
             "left_out": counts_by_part(self.left_out),
+            "notes": list(self.notes),
             "rows_asked_for": {part: one.num_rows for part, one in self.left_out.items()},
             "folder": str(self.folder),
         }
@@ -308,6 +311,7 @@ def conclude(outcomes: Sequence[Outcome], failures: dict[str, str], folder: Path
         failures,
         folder,
         next((outcome.left_out for outcome in reversed(outcomes) if outcome.left_out), {}),
+        next((outcome.notes for outcome in reversed(outcomes) if outcome.notes), ()),
     )
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from sensorium.workflow.config import RunConfig, parse
 from sensorium.workflow.fitting import Fitted, fit_model, fit_weights
 from sensorium.workflow.judging import judge
 from sensorium.workflow.known_data import content_of
+from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.prepare import Prepared, prepare
 from sensorium.workflow.scratch import scratch_run
 from sensorium.workflow.train import judged_corpus
@@ -79,6 +80,7 @@ class Outcome:
         seconds: of fitting.
         weights: late fusion's exponents, or the scorers' weights.
         left_out: what was left out of the rows, cut or absent, by part.
+        notes: how rows were parted, and what is amiss with those that are judged.
     """
 
     contender: str
@@ -95,6 +97,7 @@ class Outcome:
     seconds: float
     weights: dict[str, float]
     left_out: Mapping[str, Omissions] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return plain values, as a file keeps them."""
@@ -156,6 +159,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
     Raises:
         DataError, ModelError, OutOfMemoryError: as their names say.
     """
+    is_first = seed == config.training.seed  # all seeds have the same rows
     config = config.replace(training=config.training.model_copy(update={"seed": seed, "checkpoint_every": None}))
     if contender.kind == "fusion":
         config = _with_fusion(config, contender.of)
@@ -180,6 +184,7 @@ def measure(config: RunConfig, contender: Contender, seed: int, *, own_process: 
         seconds=seconds,
         weights=weights,
         left_out=prepared.omissions,
+        notes=list(with_leaks(config, prepared).notes) if is_first else (),  # after what it takes was measured
     )
 
 

@@ -161,11 +161,12 @@ class _Counts:
         shown: Sequence[str],
         looked: str,
     ) -> str:
-        """Say it; nothing where nothing is known."""
+        """Say it; where nothing is known, only that not all was compared, or nothing."""
         counted = [f"{self.num_exact:,} have the very {what}"] if self.num_exact else []
         counted += [f"{self.num_near:,} have nearly the {what}"] if self.num_near else []
         if not counted:
-            return ""
+            found = f"{part}: no rows with nearly the {what} of training rows were found{looked}"
+            return found if looked else ""
         text = shown[self.example[0]]
         if len(text) > _SHOWN_CHARACTERS:
             text = f"{text[:_SHOWN_CHARACTERS]}…"

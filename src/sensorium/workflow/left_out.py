@@ -7,7 +7,9 @@ not saved: they are a function of the rows, so that a resumed run counts the sam
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from sensorium.core.errors import DataError
-from sensorium.core.types import Batch
+from sensorium.core.types import Batch, Item, Items, Media
 from sensorium.data.corpus import Corpus
 from sensorium.data.groups import ties_of_corpus
 from sensorium.data.splits import fold_groups
@@ -51,7 +53,7 @@ def through_counts(
 
 
 def folds(corpus: Corpus, num_folds: int, policy: MediaPolicy | None = None) -> Folds:
-    """Deal rows to folds of like size, (N,): the same every time, and rows that belong together stay together.
+    """Deal rows to folds of like size, (N,): rows that belong together stay together, in any order of rows.
 
     Where too few groups of rows share nothing, the log says how they are parted instead.
 
@@ -65,13 +67,37 @@ def folds(corpus: Corpus, num_folds: int, policy: MediaPolicy | None = None) -> 
         )
     with stage(None, "looking for media that rows share", "steps") as advance:
         groupings = list(ties_of_corpus(corpus, policy, advance).groupings())
-    fold_N, grouping = fold_groups(groupings, num_folds)
+    fold_N, grouping = fold_groups(groupings, _keys(corpus), num_folds)
     if grouping is not groupings[0]:
         hanging, way = describe(groupings[0]), way_of(grouping)
         log.warning("training rows hang together by %s: they are parted into folds %s", hanging, way)
     elif (found := int(fold_N.max()) + 1) < num_folds:
         log.warning("%d folds instead of %d: the rows are %s", found, num_folds, describe(grouping))
     return fold_N
+
+
+def _keys(corpus: Corpus) -> list[str]:
+    """Know a row by what it holds, wherever it stands in its table and the table's folder on its machine."""
+    rows = [[_items(value) for value in corpus.sample(i).inputs.values()] for i in range(corpus.num_rows)]
+    paths = [
+        str(item.path) for row in rows for items in row for item in items if isinstance(item, Media) and item.path
+    ]
+    start = len(os.path.commonpath(list(map(os.path.dirname, paths)))) if paths else 0
+    return [
+        repr(([[_key(item, start) for item in items] for items in row], corpus.target_text(i)))
+        for i, row in enumerate(rows)
+    ]
+
+
+def _key(item: Item, start: int) -> object:
+    if not isinstance(item, Media):
+        return item
+    content = str(item.path)[start:] if item.path else hashlib.sha256(item.data or b"").hexdigest()
+    return content, item.member, item.span_s
+
+
+def _items(value: Item | Items) -> Items | tuple[Item]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _targets(corpus: Corpus, is_kept_N: npt.NDArray[np.bool_]) -> Iterator[list[int]]:
