@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import sensorium
+from sensorium.cli.explanation import print_explanation
 from sensorium.cli.main import app
 from sensorium.core.errors import UsageError
 from sensorium.data.synthesis.speech import write_wav
@@ -20,6 +21,7 @@ from sensorium.evaluation.metrics_error_rate import character_error_rate
 from sensorium.tasks.transcription import Transcription
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import load_config
+from sensorium.workflow.explaining import explain_answer
 from sensorium.workflow.predictor import Predictor
 from sensorium.workflow.train import train
 from sensorium.workflow.transcript import cues, written
@@ -236,3 +238,19 @@ def test_cues_are_short_in_letters_and_in_time():
     assert all(len(cue.text) <= 84 and cue.end_s - cue.start_s <= 7 for cue in found)
     lines = written(heard(*(("wording", i * 0.3, i * 0.3 + 0.25) for i in range(10))), "srt").splitlines()[2:]
     assert [len(line) for line in lines] == [39, 39]
+
+
+def test_of_a_long_recording_the_beginning_is_explained_by_its_own_text_and_that_is_said(run, tmp_path, capsys):
+    samples_N = np.concatenate([tones("abc cab")] * 45)
+    assert len(samples_N) > 31 * RATE_HZ
+    write_wav(tmp_path / "long.wav", samples_N, RATE_HZ)
+    predictor, row = Predictor.load(run.run), {"sound": tmp_path / "long.wav"}
+    (heard,), (beginning,) = predictor.predict([row]), predictor.predict_whole([row])
+    assert len(beginning.text) < len(heard.text)
+    for found in (predictor.explain([row])[0], predictor.explain_answers([row], [heard])[0]):
+        assert (found.text, found.cut) == (beginning.text, ("sound",))
+    asked = explain_answer(predictor, row, methods=())
+    assert (asked.text, asked.scorers.cut) == (beginning.text, ("sound",))
+    assert predictor.explain([row], ["ab"])[0].text == "ab", "a text that is asked about stays"
+    print_explanation(found.facts())
+    assert "the beginning alone" in capsys.readouterr().out

@@ -13,6 +13,8 @@ def print_explanation(facts: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     tokens = facts["tokens"]
+    if facts.get("cut"):
+        print(f"explained is the beginning alone, which is read at once, of: {', '.join(facts['cut'])}")
     table = Table(title=f"log p in nats (share); mix: {facts['mix']}", title_justify="left")
     table.add_column("token")
     table.add_column("together", justify="right")

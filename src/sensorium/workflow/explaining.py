@@ -60,7 +60,9 @@ def explain_answer(
     """
     require_explainable(methods, value)
     predictor.require_writing()
-    answer = predictor.predict([row])[0] if target is None else Prediction(target, math.nan)
+    answer = Prediction(target or "", math.nan)
+    if target is None:
+        answer = predictor.answer_of_what_is_read(row, predictor.predict([row])[0])
     whole = predictor.with_model(predictor.model.thawed())
     ids = answer.token_ids or answer_ids(whole.model, answer.text)
     blind = typed_inputs(whole.model)

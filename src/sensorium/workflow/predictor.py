@@ -226,12 +226,27 @@ class Predictor:
             return self.explain_answers(rows, self.predict(rows))
         if len(rows) != len(targets):
             raise UsageError(f"{len(rows)} rows, but {len(targets)} targets")
-        return self.explain_answers(rows, [Prediction(text, math.nan) for text in targets])
+        return self._explained(rows, [Prediction(text, math.nan) for text in targets])
 
     def explain_answers(
         self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]
     ) -> list[Explanation]:
-        """Explain what `predict` answered to these rows: the very tokens it wrote."""
+        """Explain what `predict` answered to these rows: the very tokens it wrote.
+
+        Of a recording that was heard in windows the beginning is explained, by what is written of it alone; the
+        explanation then says by `cut` that there is more.
+        """
+        return self._explained(
+            rows, [self.answer_of_what_is_read(r, a) for r, a in zip(rows, answers, strict=True)]
+        )
+
+    def answer_of_what_is_read(self, row: Mapping[str, Any], answer: Prediction) -> Prediction:
+        """Return the answer to what the model reads of a row at once: another where `answer` is of windows."""
+        if not isinstance(self.task, Joins) or set(self.cut_in(row)) <= set(answer.cut):
+            return answer
+        return self.predict_whole([row])[0]
+
+    def _explained(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]) -> list[Explanation]:
         self.require_writing()
         if not rows:
             return []
