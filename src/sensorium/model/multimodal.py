@@ -285,7 +285,8 @@ class MultimodalLM(Conditioner):
         """
         learners = [part for part in self.parts.values() if isinstance(part, TeachableScorer)]
         if taught and not learners:
-            advice = "train it with 'ngram' among language.scorers"
+            has = ", ".join(self.parts) or "none"
+            advice = f"a new run can be, with 'ngram' or 'infinigram' in language.scorers; this one has {has}"
             raise ModelError("no scorer of this model can be taught", advice=advice)
         try:
             for learner in learners:

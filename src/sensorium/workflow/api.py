@@ -33,6 +33,7 @@ from sensorium.tasks.registry import judged_by
 from sensorium.tasks.task import Finds, Prediction, Task
 from sensorium.training.console import stage
 from sensorium.training.progress import Progress
+from sensorium.workflow import arguments
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.explaining import (
     EXPLANATION,
@@ -67,15 +68,17 @@ class Sensorium:
 
         Raises:
             ConfigError: an unknown key or a value out of range, with its place.
+            UsageError: neither a path nor dicts.
         """
+        folder = arguments.path(folder, "folder")
         if isinstance(config, Mapping):
-            return cls(parse_answering(config, Source(), folder=Path(folder), name="run"))
-        return cls(load_answering(Path(config)))
+            return cls(parse_answering(arguments.settings(config), Source(), folder=folder, name="run"))
+        return cls(load_answering(arguments.path(config, "config")))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Load a saved model or a finished run.  Raises ModelError."""
-        path = Path(path)
+        path = arguments.path(path, "path")
         config = load_answering(path / "config.toml") if (path / "model").is_dir() else None
         return cls(config, load_predictors(path))
 
@@ -83,7 +86,7 @@ class Sensorium:
         """Train into a run folder (`out`, or the next `runs/NAME-NNN`); `self.result` says how it went."""
         if self.config is None:
             raise UsageError("a model loaded without its run has no config to fit by")
-        out = None if out is None else Path(out)
+        out = None if out is None else arguments.path(out, "out")
         self.result = train_any(self.config, out=out, resume=resume, progress=progress)
         results = self.result.tasks if isinstance(self.result, TasksResult) else {"": self.result}
         self._predictors = {
@@ -108,7 +111,7 @@ class Sensorium:
         """Return what answers a task; None = the only one.  Raises UsageError before `fit` or `load`."""
         if not self._predictors:
             raise UsageError("not fitted yet", advice="call fit() first, or sensorium.load(path)")
-        return chosen(self._predictors, task)
+        return chosen(self._predictors, arguments.task_name(task))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -124,7 +127,9 @@ class Sensorium:
             task: which one, of a model that has several.  (An input of this name goes into a list of rows.)
         """
         predictor = self.predictor_of(task)
-        return predictor.predict([inputs])[0] if rows is None else predictor.predict(rows)
+        if rows is not None and inputs:
+            raise UsageError("either rows or one row by keyword is wanted, not both", where=", ".join(inputs))
+        return predictor.predict([inputs])[0] if rows is None else predictor.predict(arguments.rows(rows))
 
     def generate(self, *, task: str | None = None, **inputs: Any) -> str:
         """Answer one row with text alone."""
@@ -133,7 +138,7 @@ class Sensorium:
 
     def score(self, target: str, *, task: str | None = None, **inputs: Any) -> float:
         """Return log P(target | inputs) in nats, end of text included."""
-        return self.predictor_of(task).score([inputs], [target])[0]
+        return self.predictor_of(task).score([inputs], [arguments.text(target, "target")])[0]
 
     def retrieve(
         self,
@@ -151,17 +156,25 @@ class Sensorium:
         Args:
             find: the input to be found; None = the one aligned input that is not given.
         """
+        if not isinstance(among, Table):
+            among = str(arguments.path(among, "among"))
+        find, top = None if find is None else arguments.text(find, "find"), arguments.count(top, "top")
         finding = {n: one for n, one in self._predictors.items() if isinstance(one.task, Finds)}
         predictor = chosen(finding, None) if task is None and len(finding) == 1 else self.predictor_of(task)
         return retrieve(predictor, inputs, among, find=find, top=top)
 
     def teach(self, *texts: str, source: str | None = None, weight: int = 1, task: str | None = None) -> Lesson:
         """Count texts with the training texts, at once; `save` keeps them.  See `Predictor.teach`."""
+        texts = tuple(arguments.text(one, "texts") for one in texts)
+        source, weight = (
+            None if source is None else arguments.text(source, "source"),
+            arguments.count(weight, "weight"),
+        )
         return self.predictor_of(task).teach(*texts, source=source, weight=weight)
 
     def forget(self, *sources: str, task: str | None = None) -> None:
         """Take taught texts out again, exactly.  See `Predictor.forget`."""
-        self.predictor_of(task).forget(*sources)
+        self.predictor_of(task).forget(*(arguments.text(one, "sources") for one in sources))
 
     @property
     def taught(self) -> tuple[Lesson, ...]:
@@ -170,7 +183,8 @@ class Sensorium:
 
     def explain(self, target: str | None = None, /, *, task: str | None = None, **inputs: Any) -> Explanation:
         """Say whose word each token is: of `target`, or of what the model answers to this row."""
-        return self.predictor_of(task).explain([inputs], None if target is None else [target])[0]
+        targets = None if target is None else [arguments.text(target, "target")]
+        return self.predictor_of(task).explain([inputs], targets)[0]
 
     def explain_row(
         self,
@@ -189,11 +203,18 @@ class Sensorium:
             value: what the inputs share out, "log_p" or "probability".
             out: a folder to write numbers and pictures to.
         """
+        row, methods, value = (
+            arguments.row(row),
+            arguments.names(methods, "methods"),
+            arguments.text(value, "value"),
+        )
+        target = None if target is None else arguments.text(target, "target")
         if out is not None:
-            require_replaceable(Path(out), EXPLANATION)
+            out = arguments.path(out, "out")
+            require_replaceable(out, EXPLANATION)
         explanation = explain_answer(self.predictor_of(task), row, target, methods=methods, value=value)
         if out is not None:
-            write_explanation(explanation, Path(out))
+            write_explanation(explanation, out)
         return explanation
 
     def contributions(
@@ -205,7 +226,8 @@ class Sensorium:
         task: str | None = None,
     ) -> Contributions:
         """Say what each input gives to the targets of a table, or of the run's own test rows, on average."""
-        require_explainable((), value)
+        require_explainable((), arguments.text(value, "value"))
+        max_rows = None if max_rows is None else arguments.count(max_rows, "max_rows")
         predictor, config = self._asked(task)
         corpus = self._judged_rows(predictor, config, table)
         with stage(None, "sharing out what each input gave") as advance:
@@ -233,6 +255,9 @@ class Sensorium:
             ConfigError: no such metric, or one for which there are no word vectors.
             DataError: the table lacks a column.
         """
+        only = None if only is None else arguments.names(only, "only")
+        metrics = None if metrics is None else arguments.names(metrics, "metrics")
+        max_rows = None if max_rows is None else arguments.count(max_rows, "max_rows")
         predictor, config = self._asked(task)
         require_known(only or (), list(predictor.model.config.inputs), "input", where="only")
         require_metrics(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
@@ -259,6 +284,7 @@ class Sensorium:
         Raises:
             UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
         """
+        max_rows = None if max_rows is None else arguments.count(max_rows, "max_rows")
         predictor, config = self._asked(task)
         corpus = self._judged_rows(predictor, config, table)
         with stage(None, "judging what rows may lack") as advance:
@@ -287,7 +313,9 @@ class Sensorium:
             parts = open_parts(config, quarantine)
             part = parts.get("test", parts["validation"])
         else:
-            opened = Table.open(str(table), Path(), quarantine=quarantine).read_as(list_meanings(config.model))
+            opened = Table.open(str(arguments.path(table, "table")), Path(), quarantine=quarantine).read_as(
+                list_meanings(config.model)
+            )
             part = Part(opened, np.arange(len(opened)))
         return build_corpus(config, predictor.model, part, quarantine=quarantine)
 
@@ -304,6 +332,7 @@ class Sensorium:
 
     def _judged(self, task: str | None) -> Predictor:
         """Return the predictor of a task, which is retrieval where a model of one task aligns its inputs."""
+        task = arguments.task_name(task)
         only = None if self.tasks else self.predictor_of(None)
         if only is not None and task == "retrieve" and only.aligned_inputs() and not isinstance(only.task, Finds):
             return only.for_task(task)
@@ -316,5 +345,6 @@ class Sensorium:
             UsageError: the folder holds something else than a model.
             DiskError: no space or no permission.
         """
+        folder = arguments.path(folder, "folder")
         predictors = self._predictors or {"": self.predictor}
-        return save_predictors(predictors, Path(folder), card="A model made by Sensorium.\n")
+        return save_predictors(predictors, folder, card="A model made by Sensorium.\n")

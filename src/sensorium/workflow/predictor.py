@@ -100,9 +100,12 @@ class Predictor:
             source: the name to `forget` them by; the next "lesson-NNN" if None.
 
         Raises:
-            UsageError: the source is taken, or a text has tokens outside the vocabulary.
+            UsageError: the source is taken, or a text has tokens outside the vocabulary; the task writes nothing.
             ModelError: no scorer of the model can be taught.
         """
+        if isinstance(self.task, Finds):
+            advice = "only a task that writes can be taught texts, by a scorer that counts them"
+            raise UsageError(f"task '{self.task.name}' finds rows and writes nothing", advice=advice)
         lesson = Lesson(source or self.lessons.new_source(), texts, weight)
         self._learn(self.lessons.add(lesson))
         return self.lessons.lessons[-1]
