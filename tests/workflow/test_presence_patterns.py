@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import sensorium
-from sensorium.core.errors import UsageError
+from sensorium.cli.main import app
+from sensorium.core.errors import ConfigError, UsageError
 from sensorium.core.types import Batch, MediaBatch
 from sensorium.evaluation.missing import MOST_INPUTS, presence_patterns
 from sensorium.training.progress import Silent
@@ -79,6 +81,19 @@ def test_the_command_prints_a_row_a_pattern(run):
     refused = subprocess.run([*command, "--only", "photo"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "--only" in refused.stderr
+
+
+def test_the_metrics_that_were_asked_for_are_those_of_all_patterns(run):
+    words = ["evaluate", str(run), "--missing", "--max-rows", "9", "--metric", "bleu1", "--json"]
+    facts = json.loads(CliRunner().invoke(app, words).stdout)
+    assert ["bleu1" in pattern["metrics"] for pattern in facts["patterns"]] == [True] * 4
+    with pytest.raises(ConfigError, match="did you mean 'bleu1'"):
+        sensorium.load(run).evaluate_missing(metrics=["bleux1"])
+
+
+def test_patterns_have_no_intervals(run):
+    with pytest.raises(UsageError, match="--missing has no intervals"):
+        CliRunner().invoke(app, ["evaluate", str(run), "--missing", "--intervals"], catch_exceptions=False)
 
 
 def test_rows_under_patterns_stand_pattern_by_pattern():

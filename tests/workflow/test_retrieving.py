@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from sensorium.report.inline_media import Inliner
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text
 from sensorium.workflow.report_queries import rank_counts, searches
+from sensorium.workflow.searching import embed_query
 from sensorium.workflow.train import train
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230), "white": (250, 250, 250)}
@@ -182,6 +184,32 @@ def test_what_cannot_be_asked(trained, pairs, shapes_folder, tmp_path):
         model.retrieve(caption="red", among=tmp_path / "other.csv")
     with pytest.raises(UsageError, match="two aligned inputs"):
         model.evaluate(only=["photo"])
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_none_or_fewer_cannot_be_shown(trained, pairs, top):
+    with pytest.raises(UsageError, match=f"top = {top} shows nothing"):
+        sensorium.load(trained.run).retrieve(caption="red", among=pairs / "pairs.csv", top=top)
+
+
+@pytest.mark.parametrize("empty", ["", " ", float("nan"), None])
+def test_an_empty_cell_of_a_query_says_nothing(trained, pairs, empty):
+    predictor = sensorium.load(trained.run).predictor
+    alone = embed_query(predictor, {"photo": pairs / "lone.png"})
+    assert torch.equal(embed_query(predictor, {"photo": pairs / "lone.png", "caption": empty}), alone)
+
+
+def test_a_fitted_model_finds_media_where_its_config_says_as_a_loaded_one_does(pairs, tmp_path):
+    (tmp_path / "pairs.csv").write_bytes((pairs / "pairs.csv").read_bytes())
+    text = CONFIG.replace("epochs = 40", "epochs = 1").replace("[data]", f"[data]\nfolder = '{pairs}'")
+    text = text.replace("[training]", "[evaluation]\nbaselines = false\nreport = false\n[training]")
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    fitted = sensorium.Sensorium.from_config(tmp_path / "config.toml").fit(tmp_path / "run")
+    found = [
+        model.retrieve(caption="red", among=tmp_path / "pairs.csv")
+        for model in (fitted, sensorium.load(tmp_path / "run"))
+    ]
+    assert found[0] == found[1]
 
 
 def test_a_model_that_writes_is_asked_for_retrieval_where_it_aligns(pairs, tmp_path):

@@ -44,3 +44,9 @@ def test_numbers_are_written_as_in_tables(model):
 def test_what_is_no_text_is_refused(model, value, message):
     with pytest.raises((DataError, UsageError), match=message):
         model.predict(a=value)
+
+
+@pytest.mark.parametrize("numbers", [[1], [0, 1, 2], [0, -1], []])
+def test_each_row_has_one_number_of_its_own(model, numbers):
+    with pytest.raises(UsageError, match="2 rows need as many numbers"):
+        model.predictor.predict([{"a": "x"}, {"a": "y"}], numbers=numbers)

@@ -170,6 +170,14 @@ def test_words_outside_the_vocabulary_are_named(captioner):
     assert model.taught == ()
 
 
+@pytest.mark.parametrize("weight", [2.5, 2.0, True, "2"])
+def test_a_weight_is_a_whole_number(captioner, weight):
+    model = Sensorium.load(captioner)
+    with pytest.raises(UsageError, match="a whole number"):
+        model.teach("a fox", weight=weight)
+    assert model.taught == ()
+
+
 def test_a_source_is_taught_once(captioner):
     model = Sensorium.load(captioner)
     model.teach("a fox", source="one")

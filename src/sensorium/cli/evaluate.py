@@ -40,12 +40,13 @@ def evaluate(
     """Judge a run by its task's metrics."""
     if missing and only:
         raise UsageError("--missing tries every set of inputs, and --only names one", advice="give one of the two")
+    if missing and intervals:
+        raise UsageError("--missing has no intervals", advice="give --only NAME with --intervals, a set at a time")
     import sensorium
 
     if missing:
-        _print_patterns(
-            run, data, sensorium.load(run).evaluate_missing(data, max_rows=max_rows, task=task), as_json
-        )
+        found = sensorium.load(run).evaluate_missing(data, max_rows=max_rows, task=task, metrics=metric or None)
+        _print_patterns(run, data, found, as_json)
         return
     model = sensorium.load(run)
     asked = {"run": str(run), "data": data, "only": only}

@@ -45,7 +45,7 @@ from sensorium.workflow.explaining import (
 from sensorium.workflow.lessons import Lesson, Lessons, read_lessons
 from sensorium.workflow.predictor import Predictor, chosen, load_predictors, save_predictors
 from sensorium.workflow.prepare import Part, build_corpus, open_parts
-from sensorium.workflow.run_folder import lessons_folder
+from sensorium.workflow.run_folder import lessons_folder, read_media_folder
 from sensorium.workflow.searching import Findings, retrieve
 from sensorium.workflow.tasks_config import AnsweringConfig, TasksConfig, load_answering, parse_answering
 from sensorium.workflow.tasks_train import TasksResult, train_any
@@ -91,7 +91,11 @@ class Sensorium:
         results = self.result.tasks if isinstance(self.result, TasksResult) else {"": self.result}
         self._predictors = {
             name: Predictor(
-                one.prepared.model, one.prepared.answers, one.decoding, lessons=self._kept_lessons(name)
+                one.prepared.model,
+                one.prepared.answers,
+                one.decoding,
+                lessons=self._kept_lessons(name),
+                media_folder=self._media_folder(name),
             )
             for name, one in results.items()
         }
@@ -101,6 +105,11 @@ class Sensorium:
         """Return what a resumed run's model had been taught before."""
         assert self.result is not None
         return read_lessons(lessons_folder(self.result.run, task or None))
+
+    def _media_folder(self, task: str) -> Path | None:
+        """Return where media paths of tables start, as it is for the run once loaded."""
+        assert self.result is not None
+        return read_media_folder(self.result.run, task or None)
 
     @property
     def predictor(self) -> Predictor:
@@ -277,20 +286,29 @@ class Sensorium:
             )
 
     def evaluate_missing(
-        self, table: str | Path | None = None, *, max_rows: int | None = None, task: str | None = None
+        self,
+        table: str | Path | None = None,
+        *,
+        max_rows: int | None = None,
+        task: str | None = None,
+        metrics: Sequence[str] | None = None,
     ) -> list[PatternResult]:
         """Judge the same rows under each of the 2^m sets of inputs they may show, all of them first.
+
+        Args:
+            metrics: by which texts are judged, as in `evaluate`.
 
         Raises:
             UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
         """
         max_rows = None if max_rows is None else arguments.count(max_rows, "max_rows")
         predictor, config = self._asked(task)
+        require_metrics(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
         corpus = self._judged_rows(predictor, config, table)
         with stage(None, "judging what rows may lack") as advance:
             return evaluate_missing(
                 predictor.model,
-                self._judged_by(predictor, config, None),
+                self._judged_by(predictor, config, metrics),
                 corpus,
                 answers=predictor.answers,
                 decoding=predictor.decoding,

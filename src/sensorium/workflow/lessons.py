@@ -68,8 +68,10 @@ class Lessons:
             raise UsageError(f"source '{lesson.source}' is taught already, or has no name", advice=advice)
         if not any(text.strip() for text in lesson.texts):
             raise UsageError("nothing to teach", where=lesson.source)
-        if not 1 <= lesson.weight <= MOST_TIMES:
-            raise UsageError(f"a weight is 1 to {MOST_TIMES:,}, not {lesson.weight}", where=lesson.source)
+        if type(lesson.weight) is not int or not 1 <= lesson.weight <= MOST_TIMES:
+            raise UsageError(
+                f"a weight is a whole number of 1 to {MOST_TIMES:,}, not {lesson.weight}", where=lesson.source
+            )
         texts = tuple(text for text in lesson.texts if text.strip())
         return Lessons((*self.lessons, replace(lesson, texts=texts)))
 

@@ -169,11 +169,14 @@ class Predictor:
             numbers: each row's own, >= 0, which a search that draws goes by; None = its place.
 
         Raises:
-            UsageError: an unknown input name, a row without any input, or a list where an input has none.
+            UsageError: an unknown input name, a row without any input, or a list where an input has none; not one
+                number a row.
             DataError: more media than the model's rows may have.
             MediaError: a medium that cannot be decoded.
         """
         self.require_writing()
+        if numbers is not None and (len(numbers) != len(rows) or any(number < 0 for number in numbers)):
+            raise UsageError(f"{len(rows)} rows need as many numbers of 0 or more, not {list(numbers)[:8]}")
         if not rows:
             return []
         if isinstance(self.task, Joins):

@@ -109,9 +109,11 @@ def retrieve(
         find: the input to be found; None = the one aligned input that the query does not give.
 
     Raises:
-        UsageError: the query does not say what is to be found.
+        UsageError: the query does not say what is to be found; `top` is below 1.
         ModelError: the model does not align these inputs.
     """
+    if top < 1:
+        raise UsageError(f"top = {top} shows nothing", advice="1 or more")
     table = among if isinstance(among, Table) else Table.open(str(among), Path())
     table = table.read_as(list_meanings(predictor.model.config, has_target=False))
     gallery = Gallery(predictor, table, found_input(predictor, query, find))
@@ -145,8 +147,8 @@ def found_input(predictor: Predictor, query: Mapping[str, Any], find: str | None
 
 def embed_query(predictor: Predictor, query: Mapping[str, Any]) -> Tensor:
     """Return the unit vector of a query, float32 (D,): the direction between its inputs."""
-    given = {name: value for name, value in query.items() if value is not None}
-    batch = predictor.batch([given])
+    batch = predictor.batch([query])
+    given = [name for name in query if int(batch.inputs[name].row_B[0]) >= 0]  # an empty cell says nothing
     with torch.inference_mode():
         vector_D = torch.stack([predictor.model.embed(name, batch.inputs[name])[0].cpu() for name in given]).sum(0)
     return functional.normalize(vector_D, dim=0)
