@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sensorium.core.errors import UsageError
 from sensorium.decoding.ctc_beam import CTCBeam
 from sensorium.decoding.hot_words import HotWords
 
@@ -53,3 +57,9 @@ def test_frames_without_a_blank_are_searched() -> None:
     assert CTCBeam(gap=1.0)(log_y_FV)[0].tokens == (5,)
     log_y_FV[2] = np.where(np.arange(7) == 0, 0.0, -np.inf)
     assert CTCBeam()(log_y_FV)[0].tokens == (5, 5)
+
+
+@pytest.mark.parametrize("boost", [math.inf, math.nan, 0.0, -1.0])
+def test_a_boost_is_above_zero_and_finite(boost):
+    with pytest.raises(UsageError, match="above 0 and finite"):
+        HotWords({(3,): boost}, num_classes=5, delimiter=None)

@@ -101,6 +101,15 @@ def test_fitted_exponents_are_the_likeliest():
         both.fit_weights([])
 
 
+def test_shares_are_of_what_the_chains_together_say():
+    both, cond = product(), sentences(3)
+    token_BT, mask_BT = drawn(both, cond)
+    shares = both.shares(token_BT, mask_BT, cond)
+    torch.testing.assert_close(shares.together_BT, both.score(token_BT, mask_BT, cond))
+    torch.testing.assert_close(shares.log_p_KBT, both.score_parts(token_BT, mask_BT, cond))
+    torch.testing.assert_close(shares.share_KBT.sum(0)[:, 1:], torch.ones_like(shares.together_BT)[:, 1:])
+
+
 def test_a_weight_of_zero_silences_a_part():
     both, cond = product(), sentences(3)
     both.set_weights([0.0, 1.0])

@@ -145,6 +145,9 @@ def test_two_crfs_over_inputs_of_their_own_are_multiplied_saved_and_loaded(folde
     assert list(Predictor.load(result.run).model.parts) == ["features", "bilstm"]
     assert loaded.predict(**row).text == "B-PER O B-LOC"
     assert loaded.predict(tokens=row["tokens"]).text == "B-PER O B-LOC"  # the other input is absent
+    explained = loaded.explain(**row)
+    assert explained.mix == "chain"
+    assert explained.log_p == pytest.approx(loaded.score("B-PER O B-LOC", **row), abs=1e-4)
 
 
 def test_without_transitions_it_is_a_softmax(folder, tmp_path):

@@ -9,6 +9,7 @@ boost that has been spelled, so that it stays in the beam; it gives that back sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -45,12 +46,14 @@ class HotWords:
         delimiter: the token between words; None where a text is one word.
 
     Raises:
-        UsageError: no hot word, an empty one, or a boost that is not above 0.
+        UsageError: no hot word, an empty one, or a boost not above 0 and finite.
     """
 
     def __init__(self, boosts: Mapping[tuple[int, ...], float], *, num_classes: int, delimiter: int | None) -> None:
-        if not boosts or not all(len(word) and boost > 0 for word, boost in boosts.items()):
-            raise UsageError(f"hot words {dict(boosts)} hold an empty word or a boost that is not above 0")
+        if not boosts or not all(len(word) and 0 < boost < math.inf for word, boost in boosts.items()):
+            raise UsageError(
+                f"hot words {dict(boosts)} hold an empty word or a boost that is not above 0 and finite"
+            )
         self._delimiter = -1 if delimiter is None else delimiter
         node_of: dict[tuple[int, ...], int] = {(): 0}
         lent, earned = [0.0], [0.0]

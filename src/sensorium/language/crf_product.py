@@ -26,6 +26,7 @@ from sensorium.core.vocabulary import UNK
 from sensorium.language.chain_scoring import ChainState, best, extend, score, start
 from sensorium.language.crf_inference import Chain, log_partition, marginals, path_score
 from sensorium.language.parts import Parts, Scored, checked_weights
+from sensorium.language.shares import Shares, product_shares
 
 _MAX_STEPS = 50
 
@@ -132,6 +133,11 @@ class CrfProduct(nn.Module):
     def score_parts(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Tensor:
         """Return each part's own log p of each token, (K, B, T)."""
         return self.parts.score(token_BT, mask_BT, cond)
+
+    def shares(self, token_BT: Tensor, mask_BT: Tensor, cond: Conditioning) -> Shares:
+        """Return what each part has to do with each token, by its own log p: Z is of whole sequences."""
+        together_BT = self.score(token_BT, mask_BT, cond)
+        return product_shares(self.score_parts(token_BT, mask_BT, cond), self.log_weight_K.exp(), together_BT)
 
     def best(self, cond: Conditioning, num_best: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Find the likeliest tag sequences; see `chain_scoring.best`."""
