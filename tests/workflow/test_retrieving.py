@@ -20,7 +20,7 @@ from sensorium.report.inline_media import Inliner
 from sensorium.training.progress import Silent
 from sensorium.workflow.config import config_from_text
 from sensorium.workflow.report_queries import rank_counts, searches
-from sensorium.workflow.searching import embed_query
+from sensorium.workflow.searching import embed_query, retrieve
 from sensorium.workflow.train import train
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230), "white": (250, 250, 250)}
@@ -189,7 +189,9 @@ def test_what_cannot_be_asked(trained, pairs, shapes_folder, tmp_path):
 @pytest.mark.parametrize("top", [0, -1])
 def test_none_or_fewer_cannot_be_shown(trained, pairs, top):
     with pytest.raises(UsageError, match=f"top = {top} shows nothing"):
-        sensorium.load(trained.run).retrieve(caption="red", among=pairs / "pairs.csv", top=top)
+        retrieve(
+            sensorium.load(trained.run).predictor, {"caption": "red"}, pairs / "pairs.csv", find="photo", top=top
+        )
 
 
 @pytest.mark.parametrize("empty", ["", " ", float("nan"), None])

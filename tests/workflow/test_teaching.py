@@ -174,7 +174,7 @@ def test_words_outside_the_vocabulary_are_named(captioner):
 def test_a_weight_is_a_whole_number(captioner, weight):
     model = Sensorium.load(captioner)
     with pytest.raises(UsageError, match="a whole number"):
-        model.teach("a fox", weight=weight)
+        model.predictor.teach("a fox", weight=weight)
     assert model.taught == ()
 
 

@@ -302,6 +302,7 @@ class Sensorium:
             UsageError: as `evaluate`; or the model has more inputs than can be tried in every way.
         """
         max_rows = None if max_rows is None else arguments.count(max_rows, "max_rows")
+        metrics = None if metrics is None else arguments.names(metrics, "metrics")
         predictor, config = self._asked(task)
         require_metrics(list(metrics or ()), has_vectors=config.evaluation.vectors is not None)
         corpus = self._judged_rows(predictor, config, table)
