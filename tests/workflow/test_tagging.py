@@ -189,7 +189,7 @@ def test_a_photo_decides_what_the_words_leave_open(tmp_path):
         "[target]", '[inputs.photo]\nmodality = "image"\nencoder = "cnn"\nsize = 16\nchannels = [8, 16]\n\n[target]'
     )
     config = config.replace("validation_fraction = 0.2", 'split_column = "split"').replace(
-        "learning_rate = 0.1", "learning_rate = 0.02"
+        "epochs = 8\nbatch_rows = 16\nlearning_rate = 0.1", "epochs = 24\nbatch_rows = 16\nlearning_rate = 0.005"
     )
     lines = (tmp_path / "rows.tsv").read_text().splitlines()
     parts = ["split", *("validation" if i % 5 == 0 else "train" for i in range(120))]

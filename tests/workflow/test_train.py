@@ -86,7 +86,9 @@ def test_save_and_load_the_model_alone(trained, shapes_folder, tmp_path):
 
 def test_evaluate_on_a_table_and_on_subsets(trained, shapes_folder):
     model = sensorium.load(trained.run)
-    assert model.evaluate().metrics == trained.evaluation.metrics
+    assert model.evaluate().metrics == pytest.approx(
+        trained.evaluation.metrics, rel=1e-6
+    )  # other batches round otherwise
     everything = model.evaluate(shapes_folder / "shapes.csv")
     assert everything.num_rows == 120
     blind = model.evaluate(shapes_folder / "shapes.csv", only=["question"])
