@@ -106,6 +106,14 @@ def test_what_is_composed_is_read() -> None:
     assert read(language=TWO, training="refit_counts = true").training.refit_counts
 
 
+def test_frames_are_not_mixed_token_by_token_in_training() -> None:
+    ctc = 'scorers = ["ctc", "ngram"]\n[language.ctc]\ninput = "sound"'
+    sound = '[inputs.sound]\nmodality = "audio"\nencoder = "cnn"'
+    assert read("transcribe", target=sound, language=ctc).model.language.train == "alone"
+    with pytest.raises(ConfigError, match="learns from whole texts"):
+        read("transcribe", target=sound, language=f'train = "through"\n{ctc}')
+
+
 def test_several_tasks_share_settings() -> None:
     config = any_from_text(
         """
