@@ -9,6 +9,7 @@ from small_runs import ANSWERING, CONFIGS, PLACE, TARGET
 
 import sensorium
 from sensorium.workflow.compare import compare
+from sensorium.workflow.tasks_compare import TasksComparison, compare_any
 from sensorium.workflow.tasks_config import load_answering
 
 WORDS = {
@@ -44,7 +45,7 @@ ANSWERS = {
     "one": set(WORDS) - {"retrieve", "teach", "forget"},
     "writes": set(WORDS) - {"retrieve"},
     "several": set(WORDS) - {"retrieve", "teach", "forget"},
-    "tasks": set(WORDS) - {"retrieve", "compare", "evaluate --missing"},
+    "tasks": set(WORDS) - {"retrieve", "evaluate --missing"},
     "finds": {"check", "describe a config", "describe", "evaluate", "evaluate --data"}
     | {"retrieve", "report", "taught"},
     "pretraining": {"check"},
@@ -108,8 +109,6 @@ def test_fusions_are_compared_on_one_of_several_tasks(at_run, sensorium_command)
     )
     (folder / "both.toml").write_text(both)
     words = ["compare", "both.toml", *WORDS["compare"][2:]]
-    code, _, err = sensorium_command(*words)
-    assert (code, "say which with --task, one of say, tell" in err) == (2, True), err
     code, _, err = sensorium_command(*words, "--task", "tel")
     assert (code, "no task 'tel' (did you mean 'tell'?)" in err) == (2, True), err
     code, _, err = sensorium_command(*words, "--task", "tell")
@@ -125,6 +124,73 @@ def test_fusions_are_compared_on_one_of_several_tasks(at_run, sensorium_command)
     assert set(found) == {"question only", "place only", "late fusion", "concat"}
     for facts in (again, alone):
         assert {one["name"]: one["metrics"] for one in facts["contenders"]} == found
+
+
+def test_fusions_are_compared_on_each_of_several_tasks(at_run, sensorium_command):
+    """Every task has the table and the verdict that it has alone; one with nothing to fuse is told by name."""
+    folder = at_run("tasks")
+    (folder / "three.toml").write_text(
+        (folder / "c.toml").read_text()
+        + '[tasks.name]\n[tasks.name.target]\ncolumn = "answer"\ntask = "classify"\n'
+        + '[tasks.retrieve]\ninputs = ["question", "place"]\n'
+    )
+    words = ["compare", "three.toml", *WORDS["compare"][2:]]
+    code, out, err = sensorium_command(*words, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert set(found["tasks"]) == {"say", "name"}
+    assert found["not_compared"] == {
+        "tell": "one input has nothing to be fused with (add a second [inputs.NAME])",
+        "retrieve": "task 'retrieve' aligns its inputs, and has no fusion to compare",
+    }
+    config = load_answering(folder / "three.toml")
+    for name, facts in found["tasks"].items():
+        kept = folder / "compared" / name
+        assert json.loads((kept / "comparison.json").read_text()) == facts
+        alone = compare(config, ["concat"], task=name, num_seeds=1, jobs=0, out=folder / f"alone {name}").facts()
+        for one in (facts, alone):
+            assert {c["name"] for c in one["contenders"]} == {
+                "question only",
+                "place only",
+                "late fusion",
+                "concat",
+            }
+        assert {c["name"]: c["metrics"] for c in facts["contenders"]} == {
+            c["name"]: c["metrics"] for c in alone["contenders"]
+        }
+    code, out, err = sensorium_command(*words)
+    assert code == 0, err
+    assert "say: 4 measurements, 4 of them known" in err
+    assert [line for line in out.splitlines() if line in ("say:", "name:")] == ["say:", "name:"]
+    assert all(facts["verdict"] in out for facts in found["tasks"].values())
+    assert "tell was not compared: one input" in out
+    again = compare_any(config, ["concat"], num_seeds=1, jobs=0, out=folder / "compared")
+    assert isinstance(again, TasksComparison)
+    assert {name: one.verdict for name, one in again.tasks.items()} == {
+        name: facts["verdict"] for name, facts in found["tasks"].items()
+    }
+    assert again.facts()["not_compared"] == found["not_compared"]
+
+
+def test_what_several_tasks_cannot_be_compared_on_is_refused_before_work(at_run, sensorium_command):
+    folder = at_run("tasks")
+    words = ["compare", "c.toml", *WORDS["compare"][2:]]
+    (folder / "compared").mkdir(exist_ok=True)
+    (folder / "compared" / "mine.txt").write_text("mine")
+    code, _, err = sensorium_command(*words[:-1], "mine")
+    assert code == 0, err
+    (folder / "other").mkdir()
+    (folder / "other" / "mine.txt").write_text("mine")
+    for changed, told in (
+        ([*words[:-1], "other"], "is not empty, and holds no comparison"),
+        (["compare", "c.toml", "--fusions", "conct", "--out", "new"], "did you mean 'concat'"),
+        ([*words, "--task", "sya"], "no task 'sya' (did you mean 'say'?)"),
+        ([*words, "--set", 'tasks.say.inputs=["place"]'], "no task has fusions to compare: say: one input"),
+    ):
+        code, _, err = sensorium_command(*changed)
+        assert (code, told in err) == (2, True), err
+    assert not (folder / "new").exists()
+    assert [path.name for path in (folder / "other").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ANSWERING if kind not in ("tasks", "finds")])

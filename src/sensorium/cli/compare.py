@@ -11,6 +11,7 @@ from sensorium.cli.output import number, print_json, print_notes, print_table, s
 
 if TYPE_CHECKING:
     from sensorium.workflow.compare import Comparison
+    from sensorium.workflow.tasks_compare import TasksComparison
 
 
 def compare(
@@ -25,13 +26,16 @@ def compare(
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set a.b=c.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     task: Annotated[
-        str | None, typer.Option(help="Which task of a config of several: it is compared on that one alone.")
+        str | None, typer.Option(help="Which task of a config of several; all of them if not given.")
     ] = None,
 ) -> None:
-    """Compare fusions with each input alone and with late fusion, at one budget; go on where it stopped."""
+    """Compare fusions with each input alone and with late fusion, at one budget; go on where it stopped.
+
+    Each task of a config of several has a table and a verdict of its own.
+    """
     from sensorium.core.errors import UsageError
-    from sensorium.workflow.compare import compare as compare_fusions
     from sensorium.workflow.config import RunConfig
+    from sensorium.workflow.tasks_compare import TasksComparison, compare_any
     from sensorium.workflow.tasks_config import TasksConfig, load_any
 
     changes = list(assignments or [])
@@ -42,8 +46,24 @@ def compare(
     if not isinstance(parsed, RunConfig | TasksConfig):
         advice = "give the config of a task: its [inputs], [target] and [data]"
         raise UsageError("fusions are compared for a task that answers", where=str(config), advice=advice)
-    found = compare_fusions(parsed, names, task=task, num_seeds=seeds, jobs=jobs, out=out, say=say)
-    print_json(found.facts()) if as_json else print_comparison(found)
+    found = compare_any(parsed, names, task=task, num_seeds=seeds, jobs=jobs, out=out, say=say)
+    if as_json:
+        print_json(found.facts())
+    elif isinstance(found, TasksComparison):
+        print_tasks(found)
+    else:
+        print_comparison(found)
+
+
+def print_tasks(found: TasksComparison) -> None:
+    """Print each task's table and verdict, and which tasks have none."""
+    for name, comparison in found.tasks.items():
+        print(f"{name}:")
+        print_comparison(comparison)
+        print()
+    for name, why in found.not_compared.items():
+        print(f"{name} was not compared: {why}")
+    print("each task was measured as a model of its own; a model of all of them has one fusion")
 
 
 def print_comparison(found: Comparison) -> None:

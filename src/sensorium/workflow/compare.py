@@ -35,6 +35,7 @@ from sensorium.workflow.run_folder import RUNS, write_json
 from sensorium.workflow.tasks_config import AnsweringConfig, of_one_task
 
 SURE = 0.05
+RESULTS = "results"
 
 
 class Job(NamedTuple):
@@ -169,27 +170,63 @@ def compare(
         UsageError: fewer than two inputs; no such task, or it is not clear which is meant.
         ModelError: no fusion, or nothing to compare it with, could be measured.
     """
-    config = of_one_task(config, task)
+    return carry_out(plan(of_one_task(config, task), fusions, num_seeds=num_seeds, out=out, say=say), jobs, say)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison will measure, and where the results are kept."""
+
+    config: RunConfig
+    measurements: Sequence[Job]
+    folder: Path
+
+
+def cannot_be_compared(config: RunConfig) -> UsageError | None:
+    """Return why there are no fusions to compare, else None."""
     if not config.model.scorers:
-        raise UsageError(f"task '{config.model.target.task}' aligns its inputs, and has no fusion to compare")
+        return UsageError(f"task '{config.model.target.task}' aligns its inputs, and has no fusion to compare")
     if len(config.model.inputs) < 2:
-        raise UsageError("one input has nothing to be fused with", advice="add a second [inputs.NAME]")
+        return UsageError("one input has nothing to be fused with", advice="add a second [inputs.NAME]")
+    return None
+
+
+def plan(config: RunConfig, fusions: Sequence[str], *, num_seeds: int, out: Path | None, say: Say) -> Plan:
+    """Say what will be measured, without any work but to read what results depend on; raises as `compare`."""
+    if refusal := cannot_be_compared(config):
+        raise refusal
     folder = out or RUNS / f"{config.name}-compare"
-    results = folder / "results"
-    if folder.exists() and not results.is_dir() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = "choose another --out"
-        raise UsageError("is not empty, and holds no comparison", where=str(folder), advice=advice)
-    results.mkdir(parents=True, exist_ok=True)
+    require_free(folder, [folder])
     seeds = range(config.training.seed, config.training.seed + num_seeds)
     contenders = contenders_of(config, fusions, say)
     content = content_of(config)
-    todo = [
-        Job(contender, seed, key_of(config, contender, seed, content)) for seed in seeds for contender in contenders
-    ]
+    return Plan(
+        config,
+        [
+            Job(contender, seed, key_of(config, contender, seed, content))
+            for seed in seeds
+            for contender in contenders
+        ],
+        folder,
+    )
+
+
+def require_free(folder: Path, comparisons: Sequence[Path]) -> None:
+    """Refuse a folder that holds something else than comparisons, which would be these.  Raises UsageError."""
+    is_ours = not folder.exists() or any((one / RESULTS).is_dir() for one in comparisons)
+    if not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("is not empty, and holds no comparison", where=str(folder), advice="choose another --out")
+
+
+def carry_out(planned: Plan, jobs: int, say: Say) -> Comparison:
+    """Measure what is not known yet, keep it, and conclude; raises as `compare`."""
+    todo, folder = planned.measurements, planned.folder
+    results = folder / RESULTS
+    results.mkdir(parents=True, exist_ok=True)
     outcomes, failures = _known(todo, results), dict[str, str]()
     missing = [job for job in todo if job.key not in outcomes]
     say(f"{len(todo)} measurements, {len(todo) - len(missing)} of them known; results are kept in {folder}")
-    for number, (job, found) in enumerate(_measured(config, missing, jobs), start=1):
+    for number, (job, found) in enumerate(_measured(planned.config, missing, jobs), start=1):
         if isinstance(found, Outcome):
             outcomes[job.key] = found
             write_json(results / f"{job.key}.json", found.facts())
