@@ -9,6 +9,7 @@ from small_runs import ANSWERING, CONFIGS, PLACE, TARGET
 
 import sensorium
 from sensorium.workflow.compare import compare
+from sensorium.workflow.contenders import _with_fusion, parse_again
 from sensorium.workflow.tasks_compare import TasksComparison, compare_any
 from sensorium.workflow.tasks_config import load_answering
 
@@ -170,6 +171,17 @@ def test_fusions_are_compared_on_each_of_several_tasks(at_run, sensorium_command
         name: facts["verdict"] for name, facts in found["tasks"].items()
     }
     assert again.facts()["not_compared"] == found["not_compared"]
+
+
+def test_what_tasks_share_does_not_forbid_to_compare_one(at_run):
+    """Settings that only a run of several tasks, or only another of its tasks, reads."""
+    folder = at_run("tasks")
+    changes = ['training.task_weights="uncertainty"', "training.task_temperature=2.0", "decoding.max_tokens=3"]
+    config = load_answering(folder / "c.toml", changes)
+    say = config.alone("say")
+    assert _with_fusion(say, "sum").model.fusion.features == "sum"
+    again = parse_again(say.dump(), say.folder, say.name)
+    assert (again.dump(), again.name) == (say.dump(), say.name)
 
 
 def test_what_several_tasks_cannot_be_compared_on_is_refused_before_work(at_run, sensorium_command):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorium.core import registry
-from sensorium.core.config import Source
 from sensorium.core.errors import DataError, ModelError, SensoriumError, UsageError
 from sensorium.data.omissions import Omissions, counts_by_part
 from sensorium.evaluation.metrics_interval import spread
@@ -27,8 +26,8 @@ from sensorium.fusion.registry import ENTRY_POINTS, FUSIONS
 from sensorium.tasks.registry import load_task
 from sensorium.tasks.task import Decodes
 from sensorium.training.interrupt import InterruptedTrainingError
-from sensorium.workflow.config import RunConfig, parse
-from sensorium.workflow.contenders import LATE, Contender, Outcome, key_of, measure
+from sensorium.workflow.config import RunConfig
+from sensorium.workflow.contenders import LATE, Contender, Outcome, key_of, measure, parse_again
 from sensorium.workflow.known_data import content_of
 from sensorium.workflow.prepare import Say, quiet
 from sensorium.workflow.run_folder import RUNS, write_json
@@ -291,7 +290,7 @@ def _measured(config: RunConfig, todo: Sequence[Job], jobs: int) -> Iterator[tup
 
 
 def _in_own_process(values: dict[str, Any], folder: Path, name: str, job: Job) -> Outcome | SensoriumError:
-    return _try(parse(values, Source(), folder=folder, name=name), job, own_process=True)
+    return _try(parse_again(values, folder, name), job, own_process=True)
 
 
 def _try(config: RunConfig, job: Job, *, own_process: bool) -> Outcome | SensoriumError:

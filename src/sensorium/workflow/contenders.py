@@ -225,7 +225,12 @@ def _with_fusion(config: RunConfig, name: str) -> RunConfig:
         kept = FusionSection.model_fields.keys() - TakenSection.model_fields.keys()
         values["fusion"] = {k: v for k, v in values["fusion"].items() if k in kept}
     values["fusion"]["features"] = name
-    return parse(values, Source(), folder=config.folder, name=config.name)
+    return parse_again(values, config.folder, config.name)
+
+
+def parse_again(values: Mapping[str, Any], folder: Path, name: str) -> RunConfig:
+    """Read what a config of one task, or of one of several, wrote out: settings of other tasks are let be."""
+    return parse(values, Source(), folder=folder, name=name, is_only_task=False)
 
 
 def _ms_per_row(config: RunConfig, prepared: Prepared, model: MultimodalLM, corpus: Corpus) -> float:
