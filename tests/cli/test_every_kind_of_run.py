@@ -49,7 +49,7 @@ ANSWERS = {
     "tasks": set(WORDS) - {"retrieve", "evaluate --missing"},
     "finds": {"check", "describe a config", "describe", "evaluate", "evaluate --data"}
     | {"retrieve", "report", "taught"},
-    "pretraining": {"check"},
+    "pretraining": {"check", "describe a config", "describe"},
 }
 """What answers, by kind of run; all else is refused with exit code 2 to 4."""
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from sensorium.cli.describe import _describe
+from sensorium.cli.describe import describe as describe_command
 from sensorium.core.errors import DataError, UsageError
-from sensorium.model.saving import load_model, num_parameters
+from sensorium.model.saving import load_model, load_pretrainer, num_parameters
 from sensorium.tasks.registry import default_tokenizers
-from sensorium.workflow.config import load_config
-from sensorium.workflow.describe import describe_config, describe_run
+from sensorium.workflow.config import PretrainingConfig, load_config
+from sensorium.workflow.describe import describe_config, describe_pretraining, describe_run
+from sensorium.workflow.pretraining import pretrain
+from sensorium.workflow.tasks_config import load_any
 from sensorium.workflow.train import train
 
 SCORERS = "language.scorers=['transformer','ngram']"
@@ -146,3 +149,66 @@ def test_hybrid_groups_are_nodes(shapes_folder: Path, tmp_path: Path) -> None:
 def test_a_run_takes_no_changes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a run is what it is"):
         _describe(tmp_path, ["fusion.width=3"])
+
+
+PRETRAINING = """[data]
+train = "shapes.csv"
+[inputs.photo]
+modality = "image"
+encoder = "cnn"
+size = 16
+[inputs.question]
+modality = "text"
+encoder = "embedding"
+[fusion]
+width = 32
+[fusion.alignment]
+inputs = ["photo", "question"]
+[objectives]
+masked = { photo = 0.5, question = 0.15 }
+[objectives.matching]
+inputs = ["photo", "question"]
+[training]
+max_steps = 1
+[evaluation]
+report = false
+"""
+
+
+def test_a_pretraining_config_and_its_run_are_described_alike(
+    shapes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shapes_folder / "before.toml"
+    path.write_text(PRETRAINING)
+    config = load_any(path)
+    assert type(config) is PretrainingConfig
+    pretrain(config, out=tmp_path / "run")
+    before, run = _describe(path, [])[""], _describe(tmp_path / "run", [])[""]
+    assert before.facts() == run.facts()
+    assert (run.task, run.vocabulary, run.unknown) == ("pretrain", 0, [])
+    model = load_pretrainer(tmp_path / "run" / "model")
+    assert run.total("learned") == num_parameters(model)
+    assert [(c.role, c.name, c.shape_out) for c in run.components] == [
+        ("input", "photo", (16, 32)),
+        ("input", "question", (1, 32)),
+        ("fusion", "concat", (17, 32)),
+        ("alignment", "alignment", None),
+        ("objective", "masked photo", None),
+        ("objective", "masked question", None),
+        ("objective", "matching", None),
+    ]
+    assert all(c.learned > 0 for c in run.components if c.role == "objective")
+    for line in ("fusion --> objective0", "fusion --> objective2", "in0 --> alignment", "in1 --> alignment"):
+        assert f"  {line}\n" in run.mermaid
+    assert "log p" not in run.mermaid
+    describe_command(path)
+    out = capsys.readouterr().out
+    assert out.startswith("task pretrain; layout parallel; width 32\n")
+    assert "objective masked photo" in out
+    describe_command(tmp_path / "run", as_json=True)
+    assert json.loads(capsys.readouterr().out)["task"] == "pretrain"
+    (shapes_folder / "shapes.csv").rename(shapes_folder / "gone.csv")
+    unread = describe_pretraining(config)
+    (shapes_folder / "gone.csv").rename(shapes_folder / "shapes.csv")
+    assert re.search(r"vocabularies.*shapes\.csv", unread.unknown[0])
+    assert [c.shape_out for c in unread.components] == [c.shape_out for c in run.components]

@@ -37,15 +37,17 @@ def describe(
 
 
 def _describe(what: Path, assignments: list[str]) -> dict[str, Description]:
-    """Return a description of each task, by name; "" where there is one."""
+    """Return a description of each task, by name; "" where there is one, or none."""
     from sensorium.core.errors import UsageError
-    from sensorium.workflow.describe import describe_config, describe_run
-    from sensorium.workflow.tasks_config import TasksConfig, load_answering
+    from sensorium.workflow.config import RunConfig
+    from sensorium.workflow.describe import describe_config, describe_pretraining, describe_run
+    from sensorium.workflow.tasks_config import TasksConfig, load_any
 
     if what.suffix == ".toml":
-        config = load_answering(what, assignments)
-        tasks = config.tasks if isinstance(config, TasksConfig) else {"": config}
-        return {name: describe_config(task) for name, task in tasks.items()}
+        config = load_any(what, assignments)
+        if isinstance(config, TasksConfig):
+            return {name: describe_config(task) for name, task in config.tasks.items()}
+        return {"": describe_config(config) if isinstance(config, RunConfig) else describe_pretraining(config)}
     if assignments:
         raise UsageError("--set changes a config, and a run is what it is", advice="name its config.toml")
     return describe_run(what)
@@ -53,7 +55,8 @@ def _describe(what: Path, assignments: list[str]) -> dict[str, Description]:
 
 def _print(description: Description) -> None:
     d = description
-    print(f"task {d.task}; layout {d.layout}; width {d.width}; vocabulary {d.vocabulary:,}\n")
+    vocabulary = f"; vocabulary {d.vocabulary:,}" if d.vocabulary else ""
+    print(f"task {d.task}; layout {d.layout}; width {d.width}{vocabulary}\n")
     rows = [
         [
             f"{c.role} {c.name}",

@@ -147,6 +147,11 @@ def load_model(
     return model.eval(), answers
 
 
+def holds_pretrainer(folder: Path) -> bool:
+    """Say whether a model folder holds what `save_pretrained` wrote; the folder has been verified."""
+    return is_without_target(read_toml(folder / "config.toml")[0])
+
+
 def load_pretrainer(folder: Path) -> Pretrainer:
     """Load what `save_pretrained` wrote, in evaluation mode.  Raises ModelError: as `load_model`."""
     verify(folder)

@@ -1,4 +1,4 @@
-"""Draw a model as a Mermaid flowchart: inputs on the left, the next token on the right.
+"""Draw a model as a Mermaid flowchart: inputs on the left, the next token (or objectives) on the right.
 
 Enters: a model, and the shapes of a dummy row.  Leaves: text that GitHub and mermaid.live draw.  A full line
 carries what is computed on; a dashed one tells a part what came before it (serial and hybrid layouts).
@@ -11,6 +11,7 @@ from typing import Any
 
 from sensorium.core.protocols import EvidenceScorer
 from sensorium.fusion.layout import group_name
+from sensorium.model.conditioner import Conditioner
 from sensorium.model.multimodal import MultimodalLM, has_words
 
 Shape = tuple[int, ...] | None
@@ -23,6 +24,31 @@ def diagram(model: MultimodalLM, shapes: Mapping[str, Shape], memory: Shape) -> 
         shapes: of each input's encoding, without B.
         memory: the shape of the fusion's memory.
     """
+    ids, lines = _begun(model, shapes, memory)
+    return "\n".join([*lines, *_scorer_lines(model, ids)]) + "\n"
+
+
+def pretraining_diagram(
+    model: Conditioner, heads: Sequence[str], shapes: Mapping[str, Shape], memory: Shape
+) -> str:
+    """Return the flowchart of a model without a target, which ends in its objectives.
+
+    Args:
+        heads: names of the objectives that read the memory.
+
+    Others as `diagram`.
+    """
+    ids, lines = _begun(model, shapes, memory)
+    for k, name in enumerate(heads):
+        lines += [_node(f"objective{k}", name), f"  fusion --> objective{k}"]
+    if model.alignment is not None:
+        lines.append(_node("alignment", f"alignment: {model.alignment.loss}"))
+        lines += [f"  {ids[name]} --> alignment" for name in model.alignment.names]
+    return "\n".join(lines) + "\n"
+
+
+def _begun(model: Conditioner, shapes: Mapping[str, Shape], memory: Shape) -> tuple[dict[str, str], list[str]]:
+    """Return the nodes of inputs, and the lines up to the fusion."""
     ids = {name: f"in{k}" for k, name in enumerate(model.config.inputs)}
     lines = ["flowchart LR"]
     for name, choice in model.config.inputs.items():
@@ -31,10 +57,10 @@ def diagram(model: MultimodalLM, shapes: Mapping[str, Shape], memory: Shape) -> 
         lines.append(_node(ids[name], name, kind, _axes(shapes.get(name))))
     if ids:
         lines += _fusion_lines(model, ids, memory)
-    return "\n".join([*lines, *_scorer_lines(model, ids)]) + "\n"
+    return ids, lines
 
 
-def _fusion_lines(model: MultimodalLM, ids: Mapping[str, str], memory: Shape) -> list[str]:
+def _fusion_lines(model: Conditioner, ids: Mapping[str, str], memory: Shape) -> list[str]:
     fusion, groups = model.config.fusion, model.config.layout_groups
     end = _node("fusion", f"fusion: {fusion.features}", _axes(memory))
     if groups is None:

@@ -184,9 +184,13 @@ def fit_preparation(config: RunConfig, train: Part) -> tuple[dict[str, Preparer]
         DataError: a column is missing, or holds nothing to learn from.
         ModelError: a run that an input is taken from has changed.
     """
+    return fit_preparers(config, train), fit_tokenizer(config, train)
+
+
+def fit_preparers(config: PretrainingConfig, train: Part) -> dict[str, Preparer]:
+    """Fit the preparer of every input on training rows; raises as `fit_preparation`."""
     require_columns(config, {"train": train})
-    preparers = {name: fit_preparer(name, [(config, train)]) for name in config.model.inputs}
-    return preparers, fit_tokenizer(config, train)
+    return {name: fit_preparer(name, [(config, train)]) for name in config.model.inputs}
 
 
 def fit_preparer(name: str, readers: Sequence[tuple[PretrainingConfig, Part]]) -> Preparer:
