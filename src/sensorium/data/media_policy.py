@@ -10,7 +10,7 @@ from typing import Any
 
 from sensorium.core.protocols import Preparer
 from sensorium.data.preparation import fingerprint_of
-from sensorium.media.policy import MediaPolicy
+from sensorium.media.policy import DECODING, MediaPolicy
 
 
 def policy_of(preparer: Preparer) -> MediaPolicy | None:
@@ -28,13 +28,13 @@ def kept_under(preparer: Preparer) -> str:
     """Name what a preparer makes of media that it may open: tensors made under other caps are not asked for.
 
     So a medium that a cap refuses today is refused, though it was prepared under a wider one.  Granted folders are
-    no part of the name, since equal content may lie in several.
+    no part of the name, since equal content may lie in several; how this build decodes is.
     """
     policy = policy_of(preparer)
     if policy is None:
         return preparer.fingerprint
     caps = policy.model_dump(mode="json", exclude={"roots"})
-    return f"{preparer.fingerprint}-{fingerprint_of('caps', **caps)}"
+    return f"{preparer.fingerprint}-{fingerprint_of('caps', decoding=DECODING, **caps)}"
 
 
 def obey(preparers: Iterable[Preparer], policy: MediaPolicy) -> None:

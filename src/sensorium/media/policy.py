@@ -16,6 +16,12 @@ from sensorium.core.config import Section
 # Pillow refuses twice its own MAX_IMAGE_PIXELS whatever we allow, so no larger cap can be kept.
 _PILLOW_LIMIT = 178_956_970
 
+DECODING = 2
+"""Raised whenever the same bytes decode to other numbers or at other times: what was prepared before is not taken.
+
+2: a clip's sound begins at the clip's clock; pictures of more than 8 bits are scaled or refused.
+"""
+
 
 class MediaPolicy(Section):
     """Say how large a medium may be and where it may lie.
