@@ -20,6 +20,9 @@ ALIKE = [
     ("hot dog", "hot\u200b dog"),
     ("stra\xdfe", "STRASSE"),
     ("yes", "Yes."),
+    ("2024-01-31T13:00:05", "2024-01-31 13:00:05"),
+    ("2024-01-31T00:00:00", "2024-01-31"),
+    ("2024-01-31 00:00:00", "2024-01-31"),
 ]
 
 
@@ -35,6 +38,7 @@ def test_what_looks_like_a_known_label_is_told_beside_it(known, said):
     note = KnownLabels(Plain(), [known, "other"]).unseen_note([known, said, "other"])
     assert note.startswith("1 of 3 rows have a label that training never had and cannot be answered right: ")
     assert "training has '" in note
+    assert note.endswith("; write each label in one way, in this table or where training reads it")
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
@@ -43,9 +47,13 @@ def test_labels_that_look_alike_within_training_are_told_by_their_rows(one, othe
     assert note.startswith("labels that look alike are different answers, by rows: ")
     assert note.index("(12)") < note.index("(3)")
     assert "else" not in note
+    assert note.endswith("; write each label in one way")
 
 
-@pytest.mark.parametrize(("one", "other"), [("0", "00.5"), ("C", "C++"), ("c", "C#"), ("-1", "1"), ("yes", "no")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("0", "00.5"), ("C", "C++"), ("c", "C#"), ("-1", "1"), ("yes", "no"), ("2024-01-31T13:00:05", "2024-01-31")],
+)
 def test_what_does_not_look_alike_is_not_told(one, other):
     assert alike_note({one: 1, other: 1}) == ""
     assert "training has" not in KnownLabels(Plain(), [one]).unseen_note([other])
@@ -62,6 +70,7 @@ def test_all_known_says_nothing_and_many_are_counted():
     assert note == (
         "9 of 9 rows have a label that training never had and cannot be answered right: "
         "'B' (1; training has 'b'), 'c' (5), 'd' (1), and 2 more"
+        "; write each label in one way, in this table or where training reads it"
     )
 
 

@@ -3,7 +3,7 @@
 Enters: the labels that a model knows, and the targets of rows.  Leaves: a sentence with counts and examples, or ''.
 A model that chooses among known answers, or tags with known tags, cannot give another one; where a table says
 `0.0`, `TRUE` or a decomposed letter for what training called `0`, `True` or the composed one, the figure is of the
-table.
+table.  So it is where a model learned its labels from cells as they were read once: `true`, moments with a T.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from sensorium.evaluation.comparable import comparable_by
 from sensorium.tasks.task import Task
 
 _SHOWN = 3
+_CURE = "write each label in one way"
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:t| (?=00:00))(?:00:00:00(?:\.0+)?$)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?|[+-]?\.\d+")
 
 
@@ -61,9 +63,12 @@ class KnownLabels:
         alike = {_look(name): name for name in sorted(self.names, reverse=True)}
         told = [_told(label, count, alike.get(_look(label))) for label, count in _commonest(counts, alike)]
         more = f", and {len(counts) - len(told):,} more" if len(counts) > len(told) else ""
+        cure = (
+            f"; {_CURE}, in this table or where training reads it" if alike.keys() & set(map(_look, counts)) else ""
+        )
         return (
             f"{num_unseen:,} of {num_rows:,} rows have a label that training never had and cannot be answered right"
-            f": {', '.join(told)}{more}"
+            f": {', '.join(told)}{more}{cure}"
         )
 
 
@@ -81,7 +86,7 @@ def alike_note(counts: Mapping[str, int]) -> str:
     if not told:
         return ""
     more = f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else ""
-    return f"labels that look alike are different answers, by rows: {'; '.join(told[:_SHOWN])}{more}"
+    return f"labels that look alike are different answers, by rows: {'; '.join(told[:_SHOWN])}{more}; {_CURE}"
 
 
 def _whole(text: str) -> list[str]:
@@ -104,8 +109,8 @@ def _quoted(label: str) -> str:
 
 
 def _look(label: str) -> str:
-    """Return what labels that look alike share: visible signs in one case, a number's value, no full stop."""
+    """Return what labels that look alike share: visible signs in one case, the value of a number or moment."""
     seen = shown_form(label).casefold()
     if _NUMBER.fullmatch(seen):
         return str(Decimal(seen).normalize() + 0)
-    return seen.rstrip(".") or seen
+    return _MOMENT.sub(r"\1 ", seen, count=1).rstrip(" .") or seen
