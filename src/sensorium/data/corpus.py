@@ -199,7 +199,7 @@ class Corpus:
         for what, count in (beside or {}).items():
             left_out = left_out.plus(what, count)
         targets = scan.targets.only(good_K) if scan.targets is not None else None
-        origin = TableRows(table, target.column if target is not None else None)
+        origin = TableRows(table, None) if target is None else TableRows(table, target.column, target.form)
         logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({left_out})" if left_out else "")
         return cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, left_out, quarantine)
 
@@ -359,7 +359,7 @@ class Corpus:
         return iter(self._targets)
 
     def target_text(self, i: int) -> str:
-        """Return the target text of row `i` as it stands in its cell; empty where it has none."""
+        """Return the target text of row `i` in the form in which it is learned; empty where it has none."""
         return self._known_origin().target_text(self.row_number(i))
 
     def group_N(self, input_name: str) -> npt.NDArray[np.int32]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from sensorium.core.types import Sample
 from sensorium.data.table import Table
+from sensorium.data.tokenizers.characters import Form, as_written
 
 
 class Origin(Protocol):
@@ -30,11 +31,12 @@ class Origin(Protocol):
 
 
 class TableRows:
-    """Rows of a table; `target_column` holds their targets."""
+    """Rows of a table; `target_column` holds their targets, which are taken in `form`."""
 
-    def __init__(self, table: Table, target_column: str | None) -> None:
+    def __init__(self, table: Table, target_column: str | None, form: Form = as_written) -> None:
         self._table = table
         self._target_column = target_column
+        self._form = form
 
     @property
     def table(self) -> str:
@@ -47,7 +49,7 @@ class TableRows:
 
     def target_text(self, number: int) -> str:
         """Return the target text of a row, empty where it has none."""
-        return self._table.row(number)[self._target_column] if self._target_column else ""
+        return self._form(self._table.row(number)[self._target_column]) if self._target_column else ""
 
 
 class SampleRows:

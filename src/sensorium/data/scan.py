@@ -26,6 +26,7 @@ from sensorium.data.several import MediaLists, Several
 from sensorium.data.table import Table
 from sensorium.data.targets import TargetEncoder, TargetIds
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.data.tokenizers.characters import Form, as_written
 
 ABSENT = -1
 
@@ -51,12 +52,13 @@ class InputSpec:
 class TargetSpec:
     """The target: its column, the fitted tokenizer, and the most tokens a text may have (None = any).
 
-    BOS and EOS are not counted.
+    BOS and EOS are not counted.  Texts are taken in `form`, by everything that asks for them.
     """
 
     column: str
     tokenizer: Tokenizer
     max_tokens: int | None = None
+    form: Form = as_written
 
 
 class CellItems(Sequence[Item]):
@@ -152,6 +154,7 @@ class _Scanner:
         }
         self._target = target
         self._encoder = TargetEncoder(target.tokenizer, target.max_tokens) if target else None
+        self._form = target.form if target else as_written
         self._keep_untargeted = keep_untargeted
         self._row_numbers = array("q")
         self._target_units = array("q")
@@ -172,7 +175,7 @@ class _Scanner:
         self._num_empty += bool(units) and max(units) == ABSENT
         self._row_numbers.append(number)
         if self._encoder:
-            target_unit = self._encoder.add(text)
+            target_unit = self._encoder.add(self._form(text))
             self._num_cut += self._encoder.is_cut(target_unit)
             self._target_units.append(target_unit)
 

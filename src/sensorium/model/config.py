@@ -43,7 +43,10 @@ class TargetSection(Section):
     tokenizer: str | None = None
     max_tokens: int = Field(64, ge=1, le=100_000)
     closed: bool | None = None
-    """Choose among the training targets (True), write freely (False), or let the task decide."""
+    """Choose among the training targets (True), write freely (False), or let the task decide.
+
+    Of targets that may be chosen among, blanks at the ends and in runs do not count; `false` keeps them.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from sensorium.core.types import Batch, Conditioning
 from sensorium.data.corpus import Corpus, Failure
 from sensorium.data.list_cells import Means
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.data.tokenizers.characters import Form, as_written, one_line
 from sensorium.decoding.best_candidates import best_candidates
 from sensorium.decoding.config import DecodingConfig, build, filters
 from sensorium.decoding.consensus import Consensus, agreed, drawn
@@ -73,6 +74,18 @@ class Task(Protocol):
     def is_closed(self, num_answers: int) -> bool:
         """Say whether to choose among `num_answers` known answers, unless the config decides."""
         ...
+
+
+def target_form(task: Task, closed: bool | None) -> Form:
+    """Return the form in which a task takes its targets: answers that are chosen among are those of one line.
+
+    Judging compares them so; blanks around them, or of another kind, must not make two answers of one.  It goes by
+    what may be closed, not by how many answers there are, so that it is the same for every table.
+
+    Args:
+        closed: what the config decides, None where it leaves that to the task.
+    """
+    return one_line if closed or (closed is None and task.is_closed(1)) else as_written
 
 
 @runtime_checkable

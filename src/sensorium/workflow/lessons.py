@@ -19,6 +19,7 @@ from sensorium.core.errors import ModelError, UsageError
 from sensorium.core.names import nearest
 from sensorium.core.vocabulary import BOS, EOS, UNK
 from sensorium.data.tokenizers import Tokenizer
+from sensorium.data.tokenizers.characters import Form, as_written
 
 FILE = "lessons.json"
 MOST_TIMES = 1_000_000
@@ -82,14 +83,14 @@ class Lessons:
             raise UsageError(f"nothing is taught as '{source}'", advice=advice)
         return Lessons(tuple(lesson for lesson in self if lesson.source != source))
 
-    def sequences(self, tokenizer: Tokenizer) -> list[tuple[list[int], int]]:
-        """Return the token ids of every text, BOS to EOS, and how many times it counts.
+    def sequences(self, tokenizer: Tokenizer, form: Form = as_written) -> list[tuple[list[int], int]]:
+        """Return the token ids of every text in `form`, BOS to EOS, and how many times it counts.
 
         Raises:
             UsageError: a text has tokens outside the vocabulary.
         """
         return [
-            ([BOS, *known_ids(tokenizer, text, lesson.source), EOS], lesson.weight)
+            ([BOS, *known_ids(tokenizer, form(text), lesson.source), EOS], lesson.weight)
             for lesson in self
             for text in lesson.texts
         ]

@@ -35,7 +35,7 @@ from sensorium.model.saving import load_model, read_policy, save_model
 from sensorium.model.saving_tasks import holds_tasks, load_tasks, save_tasks
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import default_tokenizers, load_task
-from sensorium.tasks.task import Finds, Prediction, Task, predict
+from sensorium.tasks.task import Finds, Prediction, Task, predict, target_form
 from sensorium.tasks.transcribe import Transcribe, spelled_by_frames
 from sensorium.workflow.in_windows import Joins, predict_in_windows
 from sensorium.workflow.lessons import Lesson, Lessons, lessons_beside, read_lessons
@@ -68,10 +68,11 @@ class Predictor:
         self.decoding = decoding
         self.folder = folder
         self.media_folder = media_folder
+        self.task: Task = load_task(model.config.target.task)
+        self._form = target_form(self.task, model.config.target.closed)
         self.lessons = Lessons()
         if lessons:
             self._learn(lessons)
-        self.task: Task = load_task(model.config.target.task)
         self._specs = _specs(model)
         self._meanings = list_meanings(model.config, has_target=False)
         self._read = self.columns
@@ -122,7 +123,7 @@ class Predictor:
         self._learn(lessons)
 
     def _learn(self, lessons: Lessons) -> None:
-        self.model.teach(lessons.sequences(self.model.tokenizer))
+        self.model.teach(lessons.sequences(self.model.tokenizer, self._form))
         self.lessons = lessons
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> Predictor:
@@ -311,7 +312,8 @@ class Predictor:
 
     def _corpus(self, rows: Sequence[Mapping[str, Any]], targets: Sequence[str] | None) -> Corpus:
         samples = [
-            Sample(str(i), self._inputs(row), None if targets is None else targets[i]) for i, row in enumerate(rows)
+            Sample(str(i), self._inputs(row), None if targets is None else self._form(targets[i]))
+            for i, row in enumerate(rows)
         ]
         corpus = Corpus.from_samples(samples, self._specs, None if targets is None else self.model.tokenizer)
         return corpus.with_absent({name: self.model.preparers[name] for name in self.model.config.unread})

@@ -33,7 +33,7 @@ from sensorium.model.saving import build_preparers, build_tokenizer
 from sensorium.model.taking import load_preparer
 from sensorium.tasks.meanings import list_meanings
 from sensorium.tasks.registry import judged_by, load_task
-from sensorium.tasks.task import ChecksRows, Task, distinct
+from sensorium.tasks.task import ChecksRows, Task, distinct, target_form
 from sensorium.training.console import Stages, staged
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
@@ -222,8 +222,9 @@ def fit_tokenizer(config: RunConfig, train: Part) -> Tokenizer:
     tokenizer: Tokenizer = build_tokenizer(config.model)
     if column is None:
         return tokenizer.fit(())
+    form = target_form(load_task(config.model.target.task), config.model.target.closed)
     try:
-        return tokenizer.fit(cell for cell in train.cells(column) if cell and not fault_in(cell))
+        return tokenizer.fit(text for cell in train.cells(column) if not fault_in(cell) and (text := form(cell)))
     except DataError:
         for i, cell in zip(train.row_N, train.cells(column), strict=True):
             if fault := fault_in(cell):
@@ -277,13 +278,13 @@ def build_corpus(config: RunConfig, model: MultimodalLM, part: Part, *, quaranti
     target = config.model.target
     read = config.model.read_inputs
     inputs = {name: choice.spec(model.preparers[name]) for name, choice in read.items()}
-    column = target.column
+    column, form = target.column, target_form(task, target.closed)
     with Stages("preparing", "media") as progress:
         corpus = Corpus.build(
             part.table,
             part.row_N,
             inputs,
-            None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens),
+            None if column is None else TargetSpec(column, model.tokenizer, target.max_tokens, form),
             folder=media_root(config, part.table),
             cache=cache_folder(config),
             workers=config.training.workers,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from sensorium.core.text_file import fields
+
+Form = Callable[[str], str]
+"""In which form a text is taken: `as_written` or `one_line`."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -23,6 +27,11 @@ def composed(text: str) -> str:
 def lowered(text: str) -> str:
     """Return `text` in lower case, composed again ('İ' lowers to two code points)."""
     return composed(text.lower())
+
+
+def as_written(text: str) -> str:
+    """Return `text` as it is."""
+    return text
 
 
 def one_line(text: str) -> str:
