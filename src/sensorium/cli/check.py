@@ -72,18 +72,18 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
     from sensorium.workflow.leaks import with_leaks
     from sensorium.workflow.pretraining import prepare_pretraining
     from sensorium.workflow.readiness import ready, require_ready
+    from sensorium.workflow.task_leaks import with_task_leaks
     from sensorium.workflow.tasks_config import TasksConfig, load_any
     from sensorium.workflow.tasks_prepare import prepare_tasks
 
     config = load_any(path)
     yield {"config": str(path)}
     if isinstance(config, TasksConfig):
-        for name, task in prepare_tasks(config, None, quarantine=quarantine).tasks.items():
+        tasks = prepare_tasks(config, None, quarantine=quarantine).tasks
+        for name, task in tasks.items():
             require_ready(config.tasks[name], task)
-            yield {
-                f"{name}: {key}": value
-                for key, value in _prepared_facts(with_leaks(config.tasks[name], task)).items()
-            }
+        for name, task in with_task_leaks(config, tasks).items():
+            yield {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
     elif isinstance(config, RunConfig):
         yield _prepared_facts(with_leaks(config, ready(config, None, quarantine=quarantine)[0]))
     else:

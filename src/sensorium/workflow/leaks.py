@@ -186,7 +186,7 @@ def _texts(corpus: Corpus) -> tuple[list[str], _Things, int]:
     num_texts = 0
     for row in range(corpus.num_rows):
         inputs = corpus.sample(row).inputs
-        found = [item for value in inputs.values() for item in _items(value)]
+        found = [item for value in inputs.values() for item in items_of(value)]
         if any(isinstance(item, Media) for item in found):
             continue
         text = " ‖ ".join(str(item) for item in found) if inputs else corpus.target_text(row)
@@ -208,7 +208,7 @@ def _media(corpus: Corpus, name: str) -> tuple[list[Media], _Things]:
     places: dict[Media, int] = {}
     things = _Things([], [])
     for row in range(corpus.num_rows):
-        for item in _items(corpus.sample(row).inputs.get(name)):
+        for item in items_of(corpus.sample(row).inputs.get(name)):
             if not isinstance(item, Media):
                 continue
             place = places.setdefault(item, len(places))
@@ -219,7 +219,8 @@ def _media(corpus: Corpus, name: str) -> tuple[list[Media], _Things]:
     return list(places), things
 
 
-def _items(value: Item | Items) -> Items:
+def items_of(value: Item | Items) -> Items:
+    """Return what a row has of an input as so many items, none where it has nothing."""
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 

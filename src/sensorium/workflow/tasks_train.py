@@ -21,7 +21,6 @@ from sensorium.workflow.card import write_card
 from sensorium.workflow.config import RunConfig
 from sensorium.workflow.judging import judge
 from sensorium.workflow.judging_time import model_seconds
-from sensorium.workflow.leaks import with_leaks
 from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet, say_met
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
@@ -30,6 +29,7 @@ from sensorium.workflow.readiness import require_ready
 from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import opened_run, task_folder, write_decoding, write_json
+from sensorium.workflow.task_leaks import with_task_leaks
 from sensorium.workflow.tasks_config import AnsweringConfig, AnyConfig, TasksConfig
 from sensorium.workflow.tasks_fitting import FittedTasks, fit_tasks
 from sensorium.workflow.tasks_prepare import PreparedTasks, prepare_tasks
@@ -109,8 +109,7 @@ def train_tasks(
         prepared = prepare_tasks(config, run, say=say)
         for name, task in prepared.tasks.items():
             require_ready(config.tasks[name], task)
-        tasks = {n: with_leaks(config.tasks[n], task, say, f"{n} ") for n, task in prepared.tasks.items()}
-        prepared = replace(prepared, tasks=tasks)
+        prepared = replace(prepared, tasks=with_task_leaks(config, prepared.tasks, say))
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}
         _save(prepared, run, decoding, _card(config, {}))
