@@ -1,6 +1,6 @@
 """Run by test_commit: commit a folder again and again, each time killed one file operation later.
 
-    python crash_points.py WORKPLACE
+    python crash_points.py WORKPLACE [recommit]
 
 Each attempt is a forked child in WORKPLACE/<n>; its n-th file operation is its last.  Ends when a
 child gets through; prints how many did not.
@@ -10,12 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-from sensorium.core.commit import Kind, committed_folder
+from sensorium.core.commit import Kind, committed_folder, recommit
 
 OPERATIONS = {
     "open",
     "os.rename",
     "os.mkdir",
+    "os.link",
     "os.remove",
     "os.rmdir",
     "os.chmod",
@@ -30,7 +31,7 @@ def commit(final: Path, text: str) -> None:
         (draft / "sub" / "b.txt").write_text(text * 1000)
 
 
-def attempt(final: Path, operations: int) -> None:
+def attempt(final: Path, operations: int, is_again: bool) -> None:
     """Commit, and die at the given file operation."""
     left = operations
 
@@ -43,14 +44,17 @@ def attempt(final: Path, operations: int) -> None:
 
     commit(final, "old")
     sys.addaudithook(count)
-    commit(final, "new")
+    if is_again:
+        recommit(final, Kind("thing", mark="a.txt"), {"a.txt": b"new"})
+    else:
+        commit(final, "new")
 
 
-def main(workplace: Path) -> None:
+def main(workplace: Path, is_again: bool) -> None:
     for operations in range(1000):
         child = os.fork()
         if child == 0:
-            attempt(workplace / str(operations) / "model", operations)
+            attempt(workplace / str(operations) / "model", operations, is_again)
             os._exit(0)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
             print(operations)
@@ -58,4 +62,4 @@ def main(workplace: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] == ["recommit"])

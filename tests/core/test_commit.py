@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from sensorium.core import commit
-from sensorium.core.commit import MANIFEST, Kind, committed_folder, disk_error, is_whole, verify, write_atomic
-from sensorium.core.errors import DiskError, ModelError
+from sensorium.core.commit import (
+    MANIFEST,
+    Kind,
+    committed_folder,
+    disk_error,
+    is_whole,
+    recommit,
+    verify,
+    write_atomic,
+)
+from sensorium.core.errors import DiskError, ModelError, UsageError
 
 KIND = Kind("thing", mark="a.txt")
 
@@ -29,15 +38,16 @@ def siblings(final: Path) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two folders in one step")
-def test_a_crash_at_any_file_operation_leaves_the_old_or_the_new(tmp_path):
+@pytest.mark.parametrize("way", [[], ["recommit"]], ids=["commit", "recommit"])
+def test_a_crash_at_any_file_operation_leaves_the_old_or_the_new(tmp_path, way):
     script = Path(__file__).with_name("crash_points.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, script, tmp_path, *way], check=True, capture_output=True, text=True, timeout=120
     )
     num_crashes = int(done.stdout)
     texts = [(tmp_path / str(n) / "model" / "a.txt").read_text() for n in range(num_crashes + 1)]
     assert all(is_whole(tmp_path / str(n) / "model") for n in range(num_crashes + 1))
-    assert num_crashes > 20
+    assert num_crashes > (10 if way else 20)
     assert texts == sorted(texts, reverse=True), "old up to some operation, new from there on"
     assert {"old", "new"} == set(texts)
     assert siblings(tmp_path / str(num_crashes) / "model") == ["model"]
@@ -58,6 +68,45 @@ def test_a_new_commit_replaces_the_old_whole(tmp_path, monkeypatch, can_exchange
     make(final, "new")
     verify(final)
     assert (final / "a.txt").read_text() == "new"
+    assert siblings(final) == ["model"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("can_link", [True, False])
+def test_some_files_are_exchanged_and_the_others_are_not_written(tmp_path, monkeypatch, can_link, can_exchange):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    final = make(tmp_path / "model", "old")
+    final.chmod(0o750)
+    kept = final / "sub" / "b.bin"
+    before = kept.stat()
+    monkeypatch.setattr(os, "link", os.link if can_link else refuse)
+    if not can_exchange:
+        monkeypatch.setattr(commit, "_exchange", lambda one, other: False)
+    recommit(final, KIND, {"a.txt": b"new", "more.txt": b"more"})
+    verify(final)
+    assert (final / "a.txt").read_text() == "new"
+    assert set(json.loads((final / MANIFEST).read_text())["files"]) == {"a.txt", "more.txt", "sub/b.bin"}
+    assert (kept.stat().st_ino == before.st_ino) is can_link
+    assert kept.stat().st_mtime_ns == before.st_mtime_ns
+    assert kept.stat().st_nlink == 1
+    assert final.stat().st_mode & 0o777 == 0o750
+    assert (final / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert siblings(final) == ["model"]
+
+
+def test_only_a_committed_folder_of_its_kind_is_committed_again(tmp_path):
+    with pytest.raises(ModelError, match="never finished"):
+        recommit(tmp_path / "none", KIND, {"a.txt": b"new"})
+    final = make(tmp_path / "model", "old")
+    (final / "mine.txt").write_text("of somebody else")
+    with pytest.raises(UsageError, match=r"mine\.txt"):
+        recommit(final, KIND, {"a.txt": b"new"})
+    assert (final / "a.txt").read_text() == "old"
+    (final / "mine.txt").unlink()
+    with pytest.raises(UsageError):
+        recommit(final, Kind("other"), {"a.txt": b"new"})
     assert siblings(final) == ["model"]
 
 

@@ -18,7 +18,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,70 @@ def committed_folder(final: Path, kind: Kind) -> Iterator[Path]:
         raise disk_error(error, final) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def recommit(final: Path, kind: Kind, files: Mapping[str, bytes]) -> None:
+    """Exchange some files of a committed folder in one step; all others stay the very files that they are.
+
+    They are linked into the new folder, neither read nor written; copied only where the file system has no links.
+
+    Args:
+        files: by their names in the folder, which its manifest has already or which are new.
+
+    Raises:
+        UsageError: `final` holds something else; nothing has been written then.
+        ModelError: there is no such folder.
+        DiskError: as `committed_folder`.
+    """
+    require_replaceable(final, kind)
+    place = Path(os.path.realpath(final))
+    try:
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        draft = _new_sibling(place)
+    except FileNotFoundError:
+        raise ModelError("has no valid manifest: it was never finished", where=str(final)) from None
+    except OSError as error:
+        raise disk_error(error, final) from error
+    try:
+        _link_all(place, draft, {MANIFEST, *files})
+        for name, data in files.items():
+            _write_new(draft / name, data, place)
+            manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        _write_new(draft / MANIFEST, json.dumps(manifest, indent=1).encode("utf-8"), place)
+        for folder in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
+            _sync(folder)
+        _replace(draft, place)
+    except OSError as error:
+        raise disk_error(error, final) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _link_all(old: Path, new: Path, without: set[str]) -> None:
+    """Give `new` the folders of `old`, with their modes and owner, and its files under second names."""
+    _take_after(new, old)
+    for path in sorted(old.rglob("*")):
+        other = new / path.relative_to(old)
+        if path.is_dir():
+            other.mkdir()
+            _take_after(other, path)
+        elif path.relative_to(old).as_posix() not in without:
+            try:
+                os.link(path, other)
+            except OSError:  # no links on this file system, or no more of them
+                shutil.copy2(path, other)
+                _sync(other)
+
+
+def _write_new(path: Path, data: bytes, folder: Path) -> None:
+    """Write a file of a draft for good, with the modes and the owner that files of `folder` have."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    like = folder.stat()
+    path.chmod(stat.S_IMODE(like.st_mode) & _FILE_MODE)
+    _give(path, like)
 
 
 def require_replaceable(final: Path, kind: Kind) -> None:

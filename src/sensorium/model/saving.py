@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sensorium.core.commit import Kind, committed_folder, verify
+from sensorium.core.commit import Kind, committed_folder, recommit, verify
 from sensorium.core.config import Source, read_toml, write_toml
 from sensorium.core.errors import ModelError
 from sensorium.core.protocols import Preparer
@@ -43,7 +43,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.precision import fill, packed, precision_section, read_precision
 from sensorium.model.pretrainer import Pretrainer
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, CARD = "weights.safetensors", "README.md"
 _LATER = ("lessons.json", ".lessons.lock", "decoding.toml")
 MODEL = Kind("model", mark=WEIGHTS, beside=(*_LATER, *(f"tasks/*/{name}" for name in _LATER)))
 
@@ -85,6 +85,16 @@ def save_pretrained(model: Pretrainer, folder: Path, *, card: str) -> None:
         save_file(tensors, draft / WEIGHTS)
 
 
+def save_card(folder: Path, card: str) -> None:
+    """Exchange the card of a committed model folder, of one task or several; its weights are not written again.
+
+    Raises:
+        UsageError, ModelError: `folder` holds no model.
+        DiskError: no space or no permission.
+    """
+    recommit(folder, MODEL, {CARD: card.encode("utf-8")})
+
+
 def write_beside(draft: Path, files: Mapping[str, bytes]) -> None:
     """Write files into the draft of a model folder, by their names in it."""
     for name, data in files.items():
@@ -103,7 +113,7 @@ def _save_conditioner(model: Conditioner, draft: Path, card: str, **sections: An
     for name, preparer in model.preparers.items():
         (draft / "inputs" / name).mkdir(parents=True)
         preparer.save(draft / "inputs" / name)
-    (draft / "README.md").write_text(card, encoding="utf-8")
+    (draft / CARD).write_text(card, encoding="utf-8")
 
 
 def _fitted_tensors(model: MultimodalLM) -> dict[str, torch.Tensor]:

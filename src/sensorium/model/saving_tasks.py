@@ -32,6 +32,7 @@ from sensorium.model.multimodal import MultimodalLM
 from sensorium.model.multitask import MultiTaskLM, build_models
 from sensorium.model.precision import fill, packed, precision_section, read_precision
 from sensorium.model.saving import (
+    CARD,
     MODEL,
     WEIGHTS,
     build_preparers,
@@ -86,7 +87,7 @@ def save_tasks(
                 (draft / "tasks" / name / "answers.json").write_text(text, encoding="utf-8")
         save_file(packed(model, _fitted_tensors(model), model.precision), draft / WEIGHTS)
         write_beside(draft, beside)
-        (draft / "README.md").write_text(card, encoding="utf-8")
+        (draft / CARD).write_text(card, encoding="utf-8")
 
 
 def holds_tasks(folder: Path) -> bool:

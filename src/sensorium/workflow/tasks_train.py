@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.decoding.config import DecodingConfig
+from sensorium.model.saving import save_card
 from sensorium.model.saving_tasks import save_tasks
 from sensorium.training.console import shown_by
 from sensorium.training.progress import Progress
@@ -122,7 +123,7 @@ def train_tasks(
             say_met(task.corpora, say, f"{name} ")
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
-        _save(prepared, run, decoding, _card(config, summary["tasks"]))
+        save_card(run / "model", _card(config, summary["tasks"]))
         for name, judged in result.tasks.items():
             own = config.tasks[name].replace(decoding=judged.decoding, name=f"{config.name}: {name}")
             if own.evaluation.report:

@@ -19,7 +19,7 @@ from sensorium.decoding.config import DecodingConfig
 from sensorium.evaluation.intervals import intervals, row_scores
 from sensorium.evaluation.paired import Difference
 from sensorium.evaluation.runner import Evaluation
-from sensorium.model.saving import save_model
+from sensorium.model.saving import save_card, save_model
 from sensorium.training.console import shown_by
 from sensorium.training.progress import Progress
 from sensorium.workflow.baselines import Baseline, differences, measure_baselines
@@ -167,7 +167,7 @@ def train(
         say_met(prepared.corpora, say)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
-        _save(config, prepared, run, write_card(config, summary))
+        save_card(run / "model", write_card(config, summary))
         if config.evaluation.report:
             try_report(result.judged(config, summary), progress=progress, say=say)
     return result
