@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import torch
 from sensorium.core.errors import DataError, SensoriumError
 from sensorium.core.protocols import Preparer
 from sensorium.core.types import Batch, Item, Items, Media, MediaBatch, Sample
+from sensorium.data.corpus_input import CorpusInput
 from sensorium.data.missing_media import cure_of_missing
 from sensorium.data.omissions import QUARANTINED, UNREADABLE, Omissions, cut_items, without
 from sensorium.data.origins import Origin, SampleRows, TableRows
@@ -29,7 +29,7 @@ from sensorium.data.preparing import OneByOne
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.scan import ABSENT, InputSpec, Scan, TargetSpec, scan_rows
 from sensorium.data.several import MediaLists, Several
-from sensorium.data.stores import LazyStore, ListStore, Store
+from sensorium.data.stores import LazyStore, ListStore
 from sensorium.data.table import Table
 from sensorium.data.targets import TargetEncoder, TargetIds
 from sensorium.data.tokenizers import Tokenizer
@@ -56,62 +56,6 @@ class Met(NamedTuple):
     failures: list[Failure]
     cut: dict[str, list[int]]
     """The units of each input that were cut."""
-
-
-@dataclass(frozen=True)
-class CorpusInput:
-    """One input of all rows.
-
-    Attributes:
-        unit_N: (N,) int32 which unit, or which list of units, each row has, -1 = absent.
-        items: the distinct items, by unit.
-        store: their prepared values.
-        lists: the distinct lists, where rows may have several items; else None.
-        cut: the units that were longer than the input takes, as far as they are prepared.
-    """
-
-    unit_N: npt.NDArray[np.int32]
-    items: Sequence[Item]
-    store: Store
-    lists: MediaLists | None = None
-    cut: frozenset[int] = frozenset()
-
-    def is_cut(self, i: int) -> bool:
-        """Say whether an item of row `i` was cut."""
-        number = int(self.unit_N[i])
-        if number == ABSENT:
-            return False
-        return not self.cut.isdisjoint([number] if self.lists is None else self.lists[number].tolist())
-
-    def fetch(self, row_B: npt.NDArray[np.int64]) -> tuple[MediaBatch, dict[int, str], list[int]]:
-        """Fetch what rows have; also returns why items failed, by position in `row_B`, and units cut now."""
-        number_S, position_B = _distinct(self.unit_N[row_B])
-        unit_U, list_SK = number_S, np.arange(len(number_S))[:, None]
-        if self.lists is not None:
-            unit_U, list_SK = _distinct(self.lists.padded(number_S))
-        fetched = self.store.fetch(unit_U)
-        cut = [int(unit_U[u]) for u in fetched.cut]
-        failures: dict[int, str] = {}
-        if fetched.failures:
-            bad = fetched.failures
-            reason_S = {s: bad[u] for s, units in enumerate(list_SK.tolist()) for u in units if u in bad}
-            failures = {b: reason_S[s] for b, s in enumerate(position_B.tolist()) if s in reason_S}
-            is_good_U = np.array([u not in bad for u in range(len(unit_U))])
-            list_SK = np.append(np.where(is_good_U, np.cumsum(is_good_U) - 1, ABSENT), ABSENT)[list_SK]
-        if self.lists is not None:
-            lists = torch.from_numpy(list_SK)
-            return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B), lists), failures, cut
-        position_B = np.append(list_SK[:, 0], ABSENT)[position_B]
-        return MediaBatch(fetched.values, fetched.mask, torch.from_numpy(position_B)), failures, cut
-
-
-def _distinct(number_X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the distinct numbers, ascending, and where each of `number_X` stands among them; absent stays -1."""
-    distinct_U, position_X = np.unique(number_X, return_inverse=True)
-    position_X = position_X.reshape(number_X.shape).astype(np.int64, copy=False)
-    if len(distinct_U) and distinct_U[0] == ABSENT:
-        distinct_U, position_X = distinct_U[1:], position_X - 1
-    return distinct_U.astype(np.int64), position_X
 
 
 class Corpus:
@@ -179,29 +123,18 @@ class Corpus:
         quarantine = quarantine if quarantine is not None else Quarantine(table.quarantine.max_fraction)
         scan = scan_rows(table, row_numbers, inputs, target, folder, quarantine, keep_rows_without_target)
         _name_cures(scan, table, folder, quarantine)
+        prepared = functools.partial(prepare_units, cache=cache, workers=workers, choice=store)
         units = {
-            name: prepare_units(
-                scan.items[name],
-                spec.preparer,
-                cache=cache,
-                workers=workers,
-                choice=store,
-                progress=None if progress is None else functools.partial(progress, name),
-            )
+            name: prepared(scan.items[name], spec.preparer, progress=progress and functools.partial(progress, name))
             for name, spec in inputs.items()
         }
         good_K = _good_rows(scan, units, table, quarantine)
-        corpus_inputs = {
-            name: _corpus_input(scan.unit_N[name][good_K], part, scan.lists.get(name))
-            for name, part in units.items()
-        }
-        left_out = _left_out(scan, len(good_K), corpus_inputs, units, table)
-        for what, count in (beside or {}).items():
-            left_out = left_out.plus(what, count)
+        parts = {n: _corpus_input(scan.unit_N[n][good_K], part, scan.lists.get(n)) for n, part in units.items()}
+        left_out = _left_out(scan, len(good_K), parts, units, table, beside or {})
         targets = scan.targets.only(good_K) if scan.targets is not None else None
         origin = TableRows(table, None) if target is None else TableRows(table, target.column, target.form)
         logger.info("%s: %s rows%s", table.name, f"{len(good_K):,}", f" ({left_out})" if left_out else "")
-        return cls(scan.row_number_N[good_K], corpus_inputs, targets, origin, left_out, quarantine)
+        return cls(scan.row_number_N[good_K], parts, targets, origin, left_out, quarantine)
 
     @classmethod
     def from_samples(
@@ -492,13 +425,20 @@ def _name_cures(scan: Scan, table: Table, folder: Path, quarantine: Quarantine) 
 
 
 def _left_out(
-    scan: Scan, num_kept: int, parts: Mapping[str, CorpusInput], units: Mapping[str, PreparedUnits], table: Table
+    scan: Scan,
+    num_kept: int,
+    parts: Mapping[str, CorpusInput],
+    units: Mapping[str, PreparedUnits],
+    table: Table,
+    beside: Mapping[str, int],
 ) -> Omissions:
     """Count what was left out, absent or cut; each distinct item that was cut once."""
     counts = {**scan.left_out.counts, QUARANTINED: scan.num_refused + len(scan.row_number_N) - num_kept}
     counts |= {without(name): int((part.unit_N == ABSENT).sum()) for name, part in parts.items()}
     counts |= {cut_items(name): len(part.cut) for name, part in units.items() if part.cut is not None}
     left_out = Omissions(scan.left_out.num_rows, counts)
+    for what, count in beside.items():
+        left_out = left_out.plus(what, count)
     if scan.num_seen != len(table):  # of a share of the rows nobody knows which were unreadable
         return left_out
     return left_out.plus(UNREADABLE, table.num_unreadable, more_rows=table.num_unreadable)

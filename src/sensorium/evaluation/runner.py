@@ -177,21 +177,26 @@ def evaluate_patterns(
         advance=advance,
         seconds=seconds,
     )
-    judged_rows, share_s = tallies[0].rows, (time.perf_counter() - started) / len(patterns)
-    num_unjudged = len(rows) - len(judged_rows)
-    whole = Evaluation(
-        task.name,
-        len(judged_rows),
-        {},
-        share_s,
-        comparable=comparable_by(model.tokenizer),
-        vectors=vectors,
-        left_out=corpus.left_out.beyond(len(rows), corpus.num_rows).unjudged(num_unjudged),
-        rows=judged_rows,
-        num_unjudged=num_unjudged,
-        notes=_notes(KnownLabels.by(task, model.tokenizer, answers), corpus, judged_rows),
-    )
+    share_s = (time.perf_counter() - started) / len(patterns)
+    labels = KnownLabels.by(task, model.tokenizer, answers)
+    whole = Evaluation(task.name, 0, {}, share_s, comparable=comparable_by(model.tokenizer), vectors=vectors)
+    whole = _of_rows(whole, corpus, len(rows), tallies[0].rows, labels)
     return [judged(task, replace(whole, predictions=t.outcome, likelihoods=t.likelihoods)) for t in tallies]
+
+
+def _of_rows(
+    evaluation: Evaluation, corpus: Corpus, num_asked: int, rows: Sequence[int], labels: KnownLabels | None
+) -> Evaluation:
+    """Say which rows of those asked for are judged, and what is amiss with them."""
+    num_unjudged = num_asked - len(rows)
+    return replace(
+        evaluation,
+        num_rows=len(rows),
+        left_out=corpus.left_out.beyond(num_asked, corpus.num_rows).unjudged(num_unjudged),
+        rows=rows,
+        num_unjudged=num_unjudged,
+        notes=_notes(labels, corpus, rows),
+    )
 
 
 def _notes(labels: KnownLabels | None, corpus: Corpus, rows: Sequence[int]) -> list[str]:

@@ -147,27 +147,41 @@ def pretrain(
                 name_rows=lambda numbers: ", ".join(train.place(number) for number in numbers),
                 data=data,
             )
+        seconds = time.perf_counter() - started
         model.eval()
         say_met(corpora, say)
-        result = PretrainingResult(
-            run,
-            report,
-            measure(model, validation, config.evaluation.batch_rows),
-            _measure_alone(model, validation, config.evaluation.batch_rows),
-            validation.num_rows,
-            time.perf_counter() - started,
-            len(quarantine),
-            num_parameters(model),
-            {name: corpus.num_rows for name, corpus in corpora.items()},
-            counts_by_part({name: corpus.left_out for name, corpus in corpora.items()}),
-            data_digests(config),
-        )
+        result = _measured(config, model, corpora, run, report, seconds, quarantine)
         summary = result.summary()
         save_pretrained(model, run / "model", card=write_pretraining_card(config, summary))
         write_json(run / "evaluation.json", summary)
         if config.evaluation.report:
             try_writing(lambda: write_pretraining_report(config, run, summary, run / REPORT), run, say)
     return result
+
+
+def _measured(
+    config: PretrainingConfig,
+    model: Pretrainer,
+    corpora: Mapping[str, Corpus],
+    run: Path,
+    report: FitReport,
+    seconds: float,
+    quarantine: Quarantine,
+) -> PretrainingResult:
+    validation, batch_rows = corpora["validation"], config.evaluation.batch_rows
+    return PretrainingResult(
+        run,
+        report,
+        measure(model, validation, batch_rows),
+        _measure_alone(model, validation, batch_rows),
+        validation.num_rows,
+        seconds,
+        len(quarantine),
+        num_parameters(model),
+        {name: corpus.num_rows for name, corpus in corpora.items()},
+        counts_by_part({name: corpus.left_out for name, corpus in corpora.items()}),
+        data_digests(config),
+    )
 
 
 def prepare_pretraining(

@@ -6,11 +6,14 @@ Enters: a fitted model, its task, held-out rows.  Leaves: a DecodingConfig whose
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sensorium.core.errors import ConfigError
+from sensorium.core.protocols import Scorer
 from sensorium.data.corpus import Corpus
 from sensorium.data.word_vectors import WordVectors
 from sensorium.decoding.config import DecodingConfig, build
@@ -57,29 +60,37 @@ def tuned(
     scorers = rescorers(model, rescore.by)
     groups = requests_of(task, corpus, np.arange(corpus.num_rows))[: rescore.max_rows]
     comparable, judge = comparable_by(model.tokenizer), load_metric(metric, vectors)
-    score, known, texts = [], [], []
-    with torch.inference_mode():
-        starts = range(0, len(groups), _BATCH_ROWS)
-        for start in staged(starts, len(starts), "writing texts to choose among", "batches"):
-            batch = corpus.batch(np.array([group[0] for group in groups[start : start + _BATCH_ROWS]]))
-            cond = model.condition(batch)
-            found = build(decoding)(model.scorer, cond)
-            score.append(found.score_BK.cpu())
-            known.append(features(scorers, found, cond).cpu())
-            texts += [[comparable(_text(model, ids)) for ids in row] for row in found.token_BKT.tolist()]
+    score_BK, feature_BKF, texts = _candidates(decoding, model, corpus, [group[0] for group in groups], scorers)
     judged = [[comparable(corpus.target_text(row)) for row in group] for group in groups]
     sign = -1.0 if is_lower_better(metric) else 1.0
 
     def worth(chosen: list[int]) -> float:
         return sign * float(judge([row[k] for row, k in zip(texts, chosen, strict=True)], judged))
 
-    feature_BKF = torch.cat(known)
     with stage(None, "weighing what chooses texts", "trials") as told:
-        weights = tune(torch.cat(score), feature_BKF, worth, advance=told)
+        weights = tune(score_BK, feature_BKF, worth, advance=told)
     first = worth([0] * len(texts))
     named = dict(zip([*rescore.by, LENGTH], weights, strict=True))
     log.info("rescoring by %s: tuned for %s on %d rows, from %.4g", named, metric, len(texts), sign * first)
     return decoding.model_copy(update={"rescore": rescore.model_copy(update={"weights": named})})
+
+
+def _candidates(
+    decoding: DecodingConfig, model: MultimodalLM, corpus: Corpus, rows: list[int], scorers: Mapping[str, Scorer]
+) -> tuple[Tensor, Tensor, list[list[str]]]:
+    """Write the texts to choose among: their scores (B, K), features (B, K, F) and comparable forms."""
+    comparable = comparable_by(model.tokenizer)
+    score, known, texts = [], [], []
+    with torch.inference_mode():
+        starts = range(0, len(rows), _BATCH_ROWS)
+        for start in staged(starts, len(starts), "writing texts to choose among", "batches"):
+            batch = corpus.batch(np.array(rows[start : start + _BATCH_ROWS]))
+            cond = model.condition(batch)
+            found = build(decoding)(model.scorer, cond)
+            score.append(found.score_BK.cpu())
+            known.append(features(scorers, found, cond).cpu())
+            texts += [[comparable(_text(model, ids)) for ids in row] for row in found.token_BKT.tolist()]
+    return torch.cat(score), torch.cat(known), texts
 
 
 def _metric(name: str | None, task: Task) -> str:

@@ -140,30 +140,8 @@ def train(
             data=known_of(config, prepared),
         )
         config = _tuned(config, prepared, vectors, run)
-        corpus, judged_on = judged_corpus(prepared)
-        fitting_s = sum(fitted.seconds.values())
         _save(config, prepared, run, write_card(config, None))
-        evaluation = judge(
-            config,
-            prepared,
-            prepared.model,
-            corpus,
-            title="judging",
-            progress=progress,
-            seconds=model_seconds(fitting_s),
-        )
-        baselines = measure_baselines(
-            config,
-            prepared,
-            corpus,
-            progress=progress,
-            say=say,
-            fitting_s=fitting_s,
-            judging_s=evaluation.seconds,
-        )
-        result = RunResult(
-            run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, data_digests(config)
-        )
+        result = _judged(config, prepared, fitted, run, progress, say)
         say_met(prepared.corpora, say)
         summary = result.summary()
         write_json(run / "evaluation.json", summary)
@@ -171,6 +149,34 @@ def train(
         if config.evaluation.report:
             try_report(result.judged(config, summary), progress=progress, say=say)
     return result
+
+
+def _judged(
+    config: RunConfig, prepared: Prepared, fitted: Fitted, run: Path, progress: Progress | None, say: Say
+) -> RunResult:
+    """Judge the model and its baselines."""
+    corpus, judged_on = judged_corpus(prepared)
+    fitting_s = sum(fitted.seconds.values())
+    evaluation = judge(
+        config,
+        prepared,
+        prepared.model,
+        corpus,
+        title="judging",
+        progress=progress,
+        seconds=model_seconds(fitting_s),
+    )
+    baselines = measure_baselines(
+        config,
+        prepared,
+        corpus,
+        progress=progress,
+        say=say,
+        fitting_s=fitting_s,
+        judging_s=evaluation.seconds,
+    )
+    digests = data_digests(config)
+    return RunResult(run, fitted, evaluation, judged_on, baselines, prepared, config.decoding, digests)
 
 
 def _tuned(config: RunConfig, prepared: Prepared, vectors: WordVectors | None, run: Path) -> RunConfig:
