@@ -1,5 +1,6 @@
 """GGUF: what is read is what the specification says, and damage is named, whatever the bytes."""
 
+import os
 import struct
 
 import gguf_writer
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.core.errors import ModelError
+from sensorium.media import gguf
 from sensorium.media.gguf import Gguf
 from sensorium.media.gguf_blocks import KINDS
 
@@ -189,6 +191,33 @@ def test_no_such_file(tmp_path):
 
 
 def _written(folder, raw):
+    folder.mkdir(exist_ok=True)
     path = folder / "x.gguf"
     path.write_bytes(raw)
     return path
+
+
+def test_the_header_of_a_file_that_stays_as_it_was_is_read_once(tmp_path, monkeypatch):
+    read, whole = [], gguf._read_header
+
+    def counted(cursor):
+        read.append(cursor)
+        return whole(cursor)
+
+    monkeypatch.setattr(gguf, "_read_header", counted)
+    monkeypatch.setattr(gguf, "_HEADERS", {})
+    path = _written(tmp_path, gguf_writer.gguf_bytes({"key": 1}, {"t": np.ones(2)}))
+    assert [Gguf(path).metadata["key"] for _ in range(2)] == [1, 1]
+    assert len(read) == 2, "just written, it may be written again in the same tick of the clock"
+    monkeypatch.setattr(gguf, "_SETTLED_NS", -(10**18))
+    found = [Gguf(path) for _ in range(3)]
+    assert len(read) == 3
+    assert all(one.metadata == {"key": 1} and one.read("t").tolist() == [1, 1] for one in found)
+    other = _written(tmp_path / "other", gguf_writer.gguf_bytes({"key": 2}, {"t": np.zeros(2)}))
+    os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    other.replace(path)
+    assert Gguf(path).metadata == {"key": 2}
+    assert Gguf(path).read("t").tolist() == [0, 0]
+    for i in range(9):
+        Gguf(_written(tmp_path / str(i), gguf_writer.gguf_bytes({"key": i}, {})))
+    assert len(gguf._HEADERS) == gguf._MOST_HEADERS

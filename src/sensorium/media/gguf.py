@@ -13,7 +13,9 @@ Source: the GGUF specification, versions 2 and 3, little-endian (ggml/docs/gguf.
 from __future__ import annotations
 
 import math
+import os
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.core.errors import ModelError
+from sensorium.core.file_state import file_state
 from sensorium.media.gguf_blocks import KINDS
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
@@ -41,11 +44,19 @@ class GgufTensor:
     num_bytes: int
 
 
+Header = tuple[dict[str, Any], dict[str, GgufTensor]]
+_HEADERS: dict[Path, tuple[list[int], Header]] = {}
+"""Headers read in this process, and the state of their files: one config asks for the same one several times."""
+_MOST_HEADERS = 4
+_SETTLED_NS = 50_000_000
+"""A file that was written later than that may be written once more within one tick of its clock."""
+
+
 class Gguf:
-    """An open file.
+    """An open file; the header of a file that stays as it was is read once.
 
     Attributes:
-        metadata: plain values by key; arrays are lists.
+        metadata: plain values by key; arrays are lists.  All who open the file share them: they are not changed.
         tensors: where each tensor lies, by name.
 
     Args:
@@ -58,12 +69,15 @@ class Gguf:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            size = path.stat().st_size
-            self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r") if size else np.empty(0, np.uint8)
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                has_bytes = status.st_size > 0
+                self._bytes: NDArray[np.uint8] = (
+                    np.memmap(file, np.uint8, mode="r") if has_bytes else np.empty(0, np.uint8)
+                )
         except OSError as error:
             raise ModelError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-        cursor = _Cursor(self._bytes, str(path))
-        self.metadata, self.tensors = _read_header(cursor)
+        self.metadata, self.tensors = _header(path, status, self._bytes)
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return one tensor, dequantised, in its shape.  Raises ModelError: there is none of that name."""
@@ -75,7 +89,21 @@ class Gguf:
         return kind.dequantise(np.asarray(raw).reshape(-1, kind.num_bytes)).reshape(tensor.shape)
 
 
-def _read_header(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
+def _header(path: Path, status: os.stat_result, data: NDArray[np.uint8]) -> Header:
+    place, state = path.absolute(), file_state(status)
+    known = _HEADERS.get(place)
+    if known is not None and known[0] == state:
+        return known[1]
+    header = _read_header(_Cursor(data, str(path)))
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
+        _HEADERS.pop(place, None)
+        _HEADERS[place] = state, header
+        if len(_HEADERS) > _MOST_HEADERS:
+            del _HEADERS[next(iter(_HEADERS))]
+    return header
+
+
+def _read_header(cursor: _Cursor) -> Header:
     if cursor.take(4).tobytes() != _MAGIC:
         cursor.fail("is not a GGUF file")
     version = cursor.number("I")
