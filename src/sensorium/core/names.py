@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from sensorium.core.errors import SensoriumError, UsageError
 
@@ -40,6 +41,18 @@ def nearest(name: str, known: Iterable[str], *, listed: str = "known:", cutoff: 
     shown = known[:_MOST_LISTED]
     more = f", and {len(known) - len(shown):,} more" if len(known) > len(shown) else ""
     return f"{listed} {', '.join(shown) or 'none'}{more}"
+
+
+def nearest_place(path: Path) -> str:
+    """Return advice that names what is meant beside a file or folder that is not there, or what there is."""
+    folder = next((one for one in path.parents if one.is_dir()), Path())
+    name = path.relative_to(folder).parts[0] if path.is_relative_to(folder) else path.name
+    try:
+        beside = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError:
+        beside = []
+    close = near(name, beside)
+    return f"did you mean '{folder / close}'?" if close else f"nothing in '{folder}' is called like it"
 
 
 def require_known(

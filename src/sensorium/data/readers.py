@@ -32,7 +32,7 @@ from urllib.parse import unquote
 
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError
-from sensorium.core.names import nearest
+from sensorium.core.names import nearest, nearest_place
 
 ENTRY_POINTS = "sensorium.readers"
 
@@ -242,7 +242,7 @@ def _told(spec: TableSpec) -> Iterator[None]:
     except FileNotFoundError as error:
         is_it = error.filename is None or str(error.filename) == str(spec.path)
         what = "no such table" if is_it else f"lacks its file '{error.filename}'"
-        raise DataError(what, where=str(spec.path)) from None
+        raise DataError(what, where=str(spec.path), advice=nearest_place(spec.path) if is_it else "") from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=str(spec.path)) from None
 

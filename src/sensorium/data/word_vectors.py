@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sensorium.core.commit import write_atomic
 from sensorium.core.errors import DataError
-from sensorium.core.names import near
+from sensorium.core.names import near, nearest_place
 from sensorium.core.text_file import fields
 from sensorium.core.vocabulary import Vocab
 from sensorium.data.word_vector_files import entries
@@ -59,7 +59,8 @@ class WordVectors:
                 if keep is None or word in keep:
                     kept.setdefault(word, x_D)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"cannot be read: {error}", where=str(path)) from None
+            advice = "" if path.exists() else nearest_place(path)
+            raise DataError(f"cannot be read: {error}", where=str(path), advice=advice) from None
         if num_twice:
             logger.warning("%s: %s words come twice; the first vector is kept", path.name, f"{num_twice:,}")
         if not kept:

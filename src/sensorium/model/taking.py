@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sensorium.core.commit import verify
 from sensorium.core.config import Section, Source, read_toml
 from sensorium.core.errors import ConfigError, ModelError
-from sensorium.core.names import nearest
+from sensorium.core.names import nearest, nearest_place
 from sensorium.core.protocols import Preparer
 from sensorium.model.frozen import FrozenEncoder
 from sensorium.model.precision import precision_section, read_precision
@@ -83,6 +83,7 @@ def open_run(spec: str, where: str) -> TakenRun:
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "manifest.json").is_file():
         advice = "name a finished run's folder: run:runs/NAME-001#INPUT"
+        advice = advice if path.exists() else nearest_place(path)
         raise ConfigError(f"no model is in '{path}'", where=where, advice=advice)
     try:
         verify(folder)

@@ -37,6 +37,7 @@ from sensorium.tasks.task import ChecksRows, Task, distinct, target_form
 from sensorium.training.console import Stages, staged
 from sensorium.training.seeding import seed_everything
 from sensorium.workflow.config import PretrainingConfig, RunConfig
+from sensorium.workflow.config_places import require_places
 from sensorium.workflow.dividing import divide
 
 Say = Callable[[str], None]
@@ -345,7 +346,13 @@ def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
 
 
 def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:
-    """Raise DataError where a table lacks a column that the config reads."""
+    """Refuse a table that lacks a column that the config reads, and folders and runs that are not there.
+
+    Raises:
+        DataError: no such column.
+        ConfigError: no such place, as `require_places`.
+    """
+    require_places(config)
     for part in parts.values():
         part.table.require({f"[{key}]": column for key, column in config.model.columns.items()})
 
