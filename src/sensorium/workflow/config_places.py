@@ -19,7 +19,7 @@ def require_places(config: PretrainingConfig) -> None:
     """Refuse folders that nobody has.
 
     Raises:
-        ConfigError: no such folder of media, granted folder, or run to learn from.
+        ConfigError: no such folder of media or run to learn from; no granted folder is there.
     """
     for key, path in _places(config):
         if not path.exists():
@@ -29,8 +29,8 @@ def require_places(config: PretrainingConfig) -> None:
 def _places(config: PretrainingConfig) -> Iterator[tuple[str, Path]]:
     if config.data.folder is not None:
         yield "data.folder", Path(config.resolve(config.data.folder))
-    for root in config.media.roots:
-        yield "media.roots", root
+    if not any(root.exists() for root in config.media.roots):  # one of several may be another machine's
+        yield from (("media.roots", root) for root in config.media.roots)
     teacher = config.training.teacher
     if teacher is not None:
         if not is_run(teacher):
