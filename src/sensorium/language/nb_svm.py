@@ -17,6 +17,7 @@ has not seen (the one-parameter form of Platt 1999).
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
@@ -100,7 +101,8 @@ class NbSvm(LabelScorer):
 
 def _by_content(counts: SparseCounts, class_N: Ints) -> Ints:
     """Return the rows (N,) in an order like chance, which only what they hold decides."""
-    parts = np.split(np.stack([counts.column_E, counts.value_E.astype(np.int64)], 1), counts.offset_N1[1:-1])
+    pair_E2 = np.stack([counts.column_E, counts.value_E.astype(np.int64)], 1)
+    parts = [pair_E2[start:end] for start, end in pairwise(counts.offset_N1.tolist())]
     digests = [
         hashlib.blake2b(part.tobytes() + int(label).to_bytes(8, "little"), digest_size=16).digest()
         for part, label in zip(parts, class_N, strict=True)
