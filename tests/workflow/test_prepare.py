@@ -150,3 +150,15 @@ def test_a_list_in_an_input_of_one_text_is_refused_with_the_cure(tmp_path):
     several = MODEL.replace('"bag_of_words"', '"bag_of_words"\nseveral = true')
     corpus = prepare(configured(tmp_path, 'train = "t.jsonl"', several)).train
     assert corpus.sample(0).inputs["text"] == ("two", "texts")
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_rows_of_a_part_for_which_another_table_is_named_are_counted(tmp_path, part):
+    rows = "".join(f"word{i},{'a' if i % 2 else 'b'},train\n" for i in range(20))
+    rows += "".join(f"held{i},a,{name}\n" for name in ("validation", "test") for i in range(3))
+    (tmp_path / "t.csv").write_text("text,label,split\n" + rows)
+    (tmp_path / "other.csv").write_text("text,label\nthat,a\nthis,b\n")
+    told = f"3 table rows that 'split' gives to {part}, for which another table is named"
+    prepared = prepare(configured(tmp_path, f'train = "t.csv"\nsplit_column = "split"\n{part} = "other.csv"'))
+    assert told in str(prepared.train.left_out)
+    assert prepared.corpora[part].num_rows == 2

@@ -71,7 +71,7 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
     from sensorium.workflow.config import RunConfig
     from sensorium.workflow.leaks import with_leaks
     from sensorium.workflow.pretraining import prepare_pretraining
-    from sensorium.workflow.readiness import ready, require_ready
+    from sensorium.workflow.readiness import ready, require_all_ready
     from sensorium.workflow.task_leaks import with_task_leaks
     from sensorium.workflow.tasks_config import TasksConfig, load_any
     from sensorium.workflow.tasks_prepare import prepare_tasks
@@ -80,8 +80,7 @@ def _check_config(path: Path, quarantine: Quarantine) -> Iterator[dict[str, Any]
     yield {"config": str(path)}
     if isinstance(config, TasksConfig):
         tasks = prepare_tasks(config, None, quarantine=quarantine).tasks
-        for name, task in tasks.items():
-            require_ready(config.tasks[name], task)
+        require_all_ready(config.tasks, tasks)
         for name, task in with_task_leaks(config, tasks).items():
             yield {f"{name}: {key}": value for key, value in _prepared_facts(task).items()}
     elif isinstance(config, RunConfig):

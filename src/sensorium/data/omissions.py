@@ -28,6 +28,11 @@ def of_no_part(column: str) -> str:
     return f"table rows that '{column}' gives to no part"
 
 
+def of_named_part(column: str, part: str) -> str:
+    """Name the count of a table's rows that its column gives to a part for which another table is named."""
+    return f"table rows that '{column}' gives to {part}, for which another table is named"
+
+
 def without(name: str) -> str:
     """Name the count of rows that lack an input."""
     return f"rows without {name}"

@@ -21,7 +21,7 @@ from sensorium.core.types import Item
 from sensorium.data.cache_place import cache_place
 from sensorium.data.cell_values import fault_in
 from sensorium.data.corpus import Corpus, TargetSpec
-from sensorium.data.omissions import BEYOND_FRACTION, Omissions, counts_by_part, of_no_part
+from sensorium.data.omissions import BEYOND_FRACTION, Omissions, counts_by_part, of_named_part, of_no_part
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.splits import split_by_column
 from sensorium.data.table import Table
@@ -248,6 +248,9 @@ def open_parts(config: PretrainingConfig, quarantine: Quarantine) -> dict[str, P
         spec = getattr(data, name)
         if spec is not None:
             other = open_table(config, spec, quarantine)
+            if name in parts and len(parts[name].row_N):
+                replaced = {of_named_part(str(data.split_column), name): len(parts[name].row_N)}
+                parts["train"] = replace(parts["train"], beside={**parts["train"].beside, **replaced})
             parts[name] = Part(other, np.arange(len(other)))
     if "validation" not in parts:
         parts |= _hold_back(config, parts["train"])

@@ -26,7 +26,7 @@ from sensorium.workflow.lessons import kept_lessons
 from sensorium.workflow.prepare import Prepared, Say, quiet, say_met
 from sensorium.workflow.pretraining import PretrainingResult, pretrain
 from sensorium.workflow.provenance import data_digests
-from sensorium.workflow.readiness import require_ready
+from sensorium.workflow.readiness import require_all_ready
 from sensorium.workflow.reporting import try_report
 from sensorium.workflow.rescoring import tuned
 from sensorium.workflow.run_folder import opened_run, task_folder, write_decoding, write_json
@@ -108,8 +108,7 @@ def train_tasks(
         opened_run(config.name, config.dump(), out=out, resume=resume, say=say) as run,
     ):
         prepared = prepare_tasks(config, run, say=say)
-        for name, task in prepared.tasks.items():
-            require_ready(config.tasks[name], task)
+        require_all_ready(config.tasks, prepared.tasks, say=say, resumes=resume)
         prepared = replace(prepared, tasks=with_task_leaks(config, prepared.tasks, say))
         fitted = fit_tasks(config, prepared, run, resume=resume, progress=progress)
         decoding = {name: _decoding(config, name, task, run) for name, task in prepared.tasks.items()}

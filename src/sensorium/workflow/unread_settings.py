@@ -139,10 +139,16 @@ def _of_counts(training: Section, kinds: Collection[str]) -> Iterator[Unread]:
         yield Unread("training.refit_counts", "no scorer counts", advice)
 
 
-def unsearched(key: str) -> Unread:
-    """Say why a setting of `[decoding]` is not read where the answers are known."""
-    return Unread(
-        f"decoding.{key}",
-        "known answers are compared exactly, not searched",
-        "leave it out, or set target.closed = false to let the model write freely",
+def unsearched(key: str, section: str = "decoding", *, is_closed: bool = True) -> Unread:
+    """Say why a setting of `[decoding]` is not read where nothing is searched.
+
+    Args:
+        is_closed: because the answers are known; else because the task finds its own way.
+    """
+    why = (
+        "known answers are compared exactly, not searched"
+        if is_closed
+        else "the task has a way of its own to answer"
     )
+    cure = ", or set target.closed = false to let the model write freely" if is_closed else ""
+    return Unread(f"{section}.{key}", why, f"leave it out{cure}")
