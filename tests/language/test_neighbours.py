@@ -262,3 +262,16 @@ def test_what_judging_holds_at_once_grows_with_the_length_of_texts_not_its_squar
         numbers.append(largest_tensor.numbers)
         largest_tensor.numbers = 0
     assert numbers[1] <= 9 * numbers[0]
+
+
+@pytest.mark.parametrize("end", [4096, 8192, 24_576, 32_768, 2**31])
+def test_long_contexts_of_large_vocabularies_have_numbers_of_their_own(end):
+    known_SN = torch.tensor([[n >> i & 1 for i in range(6)] for n in range(64)]) * (end - 1)
+    asked_TN = known_SN[[5, 40, 5]]
+    numbers = module._Numbers(torch.zeros(1, 1, 64, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64))
+    for n in range(6):
+        numbers = numbers.joined(known_SN[None, None, :, n], asked_TN[None, :, n], end)
+    assert len(numbers.known_BKS.unique()) == 64
+    assert numbers.asked_BT[0].tolist() == numbers.known_BKS[0, 0, [5, 40, 5]].tolist()
+    assert int(numbers.known_BKS.min()) >= 0
+    assert int(numbers.known_BKS.max()) < numbers.end

@@ -85,7 +85,6 @@ def test_frames_are_for_transcripts() -> None:
         ("language", f"{TWO}\nfolds = 9", "language.folds"),
         ("language", 'scorers = ["ngram"]\nmix = "product"', "language.mix"),
         ("language", 'scorers = ["ngram"]\nweights = [0.5]', "language.weights"),
-        ("language", f'{TWO}\nmix = "gate"\nweights = [0.5, 0.5]', "language.weights"),
         ("training", "refit_counts = true", "training.refit_counts"),
     ],
 )
@@ -163,3 +162,26 @@ average_decay = 0.5
         load_config(tmp_path / "config.toml")
     (tmp_path / "model").mkdir()
     assert load_config(tmp_path / "config.toml").training.average_decay == 0.5
+
+
+def test_frames_trained_through_counts_before_are_opened(tmp_path: Path) -> None:
+    text = """
+[data]
+train = "t.csv"
+[inputs.sound]
+modality = "audio"
+encoder = "cnn"
+[target]
+column = "y"
+task = "transcribe"
+[language]
+scorers = ["ctc", "ngram"]
+train = "through"
+"""
+    (tmp_path / "new.toml").write_text(text)
+    with pytest.raises(ConfigError, match="learns from whole texts"):
+        load_config(tmp_path / "new.toml", [])
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.toml").write_text(text)
+    assert load_config(run / "config.toml", []).model.language.train == "through"

@@ -42,7 +42,7 @@ def read_conll(path: Path) -> RowStream:
     if first is None:
         raise DataError("holds no sentence", where=str(path))
     width = len(first[0])
-    if width == _CONLL_U_COLUMNS and first[0][0] == "1":
+    if width == _CONLL_U_COLUMNS and first[0][0] in ("1", "1-2"):
         advice = "keep two columns, the word and the tag: grep -v '^#' FILE | cut -f2,4"
         raise DataError("is CoNLL-U, whose first column numbers the tokens", where=str(path), advice=advice)
     if width < 2:

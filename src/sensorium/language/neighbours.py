@@ -332,12 +332,16 @@ class _Numbers:
 
     def joined(self, known_BKS: Tensor, asked_BT: Tensor, end: int) -> _Numbers:
         """Number the pairs of these and of tokens below `end`."""
-        pairs_BKS, pairs_BT = self.known_BKS * end + known_BKS, self.asked_BT * end + asked_BT
-        if self.end * end < _MOST_NUMBERS:
-            return _Numbers(pairs_BKS, pairs_BT, self.end * end)
-        found, number_P = torch.unique(torch.cat([pairs_BKS.flatten(), pairs_BT.flatten()]), return_inverse=True)
-        known_P, asked_P = number_P.split([pairs_BKS.numel(), pairs_BT.numel()])
-        return _Numbers(known_P.view_as(pairs_BKS), asked_P.view_as(pairs_BT), len(found))
+        first = self if self.end * end < _MOST_NUMBERS else self._renumbered()
+        return _Numbers(first.known_BKS * end + known_BKS, first.asked_BT * end + asked_BT, first.end * end)
+
+    def _renumbered(self) -> _Numbers:
+        """Number alone what occurs, so that what is joined to it fits into 64 bits."""
+        found, number_P = torch.unique(
+            torch.cat([self.known_BKS.flatten(), self.asked_BT.flatten()]), return_inverse=True
+        )
+        known_P, asked_P = number_P.split([self.known_BKS.numel(), self.asked_BT.numel()])
+        return _Numbers(known_P.view_as(self.known_BKS), asked_P.view_as(self.asked_BT), len(found))
 
     def occurrences(self, is_word_BKS: Tensor) -> Tensor:
         """Count how often each neighbour's text has what is asked for, (B, T, K); in time K (S + T) log S."""

@@ -106,7 +106,7 @@ def check_highest(highest: int, *, is_ink: bool = False) -> None:
         said = "paper where full ink" if is_ink else "black where white"
         raise MediaError(
             f"has pixels up to {highest}, {said} is 65535; its white level is not in the file",
-            advice="scale it to integers between 0 and 65535, or save it with 8 bits",
+            advice="scale all pictures of the set by one factor, white to 65535, or save it with 8 bits",
         )
 
 

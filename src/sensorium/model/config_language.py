@@ -173,13 +173,6 @@ def _require_both_kinds(language: LanguageSection, scorers: Mapping[str, ScorerC
             where=source.where("language.train"),
             advice='add "ngram" or "transformer" to scorers, or leave \'train\' out',
         )
-    for name, choice in scorers.items():
-        if language.train == "through" and choice.kind == "ctc":  # in training its score stands at the end alone
-            raise ConfigError(
-                f"'{name}' learns from whole texts, and training through counts mixes token by token",
-                where=source.where("language.train"),
-                advice="leave 'train' out: its weight beside the counts is fitted after training",
-            )
 
 
 def _check_what_is_read(name: str, scorers: Mapping[str, ScorerChoice], source: Source) -> None:

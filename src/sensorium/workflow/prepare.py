@@ -115,6 +115,7 @@ def prepare(
     """
     quarantine = quarantine or Quarantine(config.data.max_bad_fraction, None if run is None else run / BAD_ROWS)
     parts = open_parts(config, quarantine)
+    require_places(config)
     require_columns(config, parts)
     preparers, tokenizer = fit_preparation(config, parts["train"])
     seed_everything(config.training.seed)
@@ -349,13 +350,7 @@ def _share(config: PretrainingConfig, train: Part, fraction: float) -> Part:
 
 
 def require_columns(config: PretrainingConfig, parts: Mapping[str, Part]) -> None:
-    """Refuse a table that lacks a column that the config reads, and folders and runs that are not there.
-
-    Raises:
-        DataError: no such column.
-        ConfigError: no such place, as `require_places`.
-    """
-    require_places(config)
+    """Refuse a table that lacks a column that the config reads.  Raises DataError: no such column."""
     for part in parts.values():
         part.table.require({f"[{key}]": column for key, column in config.model.columns.items()})
 

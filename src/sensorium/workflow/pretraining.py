@@ -27,6 +27,7 @@ from sensorium.training.progress import Progress
 from sensorium.training.seeding import preserved_random_state, seed_everything
 from sensorium.workflow.card import write_pretraining_card
 from sensorium.workflow.config import PretrainingConfig
+from sensorium.workflow.config_places import require_places
 from sensorium.workflow.fitting import batches, device, make_loader
 from sensorium.workflow.known_data import known_data
 from sensorium.workflow.leaks import leaks
@@ -202,6 +203,7 @@ def prepare_pretraining(
     """
     opened = open_parts(config, quarantine) if parts is None else parts
     parts = {name: part for name, part in opened.items() if name != "test"}
+    require_places(config)
     require_columns(config, parts)
     preparers = {name: fit_preparer(name, [(config, parts["train"])]) for name in config.model.inputs}
     seed_everything(config.training.seed)

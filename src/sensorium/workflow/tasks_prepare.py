@@ -14,6 +14,7 @@ from sensorium.core.protocols import Preparer
 from sensorium.data.quarantine import Quarantine
 from sensorium.model.multitask import MultiTaskLM, build_models
 from sensorium.training.seeding import seed_everything
+from sensorium.workflow.config_places import require_places
 from sensorium.workflow.prepare import (
     BAD_ROWS,
     Part,
@@ -60,6 +61,7 @@ def prepare_tasks(
     quarantine = quarantine or Quarantine(limit, None if run is None else run / BAD_ROWS)
     parts = {name: open_parts(task, quarantine) for name, task in config.tasks.items()}
     for name, task in config.tasks.items():
+        require_places(task)
         require_columns(task, parts[name])
     preparers = _preparers(config, parts)
     tokenizers = {name: fit_tokenizer(task, parts[name]["train"]) for name, task in config.tasks.items()}

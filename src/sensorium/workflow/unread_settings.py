@@ -57,6 +57,7 @@ def require_read(
     if model is not None and model.scorers:
         kinds = {choice.scorer.fitted_by for choice in model.scorers.values()}
         found += _of_language(model.language, len(model.scorers))
+        _require_token_scores(model, source)
         found += _of_counts(sections["training"], kinds)
     for unread in found:
         raise unread.refusal(source.where(unread.key))
@@ -128,9 +129,17 @@ def _of_language(language: Section, num_scorers: int) -> Iterator[Unread]:
     if num_scorers == 1:
         for name in sorted({"mix", "weights"} & set(named)):
             yield Unread(f"language.{name}", "there is one scorer", "add a scorer, or leave it out")
-    elif language.mix == "gate" and language.weights is not None:
-        advice = 'set language.mix = "linear", or leave it out'
-        yield Unread("language.weights", "a gate sets the shares before every token", advice)
+
+
+def _require_token_scores(model: ModelConfig, source: Source) -> None:
+    """Refuse frames in training through counts: in training their score stands at the text's end alone."""
+    for name, choice in model.scorers.items():
+        if model.language.train == "through" and choice.kind == "ctc":
+            raise ConfigError(
+                f"'{name}' learns from whole texts, and training through counts mixes token by token",
+                where=source.where("language.train"),
+                advice="leave 'train' out: its weight beside the counts is fitted after training",
+            )
 
 
 def _of_counts(training: Section, kinds: Collection[str]) -> Iterator[Unread]:
