@@ -129,11 +129,11 @@ def test_settings_that_are_read_are_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["alpha = 0.3", "beta = 2.0"])
 def test_weights_of_counts_want_a_scorer_that_counts(setting: str, tmp_path: Path) -> None:
-    settings = f"[decoding.ctc]\n{setting}"
+    settings, alone = f"[decoding.ctc]\n{setting}", CONFIG.replace('mix = "product"\n', "")
     config_from_text(CONFIG.format(scorers='["ctc", "ngram"]', settings=settings), tmp_path)
     with pytest.raises(ConfigError, match=f"'{setting[:4].strip()}.*' is not read: no scorer that counts"):
-        config_from_text(CONFIG.format(scorers='["ctc"]', settings=settings), tmp_path)
-    config_from_text(CONFIG.format(scorers='["ctc"]', settings="[decoding.ctc]\nwidth = 3"), tmp_path)
+        config_from_text(alone.format(scorers='["ctc"]', settings=settings), tmp_path)
+    config_from_text(alone.format(scorers='["ctc"]', settings="[decoding.ctc]\nwidth = 3"), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["hf", "published"])

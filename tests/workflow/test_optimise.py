@@ -184,7 +184,7 @@ def test_the_loss_is_the_divergence_from_the_teacher(run):
 def test_teachers_that_cannot_teach(run, shapes_folder, tmp_path):
     with pytest.raises(ConfigError, match="is no run"):
         fit(shapes_folder, tmp_path / "a", teaching='teacher = "large"')
-    with pytest.raises(ModelError):
+    with pytest.raises(ConfigError, match="is not there"):
         fit(shapes_folder, tmp_path / "b", teaching='teacher = "run:nowhere"')
     teacher, student = (sensorium.load(run).predictor.model for _ in range(2))
     student.preparers = {}

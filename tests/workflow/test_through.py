@@ -64,8 +64,8 @@ def test_a_run_that_was_cut_ends_as_the_whole_one(shapes, tmp_path, mix, step):
 
 def test_training_through_counts_is_another_training_and_saves_the_same_tensors(shapes, tmp_path):
     runs = [
-        train(config(shapes, f"language.train={how}", "language.mix=gate"), out=tmp_path / how, progress=Silent())
-        for how in ("alone", "through")
+        train(config(shapes, *changes, "language.mix=gate"), out=tmp_path / how, progress=Silent())
+        for how, changes in (("alone", ["language.train=alone", "language.folds=5"]), ("through", []))
     ]
     alone, through = (run.prepared.model.state_dict() for run in runs)
     assert alone.keys() == through.keys()
