@@ -41,6 +41,8 @@ BEAM, OWN = '[decoding]\nsearch = "beam"', "[tasks.{}.decoding]\nmax_tokens = 9"
 
 def test_what_one_task_searches_by_may_be_shared(tmp_path):
     assert ask(tmp_path, shared=BEAM) == []
+    rescored = f'{BEAM}\nn_best = 2\n[decoding.rescore]\nby = ["transformer"]'
+    assert ask(tmp_path, shared=rescored) == []
     assert ask(tmp_path, own=OWN.format("say")) == []
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sensorium.core.errors import ConfigError
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.word_vectors import WordVectors
 from sensorium.tasks.task import Finds, NeedsNoSearch
@@ -81,15 +80,9 @@ def require_ready(config: RunConfig, prepared: Prepared) -> None:
     """Refuse what would end a run after its training.
 
     Raises:
-        ConfigError: no rows to judge a refitted model on; rescoring that would have nothing to rescore.
+        ConfigError: no rows to judge a refitted model on.
         ModelError: no whole model to learn from, or one that cannot teach this one.
     """
     require_test_rows(config, prepared.test)
     if prepared.model.learns:
         teacher_of(config, prepared.model)
-    rescore = config.decoding.rescore
-    if rescore is not None and rescore.weights is None and prepared.answers is not None:
-        advice = "leave it out, or set target.closed = false"
-        raise ConfigError(
-            "known answers are compared exactly, not searched", where="decoding.rescore", advice=advice
-        )

@@ -42,20 +42,15 @@ def tuned(
     """Return `decoding` with weights fitted on `corpus`, if it rescores and they are not fixed.
 
     Args:
+        is_closed: answers are chosen by exact probabilities, so that there is nothing to rescore.
         vectors: of words, for a metric that compares by them.
 
     Raises:
-        ConfigError: a scorer or metric that this run does not have, no metric at all, or nothing to rescore,
-            since answers are chosen by exact probabilities.
+        ConfigError: a scorer or metric that this run does not have, or no metric at all.
     """
     rescore = decoding.rescore
-    if rescore is None or rescore.weights is not None:
+    if rescore is None or rescore.weights is not None or is_closed:
         return decoding
-    if is_closed:
-        advice = "leave it out, or set target.closed = false"
-        raise ConfigError(
-            "known answers are compared exactly, not searched", where="decoding.rescore", advice=advice
-        )
     metric = _metric(rescore.metric, task)
     scorers = rescorers(model, rescore.by)
     groups = requests_of(task, corpus, np.arange(corpus.num_rows))[: rescore.max_rows]
